@@ -1,0 +1,102 @@
+"""What decides a training run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.specs import MODELS
+
+PROTOCOLS: dict[str, dict[str, int]] = {
+    "paper": {"train_size": 10_000, "val_size": 2_000},
+    "full": {"train_size": 55_000, "val_size": 5_000},
+}
+"""Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run: the same config on the same machine and data gives the same weights, bit for bit.
+
+    Attributes:
+        model: a name in `specs.MODELS`.
+        train_size: number of training images, taken first from the training set.
+        val_size: number of validation images, taken after those.
+        split_seed: shuffles the training set before it is split; None keeps the order of the files.
+        epochs: most passes over the training images.
+        batch_size: images per update.
+        learning_rate: the eta of w <- w - eta v.
+        momentum: the alpha of v <- alpha v + gradient, in [0, 1).
+        patience: stop after so many epochs in a row without a better validation accuracy, and keep the best weights;
+            None runs all epochs and keeps the last weights.
+        seed: decides the initial weights and the order of the batches.
+
+    Raises:
+        InvalidValueError: a value is of the wrong type or out of range.
+    """
+
+    model: str = "cnn3"
+    train_size: int = PROTOCOLS["paper"]["train_size"]
+    val_size: int = PROTOCOLS["paper"]["val_size"]
+    split_seed: int | None = None
+    epochs: int = 30
+    batch_size: int = 5
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    patience: int | None = 3
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            expected, holds = _RULES[field.name]
+            value = getattr(self, field.name)
+            if not holds(value):
+                raise InvalidValueError(f"{field.name.replace('_', ' ')}: expected {expected}. Received: {value!r}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a dict of JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
+        """Read what `to_json` gave.
+
+        Raises:
+            InvalidValueError: a field is unknown or its value is out of range.
+        """
+        if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
+            raise InvalidValueError(f"unknown setting: {', '.join(unknown)}. Expected: {', '.join(_RULES)}.")
+        return cls(**values)
+
+
+Rule = tuple[str, Callable[[Any], bool]]
+
+
+def _whole(least: int, *, optional: bool = False) -> Rule:
+    def holds(value: Any) -> bool:
+        if value is None:
+            return optional
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
+
+    return f"a whole number of {least} or more{' or none' if optional else ''}", holds
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_RULES: dict[str, Rule] = {
+    "model": (f"one of {', '.join(MODELS)}", lambda value: isinstance(value, str) and value in MODELS),
+    "train_size": _whole(1),
+    "val_size": _whole(1),
+    "split_seed": _whole(0, optional=True),
+    "epochs": _whole(1),
+    "batch_size": _whole(1),
+    "learning_rate": ("a finite number above 0", lambda value: _is_number(value) and value > 0),
+    "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
+    "patience": _whole(1, optional=True),
+    "seed": _whole(0),
+}

@@ -1,0 +1,36 @@
+"""The errors that a user can cause, and the exit code of each.
+
+A message says in one line what was expected, what was received and what to do. The command line prints just that.
+"""
+
+
+class OodFashionError(Exception):
+    """Anything that this package refuses or cannot do."""
+
+    exit_code = 1
+
+
+class InvalidValueError(OodFashionError, ValueError):
+    """A setting, name or text form that does not exist or lies out of range."""
+
+    exit_code = 2
+
+
+class DataError(OodFashionError):
+    """The dataset is absent, damaged or too small for what was asked."""
+
+
+class RunError(OodFashionError):
+    """A run folder is absent, incomplete, in the way or cannot be written."""
+
+
+class ModelError(OodFashionError):
+    """A model file cannot be loaded, or the model does not fit the data."""
+
+
+class DeviceError(OodFashionError):
+    """The device that was asked for is not there."""
+
+
+class DivergenceError(OodFashionError):
+    """Training produced a loss that is not a finite number."""

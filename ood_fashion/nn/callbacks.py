@@ -1,0 +1,180 @@
+"""Keras callbacks: early stopping and checkpoints that survive a kill, a guard against NaN, and progress."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+import keras
+from tqdm import tqdm
+
+from ood_fashion import runs
+from ood_fashion.errors import DivergenceError
+
+Logs = dict[str, Any] | None
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """End training with an error after an epoch whose training or validation loss is not finite.
+
+    It goes before all other callbacks, so that none of them sees such an epoch.
+    """
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Raise DivergenceError if a loss is NaN or infinite."""
+        for name in ("loss", "val_loss"):
+            value = float((logs or {}).get(name, 0.0))
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"training diverged in epoch {epoch + 1}: expected a finite {name}. Received: {value}."
+                )
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Stop after `patience` epochs in a row without a higher validation accuracy, and restore the best epoch's weights.
+
+    The first of equally good epochs is the best. `values` and `best_weights` hold its state, which `resume` takes up.
+    """
+
+    def __init__(self, patience: int) -> None:
+        super().__init__(monitor="val_accuracy", mode="max", patience=patience, restore_best_weights=True)
+        self._resumed: tuple[dict[str, Any], list[Any]] | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The state but for the weights, as JSON values."""
+        return {"best": float(self.best), "best_epoch": self.best_epoch, "wait": self.wait}
+
+    def resume(self, values: dict[str, Any], best_weights: list[Any]) -> None:
+        """Start the next training from the state of an earlier one."""
+        self._resumed = values, best_weights
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Forget everything but what `resume` was given."""
+        super().on_train_begin(logs)
+        if self._resumed is not None:
+            values, self.best_weights = self._resumed
+            self.best, self.best_epoch, self.wait = values["best"], values["best_epoch"], values["wait"]
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    """Write a run's history and checkpoint after every epoch, and restore the last checkpoint.
+
+    It goes after all callbacks that decide whether training stops.
+
+    Attributes:
+        history: a dict per finished epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds.
+        finished: whether training stopped or ran all its epochs.
+    """
+
+    def __init__(self, run: runs.Run, stopping: EarlyStopping | None) -> None:
+        super().__init__()
+        self.run = run
+        self.stopping = stopping
+        self.history: list[dict[str, float]] = []
+        self.finished = False
+
+    def restore(self, model: keras.Model) -> None:
+        """Put the state of the run's checkpoint, if it has one, into the model, its optimizer and early stopping."""
+        checkpoint = self.run.read_checkpoint()
+        if checkpoint is None:
+            return
+        self.history, self.finished = checkpoint.values["history"], checkpoint.values["finished"]
+        model.set_weights(checkpoint.arrays["weights"])
+        for variable, value in zip(model.optimizer.variables, checkpoint.arrays["optimizer"], strict=True):
+            variable.assign(value)
+        if self.stopping is not None:
+            self.stopping.resume(checkpoint.values["stopping"], checkpoint.arrays["kept"])
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Add the epoch to the history and write both files."""
+        seconds = time.perf_counter() - self._began
+        self.history.append({"epoch": epoch + 1, **_measures(logs), "seconds": round(seconds, 3)})
+        self.finished = self.model.stop_training or epoch + 1 == self.run.config.epochs
+        weights = self.model.get_weights()
+        arrays = {
+            "weights": weights,
+            "optimizer": [variable.numpy() for variable in self.model.optimizer.variables],
+            "kept": weights if self.stopping is None else self.stopping.best_weights,
+        }
+        values = {
+            "history": self.history,
+            "finished": self.finished,
+            "stopping": self.stopping and self.stopping.values,
+        }
+        self.run.write_checkpoint(runs.Checkpoint(values, arrays))
+        self.run.write_history(self.history)
+
+
+class Progress(keras.callbacks.Callback):
+    """Show one bar over all epochs on standard error, or a line per epoch where that is no terminal.
+
+    The time left is for all epochs; early stopping may end sooner.
+    """
+
+    def __init__(self, epochs: int, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self._validation: dict[str, str] = {}
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Open the bar."""
+        self._began = time.perf_counter()
+        self._first: int | None = None
+        self._bar = tqdm(
+            total=self.epochs * self.steps_per_epoch,
+            unit="batch",
+            dynamic_ncols=True,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, at most {remaining} left{postfix}",
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Name the epoch."""
+        if self._first is None:
+            self._first = epoch
+            self._bar.initial = self._bar.n = epoch * self.steps_per_epoch
+        self._offset = epoch * self.steps_per_epoch
+        self._bar.set_description_str(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Advance the bar; the losses are read only when it is drawn anew."""
+        done = self._offset + batch + 1
+        if not self._bar.disable and time.monotonic() - self._bar.last_print_t >= self._bar.mininterval:
+            self._bar.set_postfix({**_texts(logs), **self._validation}, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Show the epoch's figures."""
+        texts = _texts(logs)
+        self._validation = {name: text for name, text in texts.items() if name.startswith("val_")}
+        if self._bar.disable:
+            assert self._first is not None
+            elapsed = time.perf_counter() - self._began
+            left = elapsed / (epoch + 1 - self._first) * (self.epochs - epoch - 1)
+            figures = "  ".join(f"{name} {text}" for name, text in texts.items())
+            print(
+                f"epoch {epoch + 1}/{self.epochs}  {figures}  ({elapsed:.0f} s, at most {left:.0f} s left)",
+                file=sys.stderr,
+            )
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
+def _measures(logs: Logs) -> dict[str, float]:
+    order = ("loss", "accuracy", "val_loss", "val_accuracy")
+    return {name: float(logs[name]) for name in order if name in logs} if logs else {}
+
+
+def _texts(logs: Logs) -> dict[str, str]:
+    return {name: f"{value:.4f}" for name, value in _measures(logs).items()}

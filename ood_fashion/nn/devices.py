@@ -1,0 +1,38 @@
+"""Choosing between CPU and GPU."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from ood_fashion.errors import DeviceError
+
+DEVICES = ("auto", "cpu", "gpu")
+
+
+def select_device(device: str = "auto") -> str:
+    """Make TensorFlow use one kind of device; call it before TensorFlow's first operation.
+
+    A GPU takes memory as it needs it, and its operations are made deterministic, so that a seed decides a run.
+
+    Args:
+        device: one of `DEVICES`; "auto" takes a GPU where TensorFlow sees one.
+
+    Returns:
+        "cpu" or "gpu".
+
+    Raises:
+        DeviceError: "gpu" was asked for and TensorFlow sees none.
+    """
+    gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise DeviceError(
+            "--device gpu: expected a GPU that TensorFlow sees. Received: none. "
+            "Install its libraries with pip install 'ood-fashion[gpu]', or use --device cpu."
+        )
+    if not gpus:
+        tf.config.set_visible_devices([], "GPU")
+        return "cpu"
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_op_determinism()
+    return "gpu"

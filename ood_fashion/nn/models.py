@@ -1,0 +1,137 @@
+"""Keras models from specs, and model files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ood_fashion import specs
+from ood_fashion.errors import ModelError
+
+
+def _initialized(seed: int) -> dict[str, Any]:
+    """Keras's default initialisers (Glorot and Bengio, AISTATS 2010, and zeros) with a seed of their own."""
+    return {"kernel_initializer": keras.initializers.GlorotUniform(seed=seed), "bias_initializer": "zeros"}
+
+
+LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
+    specs.Flatten: lambda layer, name, seed: keras.layers.Flatten(name=name, data_format="channels_last"),
+    specs.Dense: lambda layer, name, seed: keras.layers.Dense(
+        layer.units, activation="relu", name=name, **_initialized(seed)
+    ),
+    specs.Logits: lambda layer, name, seed: keras.layers.Dense(layer.units, name=name, **_initialized(seed)),
+    specs.Conv2D: lambda layer, name, seed: keras.layers.Conv2D(
+        layer.filters,
+        layer.kernel_size,
+        activation="relu",
+        data_format="channels_last",
+        name=name,
+        **_initialized(seed),
+    ),
+    specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(
+        layer.pool_size, data_format="channels_last", name=name
+    ),
+}
+"""What builds each kind of layer description, from the description, a name and a seed."""
+
+
+def build_model(
+    name: str,
+    *,
+    input_shape: specs.Shape = specs.IMAGE_SHAPE,
+    num_classes: int = specs.NUM_CLASSES,
+    seed: int = 0,
+) -> keras.Model:
+    """Build a registered model.
+
+    Args:
+        name: a name in `specs.MODELS`.
+        input_shape: (height, width, channels).
+        num_classes: number of scores.
+        seed: decides the initial weights.
+
+    Returns:
+        An uncompiled model from float32 (n, *input_shape) in [0, 1] to float32 logits (n, num_classes).
+
+    Raises:
+        InvalidValueError: the images are too small for the model.
+    """
+    spec = specs.MODELS[name]
+    rows = spec.summary(input_shape, num_classes)
+    seeds = np.random.SeedSequence(seed).generate_state(len(rows))
+    layers = [
+        LAYERS[type(layer)](layer, row.name, int(layer_seed))
+        for layer, row, layer_seed in zip(spec.with_logits(num_classes), rows, seeds, strict=True)
+    ]
+    return keras.Sequential([keras.Input(input_shape, name="image"), *layers], name=name)
+
+
+def compare_with_spec(name: str) -> list[str]:
+    """Build a registered model and compare it, layer by layer, with what its spec says.
+
+    Returns:
+        One line per difference in a layer's name, output shape or parameter count; none when they agree.
+    """
+    description, model = specs.describe(name), build_model(name)
+    expected = [(row["layer"], tuple(row["output_shape"]), row["parameters"]) for row in description["layers"]]
+    received = [(layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers]
+    expected.append(("all layers", tuple(model.output_shape[1:]), description["parameters"]))
+    received.append(("all layers", tuple(model.output_shape[1:]), model.count_params()))
+    return [
+        f"{name}: expected {spec_row} from the formulas. Received: {keras_row} from Keras."
+        for spec_row, keras_row in zip_longest(expected, received)
+        if spec_row != keras_row
+    ]
+
+
+def load_model(path: Path) -> keras.Model:
+    """Load a .keras file, without running code that it may bring along (`safe_mode`).
+
+    Raises:
+        ModelError: the file is absent, of another format, or not loadable without trusting it.
+    """
+    if path.suffix != ".keras":
+        raise ModelError(
+            f"{path}: expected a .keras file. Received: {path.suffix or 'no suffix'}; other formats can run code as "
+            "they load. Save the model again with model.save('NAME.keras')."
+        )
+    if not path.is_file():
+        raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras lets through whatever a damaged or foreign file makes its readers raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {reason}") from error
+
+
+def check_fit(model: keras.Model, image_shape: tuple[int, int], num_classes: int) -> specs.Shape:
+    """Check that a model takes images of this shape and scores this many classes.
+
+    Returns:
+        The shape in which the model takes one image: (height, width, 1), (height, width) or (height * width,).
+
+    Raises:
+        ModelError: it takes or gives something else.
+    """
+    height, width = image_shape
+    taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if not isinstance(given, tuple) or len(given) != 2 or given[1] != num_classes:
+        raise ModelError(
+            f"model {model.name}: expected an output of shape (n, {num_classes}), a score per class. Received: {given}."
+        )
+    for shape in ((height, width, 1), (height, width), (height * width,)):
+        if (
+            isinstance(taken, tuple)
+            and len(taken) == len(shape) + 1
+            and all(t in (None, s) for t, s in zip(taken[1:], shape, strict=True))
+        ):
+            return shape
+    raise ModelError(
+        f"model {model.name}: expected an input of shape (n, {height}, {width}, 1), (n, {height}, {width}) "
+        f"or (n, {height * width}). Received: {taken}."
+    )

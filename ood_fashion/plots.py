@@ -1,0 +1,48 @@
+"""Pictures from arrays and records; none of them needs a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.runs import atomic_write
+from ood_fashion.shifts import Shift
+
+
+def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:
+    """Draw the first test image of each class, a column a class, under each shift, a row a shift."""
+    labels: NDArray[np.int64] = dataset.test.labels
+    classes, first = np.unique(labels, return_index=True)
+    images = dataset.test.images[first]
+    figure = Figure(figsize=(1.5 + 0.9 * len(classes), 0.5 + 0.95 * len(shifts)), layout="constrained", dpi=120)
+    axes = figure.subplots(len(shifts), len(classes), squeeze=False)
+    for row, shift in zip(axes, shifts, strict=True):
+        for axis, image in zip(row, shift.apply(images), strict=True):
+            axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+        row[0].set_ylabel(str(shift), rotation="horizontal", ha="right", va="center")
+    for axis, label in zip(axes[0], classes, strict=True):
+        axis.set_title(dataset.class_names[label], fontsize="small")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the path's suffix names.
+
+    Raises:
+        InvalidValueError: matplotlib knows no such format.
+        RunError: the file cannot be written.
+    """
+    formats = figure.canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise InvalidValueError(
+            f"{path}: expected an ending among .{', .'.join(sorted(formats))}. Received: '{path.suffix}'."
+        )
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary)

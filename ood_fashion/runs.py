@@ -1,0 +1,273 @@
+"""Run folders: the only module that knows the names of the files in them.
+
+config.json     what decides the run, and where it ran; written first
+checkpoint.npz  the state after the last finished epoch; deleted when the run is complete
+history.csv     a row per epoch
+model.keras     the trained model
+metrics.json    a record per test set; written last, so that its presence means that the run is complete
+
+Every file is written under a temporary name and then renamed, so that none is ever half there.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.errors import InvalidValueError, RunError
+
+RUNS_ROOT = Path("runs")
+"""Where runs go and are looked for when none is named."""
+
+_TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, which takes its place if the block succeeds.
+
+    Raises:
+        RunError: the folder cannot be written to.
+    """
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after an epoch: JSON values, and arrays by name."""
+
+    values: dict[str, Any]
+    arrays: dict[str, list[NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that has its config.json."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: TrainConfig, **environment: Any) -> Run:
+        """Make the folder and write config.json.
+
+        Args:
+            path: an absent or empty folder.
+            config: what decides the run.
+            environment: JSON values that say with what and on what it runs.
+
+        Raises:
+            RunError: the folder holds something already, or cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            occupied = any(not entry.name.startswith(_TEMPORARY) for entry in path.iterdir())
+        except OSError as error:
+            raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
+        if occupied:
+            raise RunError(
+                f"{path}: expected an empty or absent folder. Add --resume to finish a run, or choose another --out."
+            )
+        run = cls(path)
+        run._write_json("config.json", {"config": config.to_json(), **environment})
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Open a folder that `create` made.
+
+        Raises:
+            RunError: the folder is not there or is no run.
+        """
+        run = cls(path)
+        if not (path / "config.json").is_file():
+            raise RunError(f"{path}: expected a run folder, with a config.json. Received: {_describe(path)}.")
+        _ = run.config
+        return run
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """config.json's content: the config and the environment."""
+        return self._read_json("config.json")
+
+    @cached_property
+    def config(self) -> TrainConfig:
+        """What decides the run."""
+        try:
+            return TrainConfig.from_json(self.record["config"])
+        except (KeyError, TypeError, InvalidValueError) as error:
+            raise RunError(f"{self.path / 'config.json'}: expected a run's config. Received: {error}") from error
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has its metrics."""
+        return (self.path / "metrics.json").is_file()
+
+    @property
+    def model_path(self) -> Path:
+        """Where the trained model is."""
+        return self.path / "model.keras"
+
+    def require_complete(self) -> Run:
+        """Return the run itself.
+
+        Raises:
+            RunError: it is not complete.
+        """
+        if not self.is_complete:
+            raise RunError(
+                f"{self.path}: expected a complete run. Received: one without metrics.json. "
+                f"Finish it: ood-fashion train --resume --out {self.path}"
+            )
+        return self
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write metrics.json, which completes the run, and delete the checkpoint."""
+        self._write_json("metrics.json", metrics)
+        (self.path / "checkpoint.npz").unlink(missing_ok=True)
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Return metrics.json's content."""
+        return self.require_complete()._read_json("metrics.json")
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Return history.csv's rows.
+
+        Raises:
+            RunError: the file is absent or damaged.
+        """
+        path = self.path / "history.csv"
+        try:
+            with path.open(newline="") as file:
+                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"{path}: expected a row per epoch. Received: {error}.") from error
+
+    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Write history.csv, a row per epoch."""
+        with atomic_write(self.path / "history.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint."""
+        arrays = {f"{name}/{i}": array for name, group in checkpoint.arrays.items() for i, array in enumerate(group)}
+        with atomic_write(self.path / "checkpoint.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, values=np.array(json.dumps(checkpoint.values)), **arrays)  # type: ignore[arg-type] # numpy's stub takes `arrays` for allow_pickle
+
+    def read_checkpoint(self) -> Checkpoint | None:
+        """Return the last checkpoint, or None where there is none.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.path / "checkpoint.npz"
+        if not path.is_file():
+            return None
+        try:
+            with path.open("rb") as opened, np.load(opened) as file:
+                arrays: dict[str, list[NDArray[Any]]] = {}
+                for key in file.files:
+                    if "/" in key:  # in the order in which they were written
+                        arrays.setdefault(key.partition("/")[0], []).append(file[key])
+                return Checkpoint(json.loads(str(file["values"])), arrays)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise RunError(f"{path}: expected a checkpoint. Received: {error}. Delete it to start again.") from error
+
+    def _write_json(self, name: str, content: dict[str, Any]) -> None:
+        with atomic_write(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
+        return content
+
+
+def _describe(path: Path) -> str:
+    if not path.exists():
+        return "nothing there"
+    return "a folder without one" if path.is_dir() else "a file"
+
+
+def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
+    """Name a folder that does not exist: `root`/<time, UTC>-<model>-s<seed>."""
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{config.model}-s{config.seed}"
+    candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1_000_000))
+    return next(path for path in candidates if not path.exists())
+
+
+def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
+    """Give the runs directly under `root`, the latest start first; folders that are no runs are passed over."""
+    for path in sorted(root.glob("*/config.json"), reverse=True):
+        with suppress(RunError):
+            yield Run.open(path.parent)
+
+
+def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path = RUNS_ROOT) -> Run | None:
+    """Find the run that `--resume` means.
+
+    Args:
+        given: the settings that were asked for; the run's config must have them.
+        out: the run's folder; None takes the latest incomplete run under `root` with these settings.
+        root: where to look.
+
+    Returns:
+        The run, which may be complete if `out` names it; None where there is nothing to resume.
+
+    Raises:
+        RunError: the run in `out` began with other settings, or is damaged.
+    """
+    if out is None:
+        return next((run for run in find_runs(root) if not (run.is_complete or _differences(run, given))), None)
+    if not (out / "config.json").exists():
+        return None
+    run = Run.open(out)
+    if differences := _differences(run, given):
+        raise RunError(
+            f"{out}: expected the settings that the run began with. Received: {', '.join(differences)}. "
+            "Leave them out, or choose another --out."
+        )
+    return run
+
+
+def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
+    settings = run.config.to_json()
+    return [f"{name} {value} instead of {settings[name]}" for name, value in given.items() if settings[name] != value]
+
+
+def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
+    """Return the run that started last among the complete ones.
+
+    Raises:
+        RunError: there is none.
+    """
+    for run in find_runs(root):
+        if run.is_complete:
+            return run
+    raise RunError(f"{root}: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3")

@@ -1,0 +1,83 @@
+"""Records as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from ood_fashion import paper
+
+
+def parameter_table(model: Mapping[str, Any]) -> str:
+    """Show a record of `ood-fashion params`."""
+    rows = [
+        (
+            layer["layer"],
+            "x".join(map(str, layer["output_shape"])),
+            layer["formula"] and f"{layer['formula']} = {layer['parameters']:,}",
+            f"{layer['parameters']:,}",
+        )
+        for layer in model["layers"]
+    ]
+    rows.append(("total", "", "", f"{model['parameters']:,}"))
+    if model["document"] is not None:
+        rows.append(("in the document", "", "", f"{model['document']:,}"))
+    return _table(rows, [model["title"], "output shape", "formula", "parameters"], right=[3])
+
+
+def dataset_table(record: Mapping[str, Any]) -> str:
+    """Show what `datasets.describe` says."""
+    everything = {"name": "all", **record["images"]}
+    rows = [(row["name"], f"{row['train']:,}", f"{row['test']:,}") for row in [*record["classes"], everything]]
+    height, width = record["image_shape"]
+    verdict = "genuine Fashion-MNIST, every pixel and label" if record["genuine"] else "not Fashion-MNIST as published"
+    return "\n".join(
+        [
+            f"Source:  {record['source']}",
+            f"Content: {verdict} (by SHA-256)",
+            f"Images:  {height}x{width}, {record['dtype']}; training pixels / 255 have mean {record['pixel_mean']:.4f}"
+            f" and standard deviation {record['pixel_std']:.4f}",
+            "",
+            _table(rows, ["class", "train", "test"], right=[1, 2]),
+        ]
+    )
+
+
+def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = None) -> str:
+    """Show accuracies with their intervals, beside the document's figures for `model` where it gives any."""
+    figures = paper.ACCURACY.get(model or "", {})
+    headers = ["test set", "accuracy", "95% interval", "n"] + ["document"] * bool(figures)
+    rows, notes = [], []
+    for record in records:
+        shift, (low, high) = record["shift"], record["ci95"]
+        row = [
+            "none (in-domain)" if shift == "none" else shift,
+            f"{record['accuracy']:.4f}",
+            f"{low:.4f} to {high:.4f}",
+            f"{record['n']:,}",
+        ]
+        if figures:
+            slip = paper.SLIPS.get((model or "", shift))
+            row.append(f"{figures[shift]:.4f}{'*' * bool(slip)}" if shift in figures else "-")
+            notes += [f"* {slip}"] if slip else []
+        rows.append(row)
+    return "\n".join([_table(rows, headers, right=[1, 3, 4]), *notes])
+
+
+def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
+    """Show a complete run: what config.json, history.csv and metrics.json say."""
+    spent = metrics["training"]
+    seconds = sum(row["seconds"] for row in history)
+    summary = (
+        f"{metrics['model']}: {spent['epochs']} epochs of {spent['updates_per_epoch']:,} updates in {seconds:.0f} s; "
+        f"kept the weights of epoch {spent['kept_epoch']}."
+    )
+    genuine = record["dataset"]["genuine"]
+    return f"{summary}\n\n{accuracy_table(metrics['results'], metrics['model'] if genuine else None)}"
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence[int]) -> str:
+    align = ["right" if column in right else "left" for column in range(len(headers))]
+    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align, headersalign=align)

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Sets everything up and runs what CI runs: the checks of .pre-commit-config.yaml, then the tests.
+# Usage: scripts/test.sh [ARGUMENT of pytest ...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh test
+.venv/bin/pre-commit run --all-files --show-diff-on-failure
+exec .venv/bin/pytest "$@"

@@ -1,0 +1,73 @@
+"""Fixtures: the real dataset, small datasets written as IDX files, and the command line run in an empty folder."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from numpy.typing import NDArray
+
+from ood_fashion.cli import main
+from ood_fashion.datasets import FILES, Dataset, Split, load_dataset
+
+Arrays = dict[str, NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="session")
+def fashion() -> Dataset:
+    """The real Fashion-MNIST."""
+    return load_dataset(download=False)
+
+
+@pytest.fixture(scope="session")
+def small_fashion(fashion: Dataset) -> Dataset:
+    """The first real images: 600 to train and validate on, 200 to test on."""
+    train = Split(fashion.train.images[:600], fashion.train.labels[:600])
+    test = Split(fashion.test.images[:200], fashion.test.labels[:200])
+    return Dataset(train, test, "the first images")
+
+
+def idx_bytes(array: NDArray[np.uint8]) -> bytes:
+    return struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
+
+
+def write_idx_folder(folder: Path, arrays: Arrays, *, compress: bool = True) -> Path:
+    """Write arrays by the keys of `FILES` as the four IDX files."""
+    folder.mkdir(parents=True)
+    for key, stem in FILES.items():
+        content = idx_bytes(arrays[key])
+        if compress:
+            (folder / f"{stem}.gz").write_bytes(gzip.compress(content, 1))
+        else:
+            (folder / stem).write_bytes(content)
+    return folder
+
+
+def as_arrays(dataset: Dataset) -> Arrays:
+    return {
+        "train images": dataset.train.images,
+        "train labels": dataset.train.labels.astype(np.uint8),
+        "test images": dataset.test.images,
+        "test labels": dataset.test.labels.astype(np.uint8),
+    }
+
+
+@pytest.fixture(scope="session")
+def small_folder(small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small_fashion` as IDX files."""
+    return write_idx_folder(tmp_path_factory.mktemp("data") / "small", as_arrays(small_fashion))
+
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run the command line inside an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])

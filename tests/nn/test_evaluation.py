@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from ood_fashion import paper
+from ood_fashion.datasets import Dataset, Split
+from ood_fashion.errors import ModelError
+from ood_fashion.nn.evaluation import evaluate
+from ood_fashion.nn.models import build_model
+from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.statistics import wilson_interval
+
+
+def test_accuracies_equal_those_computed_by_hand(fashion: Dataset) -> None:
+    """Shift with plain NumPy, predict on the arrays, count."""
+    labels = fashion.test.labels[:1000]
+    images = fashion.test.images[:1000]
+    some = Dataset(fashion.train, Split(images, labels), "some")
+    model = build_model("cnn3", seed=3)
+    # Twenty updates, so that accuracies differ from shift to shift.
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(fashion.train.images[:2000, ..., None] / 255.0, fashion.train.labels[:2000], batch_size=100, verbose=0)
+    scaled = images.astype(np.float32) / 255
+    by_hand = {
+        "none": scaled,
+        "up4": np.concatenate([scaled[:, 4:], np.zeros((1000, 4, 28), np.float32)], axis=1),
+        "rotate90": np.stack([image.T[::-1] for image in scaled]),
+        "rotate180": scaled[:, ::-1, ::-1],
+        "rotate270": np.stack([image.T[:, ::-1] for image in scaled]),
+    }
+    records = evaluate(model, some, [SHIFTS[name] for name in paper.TEST_SETS])
+    for record, (name, shifted) in zip(records, by_hand.items(), strict=True):
+        correct = int((model.predict(shifted[..., None], verbose=0).argmax(axis=1) == labels).sum())
+        assert record == {
+            "shift": name,
+            "accuracy": correct / 1000,
+            "correct": correct,
+            "n": 1000,
+            "ci95": list(wilson_interval(correct, 1000)),
+        }
+    assert len({record["correct"] for record in records}) >= 4
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28), (784,)])
+def test_every_input_shape_gives_the_same_accuracy(small_fashion: Dataset, shape: tuple[int, ...]) -> None:
+    kernel = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
+    model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(10, use_bias=False)])
+    model.set_weights([kernel])
+    shifted = Shift.parse("rotate:30").apply(small_fashion.test.images).reshape(-1, 784)
+    expected = int(((shifted @ kernel).argmax(axis=1) == small_fashion.test.labels).sum())
+    assert evaluate(model, small_fashion, [Shift.parse("rotate:30")])[0]["correct"] == expected
+
+
+def test_a_model_for_other_data_is_refused(small_fashion: Dataset) -> None:
+    with pytest.raises(ModelError, match="a score per class"):
+        evaluate(build_model("mlp", num_classes=3), small_fashion, [Shift()])

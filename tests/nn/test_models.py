@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from ood_fashion import specs
+from ood_fashion.errors import InvalidValueError, ModelError
+from ood_fashion.nn import models
+from ood_fashion.nn.models import build_model, check_fit, compare_with_spec, load_model
+
+
+@pytest.mark.parametrize("name", specs.MODELS)
+def test_the_built_model_is_the_spec(name: str) -> None:
+    assert compare_with_spec(name) == []
+
+
+def test_a_difference_from_the_spec_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_too_many(layer: specs.Dense, name: str, seed: int) -> keras.layers.Layer:
+        return dense(dataclasses.replace(layer, units=layer.units + 1), name, seed)
+
+    dense = models.LAYERS[specs.Dense]
+    patched = dict(models.LAYERS)
+    patched[specs.Dense] = one_too_many
+    monkeypatch.setattr(models, "LAYERS", patched)
+    differences = compare_with_spec("mlp")
+    assert differences[0] == (
+        "mlp: expected ('dense_2', (128,), 100480) from the formulas. Received: ('dense_2', (129,), 101265) from Keras."
+    )
+    assert ["101770" in line and "102565" in line for line in differences] == [False, False, True]
+
+
+def test_every_layer_kind_can_be_built() -> None:
+    used = {type(layer) for spec in specs.MODELS.values() for layer in spec.with_logits(10)}
+    assert used <= set(models.LAYERS)
+
+
+@pytest.mark.parametrize("name", specs.MODELS)
+def test_the_seed_decides_the_weights(name: str) -> None:
+    first, again, other = (build_model(name, seed=seed).get_weights() for seed in (1, 1, 2))
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.ndim == 1 or not np.array_equal(a, c)  # biases start at 0
+
+
+def test_initial_weights_follow_kerass_default() -> None:
+    kernel = build_model("mlp").get_weights()[0]
+    limit = np.sqrt(6 / (784 + 128))  # Glorot and Bengio 2010, equation 16
+    assert np.abs(kernel).max() == pytest.approx(limit, rel=1e-3)
+    assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=1e-2)
+
+
+def test_images_too_small_for_the_model_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"at least 2x2 pixels\. Received: 1x1"):
+        build_model("cnn3", input_shape=(8, 8, 1))
+
+
+def save(model: keras.Model, path: Path) -> Path:
+    model.save(path)
+    return path
+
+
+def test_a_saved_model_is_loaded(tmp_path: Path) -> None:
+    model = build_model("cnn2", seed=5)
+    loaded = load_model(save(model, tmp_path / "m.keras"))
+    images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def test_files_that_are_no_safe_model_are_refused(tmp_path: Path) -> None:
+    for name in ("m.h5", "m.hdf5", "m.pb", "folder", "m.pkl"):
+        with pytest.raises(ModelError, match=r"expected a .keras file. Received: .*model.save\('NAME.keras'\)"):
+            load_model(tmp_path / name)
+    with pytest.raises(ModelError, match="Received: nothing there"):
+        load_model(tmp_path / "absent.keras")
+    (tmp_path / "garbage.keras").write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"can load safely\. Received: "):
+        load_model(tmp_path / "garbage.keras")
+    with zipfile.ZipFile(tmp_path / "empty.keras", "w"):
+        pass
+    with pytest.raises(ModelError, match=r"can load safely\. Received: "):
+        load_model(tmp_path / "empty.keras")
+
+
+def test_code_inside_a_model_file_is_not_run(tmp_path: Path) -> None:
+    trap = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Lambda(lambda x: x), keras.layers.Flatten()])
+    with pytest.raises(ModelError, match=r"can load safely\. Received: .*arbitrary code"):
+        load_model(save(trap, tmp_path / "trap.keras"))
+
+
+def linear(input_shape: tuple[int | None, ...], units: int = 10) -> keras.Model:
+    return keras.Sequential(
+        [keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(units)], name="linear"
+    )
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28), (784,)])
+def test_input_shapes_that_fit(shape: tuple[int, ...]) -> None:
+    assert check_fit(linear(shape), (28, 28), 10) == shape
+
+
+def test_open_sizes_fit() -> None:
+    inputs = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    assert check_fit(keras.Model(inputs, keras.layers.Dense(10)(pooled)), (28, 28), 10) == (28, 28, 1)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 1), (28, 28, 3), (783,), (28, 28, 1, 1)])
+def test_input_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError, match=r"model linear: expected an input of shape .* Received: \(None, "):
+        check_fit(linear(shape), (28, 28), 10)
+
+
+def test_other_outputs_do_not_fit() -> None:
+    with pytest.raises(ModelError, match=r"shape \(n, 10\), a score per class. Received: \(None, 9\)"):
+        check_fit(linear((784,), units=9), (28, 28), 10)
+    maps = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(10, 3)])
+    with pytest.raises(ModelError, match="a score per class"):
+        check_fit(maps, (28, 28), 10)
+    inputs = [keras.Input((784,)), keras.Input((784,))]
+    double = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Concatenate()(inputs)))
+    with pytest.raises(ModelError, match="expected an input of shape"):
+        check_fit(double, (28, 28), 10)

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from ood_fashion import runs
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset, Split, split_train
+from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
+from ood_fashion.nn.models import load_model
+from ood_fashion.nn.pipelines import training_batches
+from ood_fashion.nn.training import compiled_model, kept_epoch, start_run, train
+from ood_fashion.runs import Run
+
+SMALL: dict[str, Any] = {"model": "mlp", "train_size": 403, "val_size": 150, "epochs": 4, "momentum": 0.5, "seed": 11}
+
+
+def trained(path: Path, dataset: Dataset, **settings: Any) -> Run:
+    run = start_run(path, TrainConfig(**{**SMALL, **settings}), dataset, "cpu")
+    train(run, dataset)
+    return run
+
+
+def weights_of(run: Run) -> list[np.ndarray]:
+    weights: list[np.ndarray] = load_model(run.model_path).get_weights()
+    return weights
+
+
+def assert_same_result(run: Run, reference: Run) -> None:
+    for received, expected in zip(weights_of(run), weights_of(reference), strict=True):
+        np.testing.assert_array_equal(received, expected)
+    assert run.read_metrics() == reference.read_metrics()
+    for received_row, expected_row in zip(run.read_history(), reference.read_history(), strict=True):
+        assert {**received_row, "seconds": 0} == {**expected_row, "seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def reference(small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """An undisturbed run of `SMALL`."""
+    return trained(tmp_path_factory.mktemp("runs") / "reference", small_fashion)
+
+
+def test_a_complete_run_folder(reference: Run) -> None:
+    assert sorted(path.name for path in reference.path.iterdir()) == [
+        "config.json", "history.csv", "metrics.json", "model.keras",
+    ]  # fmt: skip
+    assert reference.record["config"] == TrainConfig(**SMALL).to_json()
+    assert reference.record["device"] == "cpu"
+    assert reference.record["versions"]["keras"] == keras.__version__
+    assert [row["epoch"] for row in reference.read_history()] == [1, 2, 3, 4]
+    metrics = reference.read_metrics()
+    assert [record["shift"] for record in metrics["results"]] == ["none", "up4", "rotate90", "rotate180", "rotate270"]
+    assert metrics["training"]["updates"] == 4 * 81  # 80 batches of 5 and one of 3
+    assert metrics["training"]["updates_to_kept_epoch"] == 81 * metrics["training"]["kept_epoch"]
+
+
+@pytest.mark.parametrize("model", ["cnn2", "cnn3"])
+def test_the_same_config_gives_the_same_bits(small_fashion: Dataset, tmp_path: Path, model: str) -> None:
+    first, second = (
+        trained(tmp_path / name, small_fashion, model=model, train_size=100, epochs=2) for name in ("a", "b")
+    )
+    assert_same_result(first, second)
+    assert (first.path / "metrics.json").read_bytes() == (second.path / "metrics.json").read_bytes()
+
+
+def test_another_seed_gives_another_result(small_fashion: Dataset, reference: Run, tmp_path: Path) -> None:
+    other = trained(tmp_path / "run", small_fashion, seed=12)
+    assert not np.array_equal(weights_of(other)[0], weights_of(reference)[0])
+
+
+class Kill(keras.callbacks.Callback):
+    """Stands in for a kill: raises at the given moment of an epoch."""
+
+    def __init__(self, epoch: int, moment: str) -> None:
+        super().__init__()
+        self.kill_epoch, self.moment = epoch, moment
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.moment == "middle" and self.epoch == self.kill_epoch and batch == 40:
+            raise KeyboardInterrupt
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.moment == "end" and epoch == self.kill_epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("patience", [1, 3, None])
+@pytest.mark.parametrize(("epoch", "moment"), [(0, "middle"), (0, "end"), (1, "end"), (2, "middle"), (3, "end")])
+def test_a_killed_run_resumes_to_the_same_bits(
+    small_fashion: Dataset, tmp_path: Path, epoch: int, moment: str, patience: int | None
+) -> None:
+    undisturbed = trained(tmp_path / "undisturbed", small_fashion, patience=patience, learning_rate=0.1)
+    run = start_run(tmp_path / "run", undisturbed.config, small_fashion, "cpu")
+    if epoch < undisturbed.read_metrics()["training"]["epochs"]:
+        with pytest.raises(KeyboardInterrupt):
+            train(run, small_fashion, [Kill(epoch, moment)])
+    assert not run.is_complete
+    train(Run.open(run.path), small_fashion)
+    assert_same_result(run, undisturbed)
+
+
+def test_a_run_killed_before_its_metrics_is_completed(small_fashion: Dataset, reference: Run, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    run = start_run(tmp_path / "run", reference.config, small_fashion, "cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_metrics", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(run, small_fashion)
+    train(run, small_fashion)
+    assert_same_result(run, reference)
+
+
+def test_early_stopping_keeps_the_best_weights(small_fashion: Dataset, tmp_path: Path) -> None:
+    stopped = trained(tmp_path / "stopped", small_fashion, patience=1, epochs=20, learning_rate=0.1)
+    training = stopped.read_metrics()["training"]
+    assert training["kept_epoch"] == training["epochs"] - 1 < 19
+    until_best = trained(
+        tmp_path / "best", small_fashion, patience=None, epochs=training["kept_epoch"], learning_rate=0.1
+    )
+    for kept, best in zip(weights_of(stopped), weights_of(until_best), strict=True):
+        np.testing.assert_array_equal(kept, best)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "kept"), [([0.1, 0.3, 0.3], 3, 2), ([0.1, 0.3, 0.2], None, 3), ([], 3, 0), ([], None, 0)]
+)
+def test_the_epoch_that_is_kept(accuracies: list[float], patience: int | None, kept: int) -> None:
+    assert kept_epoch([{"val_accuracy": accuracy} for accuracy in accuracies], TrainConfig(patience=patience)) == kept
+
+
+def test_divergence_keeps_the_last_good_weights(small_fashion: Dataset, tmp_path: Path) -> None:
+    run = start_run(tmp_path / "run", TrainConfig(**{**SMALL, "epochs": 1}), small_fashion, "cpu")
+    train(run, small_fashion)
+    good = weights_of(run)
+
+    class Explode(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1:
+                self.model.set_weights([np.full_like(weight, np.nan) for weight in self.model.get_weights()])
+
+    diverging = start_run(tmp_path / "diverging", TrainConfig(**SMALL), small_fashion, "cpu")
+    with pytest.raises(DivergenceError, match=r"epoch 2: .* The weights of epoch 1 are in .*diverging/model.keras"):
+        train(diverging, small_fashion, [Explode()])
+    assert not diverging.is_complete
+    for kept, expected in zip(weights_of(diverging), good, strict=True):
+        np.testing.assert_array_equal(kept, expected)
+
+
+def test_divergence_at_once_keeps_the_initial_weights(small_fashion: Dataset, tmp_path: Path) -> None:
+    config = TrainConfig(**{**SMALL, "learning_rate": 1e30})
+    run = start_run(tmp_path / "run", config, small_fashion, "cpu")
+    with pytest.raises(DivergenceError, match="The weights of epoch 0 are in"):
+        train(run, small_fashion)
+    for kept, initial in zip(weights_of(run), compiled_model(config, small_fashion).get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, initial)
+
+
+def test_what_does_not_fit_leaves_no_folder(small_fashion: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at most 600"):
+        start_run(tmp_path / "run", TrainConfig(), small_fashion, "cpu")
+    train_split, test_split = (
+        Split(split.images[:, :8, :8], split.labels) for split in (small_fashion.train, small_fashion.test)
+    )
+    tiny = Dataset(train_split, test_split, "tiny")
+    with pytest.raises(InvalidValueError, match="Use larger images"):
+        start_run(tmp_path / "run", TrainConfig(**{**SMALL, "model": "cnn3"}), tiny, "cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_its_own_data_only(small_fashion: Dataset, tmp_path: Path) -> None:
+    run = start_run(tmp_path / "run", TrainConfig(**SMALL), small_fashion, "cpu")
+    other = Dataset(small_fashion.test, small_fashion.test, "other")
+    with pytest.raises(RunError, match=r"the dataset that the run began on, the first images. Received: other"):
+        train(run, other)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_momentum_steps_follow_the_documents_rule(small_fashion: Dataset, momentum: float) -> None:
+    """v <- alpha v + gradient, w <- w - eta v, with the MLP's gradients worked out in NumPy."""
+    config = TrainConfig(**{**SMALL, "momentum": momentum, "learning_rate": 0.1, "batch_size": 20})
+    model = compiled_model(config, small_fashion)
+    weights = [weight.astype(np.float64) for weight in model.get_weights()]
+    velocity = [np.zeros_like(weight) for weight in weights]
+    training, _ = split_train(small_fashion, config.train_size, config.val_size)
+    for images, labels in training_batches(training, 20, seed=0, epochs=range(1)).take(10):
+        model.train_on_batch(images, labels)
+        gradients = mlp_gradients(weights, images.numpy().reshape(len(labels), -1).astype(np.float64), labels.numpy())
+        velocity = [momentum * v + g for v, g in zip(velocity, gradients, strict=True)]
+        weights = [w - 0.1 * v for w, v in zip(weights, velocity, strict=True)]
+        for received, expected in zip(model.get_weights(), weights, strict=True):
+            np.testing.assert_allclose(received, expected, atol=2e-6)
+
+
+def mlp_gradients(weights: list[np.ndarray], x: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+    kernel1, bias1, kernel2, bias2 = weights
+    hidden = np.maximum(x @ kernel1 + bias1, 0)
+    logits = hidden @ kernel2 + bias2
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    d_logits = (probabilities - np.eye(10)[labels]) / len(labels)
+    d_hidden = (d_logits @ kernel2.T) * (hidden > 0)
+    return [x.T @ d_hidden, d_hidden.sum(axis=0), hidden.T @ d_logits, d_logits.sum(axis=0)]
+
+
+def test_a_damaged_checkpoint_is_named(small_fashion: Dataset, tmp_path: Path) -> None:
+    run = start_run(tmp_path / "run", TrainConfig(**SMALL), small_fashion, "cpu")
+    (run.path / "checkpoint.npz").write_bytes(b"PK\x03\x04 no checkpoint")
+    with pytest.raises(RunError, match=r"checkpoint.npz: expected a checkpoint. Received: .* Delete it to start again"):
+        train(run, small_fashion)
+
+
+def test_metrics_are_strict_json(reference: Run) -> None:
+    json.loads((reference.path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert runs.latest_complete_run(reference.path.parent).path == reference.path

@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import keras
+import matplotlib.image
+import numpy as np
+import pytest
+
+from ood_fashion import paper
+from ood_fashion.cli import main
+from ood_fashion.datasets import Dataset
+from ood_fashion.nn.models import build_model
+from tests.conftest import Invoke
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("--train-size", 400, "--val-size", 100, "--epochs", 3, "--seed", 11)
+
+
+def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in group.commands.items():
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], command: click.Command) -> None:
+    result = invoke(*path, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Example:\s+ood-fashion {' '.join(path)}", result.stdout)
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{parameter.name} has no help"
+    documents = "".join(document.read_text() for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    assert f"ood-fashion {' '.join(path)}" in documents
+    assert len(command.get_short_help_str()) < 60
+    assert not command.get_short_help_str().endswith("...")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "params", "params --json", "data --help", "data", "train --help", "evaluate --help"]
+)
+def test_light_commands_import_neither_tensorflow_nor_matplotlib(arguments: str) -> None:
+    program = (
+        "import sys; from ood_fashion.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "print([name for name in ('tensorflow', 'keras', 'matplotlib') if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True, check=True
+    )
+    assert result.stderr.splitlines()[-1] == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "ood_fashion", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("ood-fashion, version ")
+
+
+def test_params(invoke: Invoke) -> None:
+    text = invoke("params").stdout
+    for line in (
+        r"conv2d_1 +22x22x64 +\(7\*7\*1\+1\)\*64 = 3,200 +3,200",
+        r"total +68,106",
+        r"in the document +68,106",
+    ):
+        assert re.search(line, text)
+    records = json.loads(invoke("params", "--json", "--verify").stdout)
+    assert {record["model"]: record["parameters"] for record in records} == paper.PARAMETERS
+    assert all(record["verified"] and record["document"] == record["parameters"] for record in records)
+    assert [record["model"] for record in json.loads(invoke("params", "--model", "cnn2", "--json").stdout)] == ["cnn2"]
+
+
+def test_params_verify_fails_on_a_difference(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ood_fashion.nn.models.build_model", lambda name: build_model(name, num_classes=11))
+    result = invoke("params", "--model", "mlp", "--verify")
+    assert result.exit_code == 1
+    assert "expected ('logits_3', (10,), 1290) from the formulas. Received: ('logits_3', (11,), 1419)" in result.stderr
+
+
+def test_data(invoke: Invoke, fashion: Dataset) -> None:
+    text = invoke("data").stdout
+    assert f"Source:  {fashion.source}" in text
+    assert "genuine Fashion-MNIST" in text
+    assert re.search(r"Ankle boot +6,000 +1,000", text)
+    record = json.loads(invoke("data", "--json").stdout)
+    assert (record["genuine"], record["images"], record["image_shape"]) == (
+        True,
+        {"train": 60_000, "test": 10_000},
+        [28, 28],
+    )
+
+
+def test_data_says_that_other_content_is_not_genuine(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke("data", "--data-dir", small_folder)
+    assert "not Fashion-MNIST as published" in result.stdout
+    assert result.exit_code == 0
+
+
+def test_preview_draws_a_picture(invoke: Invoke, tmp_path: Path) -> None:
+    assert invoke("data", "--preview", "shifts.png", "--shift", "up4", "--shift", "rotate:45").exit_code == 0
+    assert matplotlib.image.imread(tmp_path / "shifts.png").shape[2] == 4
+    result = invoke("data", "--preview", "shifts.xyz")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "expected an ending among" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def run_dir(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run that the command line made, with its JSON beside it."""
+    folder = tmp_path_factory.mktemp("cli")
+    arguments = ["train", "--model", "mlp", *map(str, SMALL), "--data-dir", str(small_folder), "--out", "run", "--json"]
+    result = subprocess.run(
+        [sys.executable, "-m", "ood_fashion", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    (folder / "stdout.json").write_text(result.stdout)
+    (folder / "stderr.txt").write_text(result.stderr)
+    return folder / "run"
+
+
+def test_train_keeps_result_and_progress_apart(run_dir: Path) -> None:
+    document = json.loads((run_dir.parent / "stdout.json").read_text())
+    assert document == {"run": "run", **json.loads((run_dir / "metrics.json").read_text())}
+    lines = (run_dir.parent / "stderr.txt").read_text().splitlines()
+    assert lines[0] == "Run folder: run"
+    assert [line.split()[1] for line in lines[1:]] == ["1/3", "2/3", "3/3"]  # and nothing of TensorFlow's
+
+
+def test_train_as_a_person_sees_it(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke("train", "--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--no-early-stopping")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    assert re.search(r"mlp: 3 epochs of 80 updates in \d+ s; kept the weights of epoch 3\.", result.stdout)
+    assert re.search(r"rotate270 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +200", result.stdout)
+    assert "document" not in result.stdout  # these are not its data
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch(r"\d{8}T\d{6}-mlp-s11", folder.name)
+    assert "up4" in invoke("evaluate", "--shift", "up4", "--data-dir", small_folder).stdout  # the latest run
+
+
+def test_the_documents_figures_stand_beside_those_of_its_data(invoke: Invoke) -> None:
+    text = invoke("train", "--model", "cnn3", *SMALL[:4], "--epochs", 1, "--quiet").stdout
+    assert re.search(r"up4 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +10,000 +0\.5653", text)
+    assert re.search(r"rotate180 .* 0\.0465\*", text)
+    assert text.rstrip().endswith("* a slip of the document: it repeats the figure for rotate270")
+
+
+def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    result = invoke("evaluate", "--run", run_dir, "--all", "--data-dir", small_folder, "--json")
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert json.loads(result.stdout) == {"model": "mlp", "results": metrics["results"]}
+    arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--json")
+    result = invoke("evaluate", *arguments, "--shift", "translate:0,-4", "--shift", "rotate:90", "--shift", "up4")
+    document = json.loads(result.stdout)
+    assert document["model"] == str(run_dir / "model.keras")
+    assert document["results"] == metrics["results"][1:3]  # canonical names, none twice
+    assert json.loads(invoke("evaluate", *arguments).stdout)["results"] == metrics["results"][:1]
+
+
+def test_resume_of_a_complete_run_shows_it(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
+    result = invoke("train", "--resume", "--out", run_dir, "--json")
+    assert json.loads(result.stdout)["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
+    assert before == {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
+
+
+def test_resume_starts_a_run_where_there_is_none(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--json", "--resume")
+    document = json.loads(invoke("train", *arguments, "--out", "new").stdout)
+    assert document["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
+
+
+@pytest.mark.parametrize("seconds_after_start", [0.0, 1.2])
+def test_sigkill_then_resume_gives_the_same_bits(
+    small_folder: Path, tmp_path: Path, seconds_after_start: float
+) -> None:
+    """Kill a real process after its first checkpoint or later, then finish its run by the same command and --resume."""
+    settings = ["--model", "cnn2", "--train-size", "400", "--val-size", "100", "--epochs", "12", "--no-early-stopping"]
+    command = [
+        sys.executable,
+        "-m",
+        "ood_fashion",
+        "train",
+        *settings,
+        "--data-dir",
+        str(small_folder),
+        "--quiet",
+        "--json",
+    ]
+
+    def finish(out: str, *more: str) -> dict[str, Any]:
+        done = subprocess.run([*command, "--out", out, *more], cwd=tmp_path, capture_output=True, text=True, check=True)
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    process = subprocess.Popen([*command, "--out", "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "killed/checkpoint.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(seconds_after_start)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed/metrics.json").exists()
+    resumed, undisturbed = finish("killed", "--resume"), finish("undisturbed")
+    assert {**resumed, "run": ""} == {**undisturbed, "run": ""}
+    weights = [
+        keras.models.load_model(tmp_path / name / "model.keras").get_weights() for name in ("killed", "undisturbed")
+    ]
+    for received, expected in zip(*weights, strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
+def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int = 10) -> Path:
+    model = keras.Sequential([keras.Input(input_shape), keras.layers.Flatten(), keras.layers.Dense(classes)])
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        ("train --model resnet", 2, "'resnet' is not one of 'mlp', 'cnn2', 'cnn3'"),
+        ("train --batch-size 0", 2, "batch size: expected a whole number of 1 or more. Received: 0"),
+        ("train --batch-size five", 2, "'five' is not a valid integer"),
+        ("train --learning-rate -0.1", 2, "learning rate: expected a finite number above 0. Received: -0.1"),
+        ("train --learning-rate nan", 2, "learning rate: expected"),
+        ("train --momentum 1.0", 2, "momentum: expected a number from 0 to below 1. Received: 1.0"),
+        ("train --patience 0", 2, "patience: expected a whole number of 1 or more or none. Received: 0"),
+        ("train --patience 2 --no-early-stopping", 2, "exclude each other"),
+        ("train --epochs 0", 2, "epochs: expected"),
+        ("train --seed -1", 2, "seed: expected"),
+        ("train --protocol huge", 2, "'huge' is not one of 'paper', 'full'"),
+        ("train --train-size 60000", 1, "at most 60,000 training and validation images"),
+        ("train --device gpu", 1, "--device gpu: expected a GPU that TensorFlow sees. Received: none"),
+        ("train --out occupied", 1, "occupied: expected an empty or absent folder"),
+        ("train --out file", 1, "file: expected a folder to write to. Received: File exists"),
+        ("train --out /proc/run", 1, "/proc/run: expected a folder to write to. Received: "),
+        ("train --resume --out incomplete --epochs 5", 1, "Received: epochs 5 instead of 30"),
+        ("train --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),
+        ("evaluate", 1, "runs: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3"),
+        ("evaluate --run absent", 1, "absent: expected a run folder, with a config.json. Received: nothing there"),
+        ("evaluate --run occupied", 1, "occupied: expected a run folder, with a config.json. Received: a folder"),
+        ("evaluate --run incomplete", 1, "expected a complete run. Received: one without metrics.json. Finish it"),
+        ("evaluate --run a --model-file b", 2, "exclude each other"),
+        ("evaluate --model-file model.h5", 1, "expected a .keras file. Received: .h5"),
+        ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
+        ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
+        ("evaluate --model-file classes.keras", 1, "expected an output of shape (n, 10)"),
+        ("evaluate --shift roate90", 2, "shift 'roate90': unknown."),
+        ("evaluate --shift translate:1", 2, "expected translate:DX,DY with finite numbers"),
+        ("data --data-dir occupied", 1, "occupied: expected train-images-idx3-ubyte"),
+        ("data --preview absent/p.png", 1, "p.png: expected to be able to write it"),
+        ("params --model x", 2, "'x' is not one of"),
+        ("params extra", 2, "unexpected extra argument"),
+        ("nonsense", 2, "No such command 'nonsense'"),
+        ("--nonsense", 2, "No such option"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line(invoke: Invoke, tmp_path: Path, arguments: str, exit_code: int, message: str) -> None:
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied/note.txt").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "incomplete").mkdir()
+    (tmp_path / "incomplete/config.json").write_text('{"config": {}}')
+    if "shape.keras" in arguments:
+        save_model(tmp_path / "shape.keras", input_shape=(32, 32, 1))
+    if "classes.keras" in arguments:
+        save_model(tmp_path / "classes.keras", classes=9)
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke(*arguments.split())
+    assert result.exit_code == exit_code, result.output
+    assert result.stdout == ""
+    errors = [line for line in result.stderr.splitlines() if not line.startswith("Model: ")]
+    assert len(errors) == 1, result.stderr
+    assert errors[0].startswith("Error: ")
+    assert message in errors[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_divergence_is_one_line(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(
+        "train",
+        "--model",
+        "mlp",
+        *SMALL,
+        "--data-dir",
+        small_folder,
+        "--learning-rate",
+        "1e30",
+        "--quiet",
+        "--out",
+        "run",
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: training diverged in epoch 1: expected a finite loss. Received: nan.")
+    assert result.stderr.count("\n") == 1
+    assert Path("run/model.keras").exists()
+    assert not Path("run/metrics.json").exists()
+
+
+def test_a_bug_is_one_line_unless_debugging(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("ood_fashion.datasets.load_dataset", broken)
+    result = invoke("data")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: unexpected KeyError: 'surprise'. Show where: ood-fashion --debug data ...\n"
+    assert isinstance(invoke("--debug", "data").exception, KeyError)
+
+
+def test_interruption_exits_with_130(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ood_fashion.datasets.load_dataset", interrupted)
+    result = invoke("data")
+    assert (result.exit_code, result.stderr) == (130, "Error: interrupted.\n")
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ood_fashion", "params"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, stderr = process.communicate()
+    assert b"Traceback" not in stderr

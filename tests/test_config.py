@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ood_fashion.config import PROTOCOLS, TrainConfig
+from ood_fashion.errors import InvalidValueError
+
+
+def test_the_defaults_are_the_documents_protocol() -> None:
+    config = TrainConfig()
+    assert (config.train_size, config.val_size) == (10_000, 2_000)
+    assert (config.batch_size, config.learning_rate, config.momentum) == (5, 0.01, 0)
+    assert (config.epochs, config.patience) == (30, 3)
+
+
+@pytest.mark.parametrize("sizes", PROTOCOLS.values())
+def test_protocols_name_settings(sizes: dict[str, Any]) -> None:
+    assert TrainConfig(**sizes).to_json().items() >= sizes.items()
+
+
+def test_json_round_trip() -> None:
+    config = TrainConfig(model="mlp", momentum=0.9, patience=None, split_seed=3)
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("model", ["resnet", 3, None]),
+        ("train_size", [0, -5, 1.5, None, True, 2**31]),
+        ("val_size", [0]),
+        ("split_seed", [-1, 0.5]),
+        ("epochs", [0]),
+        ("batch_size", [0, "5"]),
+        ("learning_rate", [0, -0.1, float("nan"), float("inf"), None]),
+        ("momentum", [-0.1, 1.0, 1.5, float("nan")]),
+        ("patience", [0, -1]),
+        ("seed", [-1, None]),
+    ],
+)
+def test_values_out_of_range_are_refused(field: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(InvalidValueError, match=f"{field.replace('_', ' ')}: expected .* Received: "):
+            TrainConfig(**{field: value})
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(InvalidValueError, match="unknown setting: colour"):
+        TrainConfig.from_json({"colour": "red"})

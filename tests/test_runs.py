@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.errors import RunError
+from ood_fashion.runs import (
+    Checkpoint,
+    Run,
+    atomic_write,
+    find_runs,
+    find_unfinished_run,
+    latest_complete_run,
+    new_run_path,
+)
+
+
+def make(path: Path, *, complete: bool = False, **settings: Any) -> Run:
+    run = Run.create(path, TrainConfig(**settings), device="cpu")
+    if complete:
+        run.write_metrics({"results": []})
+    return run
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail_halfway() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_writing_where_one_cannot_is_one_clear_error(tmp_path: Path) -> None:
+    run = Run(tmp_path / "absent")
+    with pytest.raises(RunError, match=r"metrics.json: expected to be able to write it\. Received: No such file"):
+        run.write_metrics({})
+
+
+def test_config_survives(tmp_path: Path) -> None:
+    make(tmp_path / "run", model="mlp", momentum=0.9)
+    run = Run.open(tmp_path / "run")
+    assert run.config == TrainConfig(model="mlp", momentum=0.9)
+    assert run.record["device"] == "cpu"
+
+
+def test_checkpoints_and_history_survive(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    assert run.read_checkpoint() is None
+    weights = [np.arange(i, dtype=np.float32) for i in range(12)]  # more than ten, for their order
+    run.write_checkpoint(Checkpoint({"epoch": 3, "best": 0.1}, {"weights": weights, "optimizer": [np.array(7)]}))
+    checkpoint = run.read_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.values == {"epoch": 3, "best": 0.1}
+    assert [len(array) for array in checkpoint.arrays["weights"]] == list(range(12))
+    assert checkpoint.arrays["optimizer"][0] == 7
+    rows = [{"epoch": 1.0, "loss": 0.1 + 0.2}, {"epoch": 2.0, "loss": 1e-17}]
+    run.write_history(rows)
+    assert run.read_history() == rows
+
+
+def test_metrics_complete_a_run(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    run.write_checkpoint(Checkpoint({}, {}))
+    assert not run.is_complete
+    with pytest.raises(RunError, match=r"expected a complete run\. .*ood-fashion train --resume --out"):
+        run.read_metrics()
+    run.write_metrics({"results": [1]})
+    assert run.read_metrics() == {"results": [1]}
+    assert run.read_checkpoint() is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"config": {"batch_size": 0}}', '{"config": {"x": 1}}', '{"other": 1}']
+)
+def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"config.json: expected .* Received: "):
+        Run.open(tmp_path)
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, received in (
+        (tmp_path / "absent", "nothing there"),
+        (tmp_path, "a folder"),
+        (tmp_path / "file", "a file"),
+    ):
+        with pytest.raises(RunError, match=f"expected a run folder, with a config.json. Received: {received}"):
+            Run.open(path)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match="expected an empty or absent folder"):
+        make(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(RunError, match=r"Received: .*(File exists|Not a directory)"):
+        make(tmp_path / "thesis.txt")
+
+
+def test_names_of_new_runs_do_not_collide(tmp_path: Path) -> None:
+    config = TrainConfig(model="mlp", seed=7)
+    paths = [make(new_run_path(config, tmp_path)).path for _ in range(3)]
+    assert len(set(paths)) == 3
+    assert all("-mlp-s7" in path.name for path in paths)
+
+
+def test_finding_runs(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"expected a complete run\. Received: none\. Train one"):
+        latest_complete_run(tmp_path)
+    make(tmp_path / "20260101T000000-mlp-s1", complete=True)
+    make(tmp_path / "20260102T000000-mlp-s1", complete=True)
+    make(tmp_path / "20260103T000000-mlp-s1", model="mlp")
+    (tmp_path / "20260104T000000-mlp-s1").mkdir()
+    (tmp_path / "20260104T000000-mlp-s1" / "config.json").write_text("{}")
+    assert [run.path.name[:8] for run in find_runs(tmp_path)] == ["20260103", "20260102", "20260101"]
+    assert latest_complete_run(tmp_path).path.name[:8] == "20260102"
+    assert find_unfinished_run({}, None, tmp_path) == Run(tmp_path / "20260103T000000-mlp-s1")
+    assert find_unfinished_run({"model": "mlp"}, None, tmp_path) is not None
+    assert find_unfinished_run({"model": "cnn3"}, None, tmp_path) is None
+
+
+def test_resuming_a_named_folder(tmp_path: Path) -> None:
+    assert find_unfinished_run({"epochs": 5}, tmp_path / "absent") is None
+    run = make(tmp_path / "run", epochs=5, complete=True)
+    assert find_unfinished_run({"epochs": 5}, run.path) == run
+    with pytest.raises(
+        RunError, match=r"the settings that the run began with. Received: epochs 6 instead of 5, patience None"
+    ):
+        find_unfinished_run({"epochs": 6, "patience": None}, run.path)
