@@ -37,7 +37,12 @@ for extra in base "$@"; do grep -qsx "$extra" "$stamp" || missing=true; done
 if $missing; then
   extras=$(IFS=,; echo "$*")
   echo "Installing the project into .venv (TensorFlow is some 600 MB; this takes a minute or more)" >&2
-  .venv/bin/pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
+  log=.venv/install.log
+  if ! .venv/bin/pip install --disable-pip-version-check --editable ".${extras:+[$extras]}" >$log 2>&1; then
+    tail -n 20 $log >&2
+    echo "setup: pip could not install the project; $log has all that it said" >&2
+    exit 1
+  fi
   rm -f .venv/installed-*
   printf '%s\n' base "$@" >"$stamp"
 fi
