@@ -118,7 +118,7 @@ def main(debug: bool) -> None:
 @_shift_option
 @_json_option
 def data(data_dir: Path | None, offline: bool, preview: Path | None, shifts: tuple[Shift, ...], as_json: bool) -> None:
-    """Find the dataset, check it, say what it holds.
+    """Find, check and describe the dataset.
 
     Example: ood-fashion data --preview shifts.png --shift up4 --shift rotate:45
     """
@@ -201,9 +201,9 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a model and measure it on five test sets.
+    """Train a model and measure it.
 
-    Without options it trains as the document does. The result is a run folder, which `evaluate` takes.
+    Without options it trains as the document does. It is measured on the five test sets of the document; the result is a run folder, which `evaluate` takes.
 
     Example: ood-fashion train --model cnn3 --momentum 0.5 --out runs/momentum
     """

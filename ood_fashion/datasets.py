@@ -10,17 +10,21 @@ import hashlib
 import math
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from urllib.request import urlopen
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError
+from ood_fashion.native_log import quiet_tensorflow
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -324,25 +328,29 @@ def _load_tfds(data_dir: Path, *, download: bool) -> Dataset:
 
     TFDS stores a split sorted by the MD5 of the split's name followed by each example's index.
     """
-    import tensorflow_datasets as tfds
+    with quiet_tensorflow():
+        import tensorflow  # noqa: F401
+        import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
     config = tfds.ReadConfig(interleave_cycle_length=1)  # reads in the order of storage
     try:
-        builder = tfds.builder("fashion_mnist", data_dir=data_dir)
-        if download:
-            builder.download_and_prepare()
-        stored = tfds.as_numpy(
-            builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True, read_config=config)
-        )
+        with redirect_stdout(sys.stderr):
+            builder = tfds.builder("fashion_mnist", data_dir=data_dir)
+            if download:
+                # Without a network this fails at once, where TFDS tries again for minutes.
+                urlopen(f"{builder.URL}{FILES['test labels']}.gz", timeout=10).close()
+                builder.download_and_prepare()
+            splits = builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True, read_config=config)
+            stored = tfds.as_numpy(splits)
     except Exception as error:  # TFDS lets through whatever its downloader, its file system and TensorFlow raise
         summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         if download:
             raise _DownloadError(summary) from error
         raise DataError(f"{data_dir}/fashion_mnist: expected a whole copy. Received: {summary}. Delete it.") from error
-    splits = []
+    ordered = {}
     for name, (images, labels) in zip(("train", "test"), stored, strict=True):
         digests = [hashlib.md5(f"{name}{index}".encode()).digest() for index in range(len(labels))]
         position = np.argsort(np.array(sorted(range(len(labels)), key=digests.__getitem__)))
-        splits.append(Split(np.ascontiguousarray(images[position, :, :, 0]), labels[position].astype(np.int64)))
-    return Dataset(splits[0], splits[1], f"TensorFlow Datasets ({data_dir}/fashion_mnist)")
+        ordered[name] = Split(np.ascontiguousarray(images[position, :, :, 0]), labels[position].astype(np.int64))
+    return Dataset(ordered["train"], ordered["test"], f"TensorFlow Datasets ({data_dir}/fashion_mnist)")

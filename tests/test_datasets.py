@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import struct
 from collections.abc import Callable
@@ -177,10 +178,10 @@ def test_without_any_source_every_one_is_explained(empty_home: Path) -> None:
 
 
 def test_a_failed_download_is_explained(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **options: object) -> None:
         raise ConnectionError("no route to host\nand more")
 
-    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", refuse)
+    monkeypatch.setattr(datasets, "urlopen", refuse)
     with pytest.raises(DataError, match="download: ConnectionError: no route to host; check the network"):
         load_dataset()
 
@@ -193,6 +194,7 @@ def test_tensorflow_datasets_gives_the_images_in_the_files_order(
     module = tfds.image_classification.mnist
     monkeypatch.setattr(module, "_TRAIN_EXAMPLES", len(small_fashion.train))
     monkeypatch.setattr(module, "_TEST_EXAMPLES", len(small_fashion.test))
+    monkeypatch.setattr(datasets, "urlopen", lambda *args, **options: io.BytesIO())
     paths = {key.replace(" ", "_").replace("images", "data"): str(folder / stem) for key, stem in FILES.items()}
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, urls: paths)
     downloaded = load_dataset()
