@@ -203,7 +203,8 @@ def train(
 ) -> None:
     """Train a model and measure it.
 
-    Without options it trains as the document does. It is measured on the five test sets of the document; the result is a run folder, which `evaluate` takes.
+    Without options it trains as the document does. The result is a run folder, which `evaluate` takes, with the
+    accuracy on the document's five test sets.
 
     Example: ood-fashion train --model cnn3 --momentum 0.5 --out runs/momentum
     """
