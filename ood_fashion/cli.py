@@ -222,8 +222,7 @@ def train(
             run = training.start_run(out or runs.new_run_path(config), config, dataset, used_device)
         if not quiet:
             click.echo(f"Run folder: {run.path}", err=True)
-        progress = callbacks.Progress(run.config.epochs, training.steps_per_epoch(run.config))
-        training.train(run, dataset, () if quiet else (progress,))
+        training.train(run, dataset, () if quiet else (callbacks.Progress(),))
     metrics = run.read_metrics()
     _show({"run": str(run.path), **metrics}, tables.run_report(run.record, run.read_history(), metrics), as_json)
 

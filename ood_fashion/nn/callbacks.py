@@ -118,19 +118,13 @@ class Progress(keras.callbacks.Callback):
     The time left is for all epochs; early stopping may end sooner.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int) -> None:
-        super().__init__()
-        self.epochs = epochs
-        self.steps_per_epoch = steps_per_epoch
-        self._validation: dict[str, str] = {}
-
     def on_train_begin(self, logs: Logs = None) -> None:
         """Open the bar."""
-        self._began = time.perf_counter()
+        self._began = time.monotonic()
         self._first: int | None = None
+        self._validation: dict[str, str] = {}
         self._bar = tqdm(
-            total=self.epochs * self.steps_per_epoch,
-            unit="batch",
+            total=self.params["epochs"] * self.params["steps"],
             dynamic_ncols=True,
             leave=False,
             disable=not sys.stderr.isatty(),
@@ -139,32 +133,28 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Name the epoch."""
-        if self._first is None:
+        self._offset = epoch * self.params["steps"]
+        if self._first is None:  # a resumed training does not begin at 0
             self._first = epoch
-            self._bar.initial = self._bar.n = epoch * self.steps_per_epoch
-        self._offset = epoch * self.steps_per_epoch
-        self._bar.set_description_str(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
+            self._bar.initial = self._bar.n = self._offset
+        self._bar.set_description_str(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Advance the bar; the losses are read only when it is drawn anew."""
-        done = self._offset + batch + 1
-        if not self._bar.disable and time.monotonic() - self._bar.last_print_t >= self._bar.mininterval:
+        """Advance the bar; the losses are read only when it is drawn anew, for reading them waits for them."""
+        if not self._bar.disable and time.time() - self._bar.last_print_t >= self._bar.mininterval:
             self._bar.set_postfix({**_texts(logs), **self._validation}, refresh=False)
-        self._bar.update(done - self._bar.n)
+        self._bar.update(self._offset + batch + 1 - self._bar.n)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Show the epoch's figures."""
         texts = _texts(logs)
         self._validation = {name: text for name, text in texts.items() if name.startswith("val_")}
         if self._bar.disable:
-            assert self._first is not None
-            elapsed = time.perf_counter() - self._began
-            left = elapsed / (epoch + 1 - self._first) * (self.epochs - epoch - 1)
+            epochs, elapsed = self.params["epochs"], time.monotonic() - self._began
+            left = elapsed / (epoch + 1 - (self._first or 0)) * (epochs - epoch - 1)
             figures = "  ".join(f"{name} {text}" for name, text in texts.items())
-            print(
-                f"epoch {epoch + 1}/{self.epochs}  {figures}  ({elapsed:.0f} s, at most {left:.0f} s left)",
-                file=sys.stderr,
-            )
+            times = f"{elapsed:.0f} s, at most {left:.0f} s left"
+            print(f"epoch {epoch + 1}/{epochs}  {figures}  ({times})", file=sys.stderr)
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Close the bar."""

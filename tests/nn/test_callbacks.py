@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -63,16 +66,34 @@ def test_a_loss_that_is_not_finite_ends_training(name: str, value: float) -> Non
         callback.on_epoch_end(1, {"loss": 1.0, "val_loss": 1.0, name: value})
 
 
-def test_progress_is_a_line_per_epoch_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(epochs=4, steps_per_epoch=2)
+def show_progress(epochs: range) -> None:
+    progress = Progress()
+    progress.set_params({"epochs": 4, "steps": 2, "verbose": 0})
     progress.on_train_begin()
-    for epoch in (2, 3):  # as after a resume
+    for epoch in epochs:
         progress.on_epoch_begin(epoch)
-        progress.on_train_batch_end(0, {"loss": 1.0})
-        progress.on_train_batch_end(1, {"loss": 0.5})
+        for batch in range(2):
+            progress._bar.last_print_t = 0  # as if the last drawing were long ago
+            progress.on_train_batch_end(batch, {"loss": 0.5 + epoch})
         progress.on_epoch_end(epoch, {"val_accuracy": 0.25, "accuracy": 0.5, "val_loss": 2.0, "loss": 0.5})
     progress.on_train_end()
-    captured = capfd.readouterr()
+
+
+def test_progress_is_a_line_per_epoch_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show_progress(range(2, 4))  # as after a resume
+    captured = capsys.readouterr()
     assert captured.out == ""
     figures = "loss 0.5000  accuracy 0.5000  val_loss 2.0000  val_accuracy 0.2500  (0 s, at most 0 s left)"
     assert captured.err.splitlines() == [f"epoch 3/4  {figures}", f"epoch 4/4  {figures}"]
+
+
+def test_progress_is_one_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    show_progress(range(1, 3))
+    drawn = terminal.getvalue()
+    assert "\n" not in drawn
+    last = drawn.split("\r")[-3]
+    assert last.startswith("epoch 3/4  75%|")
+    assert re.search(r"\d\d:\d\d, at most \d\d:\d\d left, loss=2.5000, val_loss=2.0000, val_accuracy=0.2500$", last)
