@@ -96,4 +96,4 @@ def test_progress_is_one_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\n" not in drawn
     last = drawn.split("\r")[-3]
     assert last.startswith("epoch 3/4  75%|")
-    assert re.search(r"\d\d:\d\d, at most \d\d:\d\d left, loss=2.5000, val_loss=2.0000, val_accuracy=0.2500$", last)
+    assert re.search(r"at most [\d:]+ left, loss=2.5000, val_loss=2.0000, val_accuracy=0.2500\s*$", last)
