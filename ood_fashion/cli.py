@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from ood_fashion import __version__, paper
-from ood_fashion.config import PROTOCOLS, TrainConfig
+from ood_fashion.config import ENGINES, PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError, ModelError, OodFashionError
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
@@ -179,6 +179,9 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @_setting("val_size", int, "Number of validation images, which follow the training images.")
 @_setting("split_seed", int, "Shuffle the images before they are split, seeded with this.")
 @_setting("seed", int, "Decides the initial weights and the order of the batches.")
+@click.option(
+    "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
+)
 @_device_option
 @_data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-MODEL-sSEED]")

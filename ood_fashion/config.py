@@ -16,6 +16,8 @@ PROTOCOLS: dict[str, dict[str, int]] = {
 }
 """Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too."""
 
+ENGINES = ("auto", "compiled", "stock")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -33,6 +35,8 @@ class TrainConfig:
         patience: stop after so many epochs in a row without a better validation accuracy, and keep the best weights;
             None runs all epochs and keeps the last weights.
         seed: decides the initial weights and the order of the batches.
+        engine: one of `ENGINES`: "stock" trains by Keras's `fit` alone, "compiled" by many steps in one XLA program,
+            which rounds differently, "auto" by whichever should take less time.
 
     Raises:
         InvalidValueError: a value is of the wrong type or out of range.
@@ -48,6 +52,7 @@ class TrainConfig:
     momentum: float = 0.0
     patience: int | None = 3
     seed: int = 1
+    engine: str = "auto"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -99,4 +104,5 @@ _RULES: dict[str, Rule] = {
     "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "patience": _whole(1, optional=True),
     "seed": _whole(0),
+    "engine": (f"one of {', '.join(ENGINES)}", lambda value: isinstance(value, str) and value in ENGINES),
 }

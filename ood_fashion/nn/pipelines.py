@@ -13,14 +13,25 @@ EVALUATION_BATCH_SIZE = 500
 UNSHIFTED = Shift()
 
 
-def _to_unit_range(pixels: tf.Tensor) -> tf.Tensor:
+def to_unit_range(pixels: tf.Tensor) -> tf.Tensor:
+    """Convert uint8 pixels in 0-255 to float32 in 0-1."""
     return tf.cast(pixels, tf.float32) / 255.0
+
+
+def _epoch_orders(n: int, seed: int, epochs: range) -> tf.data.Dataset:
+    """Shuffle 0 to n - 1 for each epoch.
+
+    An order depends on the seed and the epoch alone, so that a resumed run sees the same batches as an undisturbed one.
+    """
+
+    def order(epoch: tf.Tensor) -> tf.Tensor:
+        return tf.random.experimental.stateless_shuffle(tf.range(n), seed=tf.stack([np.int64(seed), epoch]))
+
+    return tf.data.Dataset.range(epochs.start, epochs.stop).map(order)
 
 
 def training_batches(split: Split, batch_size: int, *, seed: int, epochs: range) -> tf.data.Dataset:
     """Batch a training set, in an order that depends on the seed and the epoch alone.
-
-    It does not depend on the epochs before, so that a resumed run sees the same batches as an undisturbed one.
 
     Args:
         split: the training images and labels.
@@ -34,15 +45,44 @@ def training_batches(split: Split, batch_size: int, *, seed: int, epochs: range)
     n = len(split)
     images, labels = tf.constant(split.images[..., np.newaxis]), tf.constant(split.labels)
 
-    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(n), seed=tf.stack([np.int64(seed), epoch]))
+    def batches(order: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(0, n, batch_size).map(lambda start: order[start : start + batch_size])
 
     def gather(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _to_unit_range(tf.gather(images, indices)), tf.gather(labels, indices)
+        return to_unit_range(tf.gather(images, indices)), tf.gather(labels, indices)
 
-    starts = tf.data.Dataset.range(epochs.start, epochs.stop)
-    return starts.flat_map(epoch_batches).map(gather).prefetch(tf.data.AUTOTUNE)
+    return _epoch_orders(n, seed, epochs).flat_map(batches).map(gather).prefetch(tf.data.AUTOTUNE)
+
+
+def training_stacks(split: Split, batch_size: int, stack: int, *, seed: int, epochs: range) -> tf.data.Dataset:
+    """Give the batches of `training_batches`, many at a time, for `engine.CompiledTrainer`.
+
+    Args:
+        split: the training images and labels, at least a batch of them.
+        batch_size: images a batch.
+        stack: batches a stack.
+        seed: decides the order.
+        epochs: the epochs to give, one after another.
+
+    Returns:
+        Stacks of images, uint8 (stack, b, height, width, 1), labels, int64 (stack, b), and the number of batches that
+        count in them, int32: an epoch's last stack is filled up. A smaller last batch follows as a stack of its own.
+    """
+    n, full = len(split), len(split) // batch_size
+    images, labels = tf.constant(split.images[..., np.newaxis]), tf.constant(split.labels)
+
+    def stacks(order: tf.Tensor) -> tf.data.Dataset:
+        batches = tf.pad(tf.reshape(order[: full * batch_size], (full, batch_size)), [[0, -full % stack], [0, 0]])
+        starts = tf.data.Dataset.range(0, full, stack, output_type=tf.int32)
+        given = starts.map(lambda start: (batches[start : start + stack], tf.minimum(stack, full - start)))
+        if full * batch_size == n:
+            return given
+        return given.concatenate(tf.data.Dataset.from_tensors((order[tf.newaxis, full * batch_size :], 1)))
+
+    def gather(indices: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return tf.gather(images, indices), tf.gather(labels, indices), count
+
+    return _epoch_orders(n, seed, epochs).flat_map(stacks).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
 def shifted_batches(
@@ -65,7 +105,7 @@ def shifted_batches(
     taps = [_taps(step, height, width) for step in shift.steps]
 
     def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = _to_unit_range(tf.reshape(images, (-1, height * width)))
+        pixels = to_unit_range(tf.reshape(images, (-1, height * width)))
         for indices, weights in taps:
             pixels = tf.add_n([tf.gather(pixels, i, axis=1) * w for i, w in zip(indices, weights, strict=True)])
         return tf.reshape(pixels, (-1, *(image_shape or (height, width, 1)))), labels

@@ -18,31 +18,35 @@ from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, split_train
 from ood_fashion.errors import DivergenceError, RunError
+from ood_fashion.nn import engine
 from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss
 from ood_fashion.nn.evaluation import evaluate
 from ood_fashion.nn.models import build_model
-from ood_fashion.nn.pipelines import shifted_batches, training_batches
+from ood_fashion.nn.pipelines import shifted_batches
 from ood_fashion.runs import Run, atomic_write
 from ood_fashion.shifts import SHIFTS
 from ood_fashion.specs import MODELS
 
 
-def compiled_model(config: TrainConfig, dataset: Dataset) -> keras.Model:
-    """Build the config's model with its optimizer, loss and metric.
+def initial_model(config: TrainConfig, dataset: Dataset) -> keras.Model:
+    """Build the config's model for the dataset's images and classes."""
+    return build_model(
+        config.model, input_shape=(*dataset.image_shape, 1), num_classes=dataset.num_classes, seed=config.seed
+    )
+
+
+def compile_as_configured(model: keras.Model, config: TrainConfig) -> None:
+    """Give a model the config's optimizer, loss and metric.
 
     The optimizer follows v <- momentum * v + gradient, w <- w - learning_rate * v (the document, problem 3.4). Keras
     keeps -learning_rate * v instead of v, which is the same as long as the learning rate does not change.
     """
-    model = build_model(
-        config.model, input_shape=(*dataset.image_shape, 1), num_classes=dataset.num_classes, seed=config.seed
-    )
     model.compile(
         optimizer=keras.optimizers.SGD(config.learning_rate, momentum=config.momentum),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     model.optimizer.build(model.trainable_variables)
-    return model
 
 
 def steps_per_epoch(config: TrainConfig) -> int:
@@ -116,21 +120,24 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
             f"Received: {dataset.source}, whose content differs. Name the folder with --data-dir."
         )
     training, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-    model = compiled_model(config, dataset)
+    model = initial_model(config, dataset)
+    stack = engine.steps_per_program(config, math.prod(dataset.image_shape))
+    trainer = model if stack is None else engine.CompiledTrainer.of(model, config.batch_size)
+    compile_as_configured(trainer, config)
     initial_weights = model.get_weights()
     stopping = None if config.patience is None else EarlyStopping(config.patience)
     recorder = EpochRecorder(run, stopping)
-    recorder.restore(model)
+    recorder.restore(trainer)
     first = len(recorder.history)
     divergence = None
     if not recorder.finished:
         try:
-            model.fit(
-                training_batches(training, config.batch_size, seed=config.seed, epochs=range(first, config.epochs)),
+            trainer.fit(
+                engine.training_data(training, config, stack, range(first, config.epochs)),
                 validation_data=shifted_batches(validation),
                 initial_epoch=first,
                 epochs=config.epochs,
-                steps_per_epoch=steps_per_epoch(config),
+                steps_per_epoch=engine.calls_per_epoch(config, stack),
                 shuffle=False,  # the batches are shuffled already
                 callbacks=[FiniteLoss(), *([stopping] if stopping else []), recorder, *callbacks],
                 verbose=0,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,18 @@ from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
 from ood_fashion.nn.models import load_model
 from ood_fashion.nn.pipelines import training_batches
-from ood_fashion.nn.training import compiled_model, kept_epoch, start_run, train
+from ood_fashion.nn.training import compile_as_configured, initial_model, kept_epoch, start_run, train
 from ood_fashion.runs import Run
 
-SMALL: dict[str, Any] = {"model": "mlp", "train_size": 403, "val_size": 150, "epochs": 4, "momentum": 0.5, "seed": 11}
+SMALL: dict[str, Any] = {
+    "model": "mlp",
+    "train_size": 403,
+    "val_size": 150,
+    "epochs": 4,
+    "momentum": 0.5,
+    "seed": 11,
+    "engine": "stock",
+}
 
 
 def trained(path: Path, dataset: Dataset, **settings: Any) -> Run:
@@ -59,10 +68,12 @@ def test_a_complete_run_folder(reference: Run) -> None:
     assert metrics["training"]["updates_to_kept_epoch"] == 81 * metrics["training"]["kept_epoch"]
 
 
+@pytest.mark.parametrize("engine", ["stock", "compiled"])
 @pytest.mark.parametrize("model", ["cnn2", "cnn3"])
-def test_the_same_config_gives_the_same_bits(small_fashion: Dataset, tmp_path: Path, model: str) -> None:
+def test_the_same_config_gives_the_same_bits(small_fashion: Dataset, tmp_path: Path, model: str, engine: str) -> None:
     first, second = (
-        trained(tmp_path / name, small_fashion, model=model, train_size=100, epochs=2) for name in ("a", "b")
+        trained(tmp_path / name, small_fashion, model=model, train_size=103, epochs=2, engine=engine)
+        for name in ("a", "b")
     )
     assert_same_result(first, second)
     assert (first.path / "metrics.json").read_bytes() == (second.path / "metrics.json").read_bytes()
@@ -92,12 +103,20 @@ class Kill(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("patience", [1, 3, None])
-@pytest.mark.parametrize(("epoch", "moment"), [(0, "middle"), (0, "end"), (1, "end"), (2, "middle"), (3, "end")])
+@pytest.mark.parametrize(
+    ("engine", "patience", "epoch", "moment"),
+    [
+        *itertools.product(["stock"], [1, 3, None], [0], ["middle", "end"]),
+        *itertools.product(["stock"], [1, 3, None], [1, 3], ["end"]),
+        ("stock", 3, 2, "middle"),
+        ("compiled", 3, 0, "end"),
+        ("compiled", None, 2, "end"),
+    ],
+)
 def test_a_killed_run_resumes_to_the_same_bits(
-    small_fashion: Dataset, tmp_path: Path, epoch: int, moment: str, patience: int | None
+    small_fashion: Dataset, tmp_path: Path, engine: str, patience: int | None, epoch: int, moment: str
 ) -> None:
-    undisturbed = trained(tmp_path / "undisturbed", small_fashion, patience=patience, learning_rate=0.1)
+    undisturbed = trained(tmp_path / "undisturbed", small_fashion, patience=patience, learning_rate=0.1, engine=engine)
     run = start_run(tmp_path / "run", undisturbed.config, small_fashion, "cpu")
     if epoch < undisturbed.read_metrics()["training"]["epochs"]:
         with pytest.raises(KeyboardInterrupt):
@@ -159,7 +178,7 @@ def test_divergence_at_once_keeps_the_initial_weights(small_fashion: Dataset, tm
     run = start_run(tmp_path / "run", config, small_fashion, "cpu")
     with pytest.raises(DivergenceError, match="The weights of epoch 0 are in"):
         train(run, small_fashion)
-    for kept, initial in zip(weights_of(run), compiled_model(config, small_fashion).get_weights(), strict=True):
+    for kept, initial in zip(weights_of(run), initial_model(config, small_fashion).get_weights(), strict=True):
         np.testing.assert_array_equal(kept, initial)
 
 
@@ -186,7 +205,8 @@ def test_a_run_goes_on_with_its_own_data_only(small_fashion: Dataset, tmp_path: 
 def test_momentum_steps_follow_the_documents_rule(small_fashion: Dataset, momentum: float) -> None:
     """v <- alpha v + gradient, w <- w - eta v, with the MLP's gradients worked out in NumPy."""
     config = TrainConfig(**{**SMALL, "momentum": momentum, "learning_rate": 0.1, "batch_size": 20})
-    model = compiled_model(config, small_fashion)
+    model = initial_model(config, small_fashion)
+    compile_as_configured(model, config)
     weights = [weight.astype(np.float64) for weight in model.get_weights()]
     velocity = [np.zeros_like(weight) for weight in weights]
     training, _ = split_train(small_fashion, config.train_size, config.val_size)

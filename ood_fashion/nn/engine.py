@@ -1,0 +1,124 @@
+"""The compiled training engine: many mini-batch steps in one XLA program, under Keras's own `fit`.
+
+`fit` spends about a millisecond on every step outside the mathematics, and TensorFlow's CPU kernels leave part of the
+machine idle. `CompiledTrainer` takes stacks of mini-batches and runs Keras's own train step on each inside one compiled
+loop. Losses, metrics, optimizers, callbacks and History are Keras's; the weights equal stock `fit`'s but for rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Split
+from ood_fashion.nn.layers import patch_kernels, with_patch_kernels
+from ood_fashion.nn.pipelines import to_unit_range, training_batches, training_stacks
+from ood_fashion.specs import MODELS, Conv2D
+
+STACK_BYTES = 1 << 20
+"""Size of the images in a stack: large enough that a call's millisecond is lost in it, small enough for the cache."""
+
+# What compiling costs, and what it saves a step and an image, in seconds, on 2 cores; see docs/performance.md.
+_COMPILATION = {False: 0.7, True: 2.7}
+_SAVED_PER_STEP = 0.9e-3
+_SAVED_PER_IMAGE = {False: 0.0, True: 0.17e-3}
+
+
+def steps_per_program(config: TrainConfig, image_size: int) -> int | None:
+    """Say how many mini-batches a compiled program takes, or None where stock `fit` is the better choice.
+
+    Args:
+        config: a training; "auto" compiles where that saves more time over all its epochs than it takes.
+        image_size: pixels in an image, a byte each.
+    """
+    full_batches = config.train_size // config.batch_size
+    convolutional = any(isinstance(layer, Conv2D) for layer in MODELS[config.model].layers)
+    images = config.epochs * config.train_size
+    saved = images / config.batch_size * _SAVED_PER_STEP + images * _SAVED_PER_IMAGE[convolutional]
+    worthwhile = config.engine == "compiled" or (config.engine == "auto" and saved > _COMPILATION[convolutional])
+    if not worthwhile or full_batches == 0:
+        return None
+    return min(full_batches, max(1, STACK_BYTES // (config.batch_size * image_size)))
+
+
+def training_data(split: Split, config: TrainConfig, stack: int | None, epochs: range) -> tf.data.Dataset:
+    """Give what `fit` takes: stacks of `stack` batches for a `CompiledTrainer`, plain batches where it is None."""
+    if stack is None:
+        return training_batches(split, config.batch_size, seed=config.seed, epochs=epochs)
+    return training_stacks(split, config.batch_size, stack, seed=config.seed, epochs=epochs)
+
+
+def calls_per_epoch(config: TrainConfig, stack: int | None) -> int:
+    """Return how many elements of `training_data` an epoch has."""
+    full_batches, rest = divmod(config.train_size, config.batch_size)
+    return math.ceil(full_batches / (stack or 1)) + (rest > 0)
+
+
+class CompiledTrainer(keras.Model):
+    """A model that `fit` trains on `pipelines.training_stacks`; all else about it is the model that it was made from.
+
+    On a CPU, convolutions and pooling are computed by `ood_fashion.nn.layers`; on a GPU, by the stock kernels.
+    """
+
+    @classmethod
+    def of(cls, model: keras.Model, batch_size: int) -> CompiledTrainer:
+        """Copy a model with its weights; the copy is to be compiled and trained in its place.
+
+        Args:
+            model: a functional or sequential model.
+            batch_size: images in the mini-batches of a stack; smaller ones are trained one at a time, outside XLA.
+        """
+        copy = keras.models.clone_model(model, clone_function=with_patch_kernels)
+        trainer = cls(copy.inputs[0], copy.outputs[0], name=model.name)
+        trainer.set_weights(model.get_weights())
+        trainer.batch_size = batch_size
+        return trainer
+
+    batch_size: int
+    compiled_steps: Any = None
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Make what `fit` calls for every stack."""
+        if self.compiled_steps is not None and not force:
+            return
+        self._build_metrics()
+        kernels = nullcontext if tf.config.get_visible_devices("GPU") else patch_kernels
+
+        def run_steps(images: tf.Tensor, labels: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+            def step(i: tf.Tensor) -> tuple[tf.Tensor]:
+                self.train_step((to_unit_range(images[i]), labels[i]))
+                return (i + 1,)
+
+            tf.while_loop(lambda i: i < count, step, (tf.zeros_like(count),))
+            metrics: dict[str, tf.Tensor] = self.get_metrics_result()
+            return metrics
+
+        def run_steps_on_patches(*stack: tf.Tensor) -> dict[str, tf.Tensor]:
+            with kernels():
+                return run_steps(*stack)
+
+        self.compiled_steps = tf.function(run_steps_on_patches, jit_compile=True, autograph=False)
+        plain_steps = tf.function(run_steps, autograph=False)
+
+        def train_function(iterator: Iterator[tuple[tf.Tensor, ...]]) -> dict[str, tf.Tensor]:
+            stack = next(iterator)
+            run = self.compiled_steps if stack[1].shape[1] == self.batch_size else plain_steps
+            metrics: dict[str, tf.Tensor] = run(*stack)
+            return metrics
+
+        self.train_function = train_function
+
+    def _build_metrics(self) -> None:
+        """Create the variables that Keras would otherwise create in the first step, which XLA does not allow."""
+        image, label = np.zeros((1, *self.input_shape[1:]), np.float32), np.zeros(1, np.int64)
+        scores = self(image)
+        self.compute_loss(image, label, scores)
+        self.compute_metrics(image, label, scores)
+        self.reset_metrics()

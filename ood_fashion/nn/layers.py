@@ -1,0 +1,78 @@
+"""Stock Keras layers with a second kernel, for programs that XLA compiles for the CPU.
+
+XLA's own convolution and pooling are slow there. These layers have the weights, configuration and results of the layers
+they derive from, and use their kernels everywhere but inside `patch_kernels`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+_patch_kernels = ContextVar("patch_kernels", default=False)
+
+
+@contextmanager
+def patch_kernels() -> Iterator[None]:
+    """Trace a program within this to have the layers below compute by slices and matrix products."""
+    token = _patch_kernels.set(True)
+    try:
+        yield
+    finally:
+        _patch_kernels.reset(token)
+
+
+@keras.saving.register_keras_serializable("ood_fashion")
+class Conv2D(keras.layers.Conv2D):
+    """A convolution as one matrix product of all patches with the kernel, if it has stride 1 and no padding."""
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Convolve (n, height, width, channels) with (rows, columns, channels, filters)."""
+        plain = (self.strides, self.dilation_rate, self.groups, self.padding, self.data_format)
+        if not _patch_kernels.get() or plain != ((1, 1), (1, 1), 1, "valid", "channels_last"):
+            return super().convolution_op(inputs, kernel)
+        rows, columns, channels, filters = kernel.shape
+        height, width = inputs.shape[1] - rows + 1, inputs.shape[2] - columns + 1
+        # Stacked axis by axis: XLA copies this faster than one concatenation of all slices.
+        patches = tf.stack(
+            [tf.stack([inputs[:, i : i + height, j : j + width] for j in range(columns)], axis=3) for i in range(rows)],
+            axis=3,
+        )
+        size = rows * columns * channels
+        products = tf.matmul(tf.reshape(patches, (-1, size)), tf.reshape(kernel, (size, filters)))
+        return tf.reshape(products, (-1, height, width, filters))
+
+
+@keras.saving.register_keras_serializable("ood_fashion")
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """Max-pooling as the maximum of slices, where the windows neither overlap nor are padded.
+
+    Among equal values the first in reading order takes the gradient, as in the stock kernel.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pool (n, height, width, channels)."""
+        rows, columns = self.pool_size
+        plain = (self.strides, self.padding, self.data_format)
+        if not _patch_kernels.get() or plain != ((rows, columns), "valid", "channels_last"):
+            return super().call(inputs)
+        height, width = inputs.shape[1] // rows, inputs.shape[2] // columns
+        windows = tf.reshape(
+            inputs[:, : height * rows, : width * columns], (-1, height, rows, width, columns, inputs.shape[3])
+        )
+        slices = (windows[:, :, i, :, j] for i in range(rows) for j in range(columns))
+        return functools.reduce(tf.maximum, slices)
+
+
+_TWINS: dict[type, Any] = {keras.layers.Conv2D: Conv2D, keras.layers.MaxPooling2D: MaxPooling2D}
+
+
+def with_patch_kernels(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a new layer of the same configuration, of this module's class where it has one for the layer's."""
+    return _TWINS.get(type(layer), type(layer)).from_config(layer.get_config())

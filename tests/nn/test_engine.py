@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ood_fashion import specs
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset, Split
+from ood_fashion.nn import engine
+from ood_fashion.nn.engine import CompiledTrainer, calls_per_epoch, steps_per_program, training_data
+from ood_fashion.nn.layers import patch_kernels
+from ood_fashion.nn.models import build_model, load_model
+from ood_fashion.nn.pipelines import shifted_batches
+from ood_fashion.nn.training import compile_as_configured
+
+TOLERANCE = {"mlp": 1e-5, "cnn2": 1e-4, "cnn3": 1e-4}
+
+
+def fit(
+    config: TrainConfig, split: Split, stack: int | None, steps: int | None = None
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    model = build_model(config.model, seed=config.seed)
+    trainer = model if stack is None else CompiledTrainer.of(model, config.batch_size)
+    compile_as_configured(trainer, config)
+    history = trainer.fit(
+        training_data(split, config, stack, range(config.epochs)),
+        steps_per_epoch=steps or calls_per_epoch(config, stack),
+        epochs=config.epochs,
+        validation_data=shifted_batches(split),
+        shuffle=False,
+        verbose=0,
+    )
+    return trainer, history.history
+
+
+def assert_equal_training(config: TrainConfig, split: Split, stack: int, **steps: int) -> None:
+    """Compare a compiled training with stock `fit`, from the same weights over the same batches."""
+    compiled, compiled_history = fit(config, split, stack, **steps)
+    stock, stock_history = fit(config, split, None, **steps)
+    for received, expected in zip(compiled.get_weights(), stock.get_weights(), strict=True):
+        difference = np.linalg.norm(received - expected) / np.linalg.norm(expected)
+        assert difference < TOLERANCE[config.model]
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(compiled_history[name], stock_history[name], rtol=1e-4)
+    for name in ("accuracy", "val_accuracy"):
+        # A score within rounding of another may count either way.
+        np.testing.assert_allclose(compiled_history[name], stock_history[name], atol=2.5 / len(split))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("model", specs.MODELS)
+def test_an_epoch_equals_stock_fit(small_fashion: Dataset, model: str, momentum: float) -> None:
+    """The last stack is not full, and the last batch is smaller.
+
+    The CNNs get a short epoch of noise: over the black background of real images a filter acts everywhere or nowhere,
+    by the sign of its bias alone, and within some tens of steps a rounding error decides such a sign. Stock `fit` then
+    parts from itself as much, run eagerly or from weights changed by 1e-7; docs/performance.md has the figures.
+    """
+    n = 403 if model == "mlp" else 103
+    images = small_fashion.train.images[:n]
+    if model != "mlp":
+        images = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    config = TrainConfig(model=model, train_size=n, batch_size=5, epochs=1, momentum=momentum)
+    assert_equal_training(config, Split(images, small_fashion.train.labels[:n]), stack=8)
+
+
+@pytest.mark.parametrize("model", specs.MODELS)
+def test_one_step_equals_stock_fit(small_fashion: Dataset, model: str) -> None:
+    config = TrainConfig(model=model, train_size=7, batch_size=7, epochs=1, momentum=0.9)
+    split = Split(small_fashion.train.images[:7], small_fashion.train.labels[:7])
+    assert_equal_training(config, split, stack=1)
+
+
+@pytest.mark.parametrize(("batch_size", "stack"), [(1, 20), (64, 1), (100, 2)])
+def test_other_batch_sizes_equal_stock_fit(small_fashion: Dataset, batch_size: int, stack: int) -> None:
+    config = TrainConfig(model="mlp", train_size=200, batch_size=batch_size, epochs=2, momentum=0.5)
+    split = Split(small_fashion.train.images[:200], small_fashion.train.labels[:200])
+    assert_equal_training(config, split, stack)
+
+
+def test_later_epochs_compile_nothing(small_fashion: Dataset) -> None:
+    """One program serves full stacks and the last, shorter one."""
+    traces: list[int] = []
+
+    class CountTraces(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+            traces.append(self.model.compiled_steps.experimental_get_tracing_count())
+
+    config = TrainConfig(model="mlp", train_size=103, batch_size=5, epochs=3)
+    trainer = CompiledTrainer.of(build_model("mlp"), config.batch_size)
+    compile_as_configured(trainer, config)
+    split = Split(small_fashion.train.images[:103], small_fashion.train.labels[:103])
+    trainer.fit(
+        training_data(split, config, 8, range(3)),
+        steps_per_epoch=calls_per_epoch(config, 8),
+        epochs=3,
+        callbacks=[CountTraces()],
+        shuffle=False,
+        verbose=0,
+    )
+    assert traces == [1, 1, 1]
+
+
+@pytest.mark.parametrize("model", ["cnn2", "cnn3"])
+def test_weights_move_between_the_trainer_and_stock_layers(model: str, tmp_path: Path) -> None:
+    stock = build_model(model, seed=1)
+    trainer = CompiledTrainer.of(build_model(model, seed=2), 5)
+    trainer.set_weights(stock.get_weights())
+    images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+    np.testing.assert_array_equal(trainer(images), stock(images))
+    stock.set_weights(trainer.get_weights())
+    stock.save(tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
+    np.testing.assert_array_equal(loaded(images), stock(images))
+
+
+@pytest.mark.parametrize(
+    ("settings", "compiled"),
+    [
+        ({}, True),  # the document's protocol
+        ({"model": "mlp"}, True),
+        ({"model": "mlp", "train_size": 500, "batch_size": 50, "epochs": 5}, False),  # 50 updates
+        ({"train_size": 500, "epochs": 2}, False),
+        ({"train_size": 500, "epochs": 2, "engine": "compiled"}, True),
+        ({"engine": "stock"}, False),
+        ({"train_size": 100, "batch_size": 500, "engine": "compiled"}, False),  # there is no full batch
+    ],
+)
+def test_the_choice_of_engine(settings: dict[str, object], compiled: bool) -> None:
+    config = TrainConfig.from_json(settings)
+    stack = steps_per_program(config, 784)
+    assert (stack is not None) == compiled
+    if stack is not None:
+        assert 1 <= stack <= config.train_size // config.batch_size
+
+
+@pytest.mark.parametrize(("gpus", "patches"), [([], True), (["GPU:0"], False)])
+def test_a_gpu_keeps_the_native_kernels(
+    monkeypatch: pytest.MonkeyPatch, small_fashion: Dataset, gpus: list[str], patches: bool
+) -> None:
+    entered: list[bool] = []
+
+    @contextmanager
+    def watched_kernels() -> Iterator[None]:
+        entered.append(True)
+        with patch_kernels():
+            yield
+
+    monkeypatch.setattr(engine, "patch_kernels", watched_kernels)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus)
+    config = TrainConfig(model="mlp", train_size=20, batch_size=5, epochs=1)
+    fit(config, Split(small_fashion.train.images[:20], small_fashion.train.labels[:20]), stack=4)
+    assert bool(entered) == patches
