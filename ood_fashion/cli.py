@@ -147,13 +147,14 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
     from ood_fashion import specs, tables
 
     records = [{**specs.describe(name), "document": paper.PARAMETERS.get(name)} for name in names or MODELS]
-    differences = []
+    differences: list[str] = []
     if verify:
         from ood_fashion.nn.models import compare_with_spec
 
         for record in records:
-            differences += compare_with_spec(record["model"])
-            record["verified"] = not differences
+            found = compare_with_spec(record["model"])
+            record["verified"] = not found
+            differences += found
     text = "\n\n".join(map(tables.parameter_table, records))
     if verify and not differences:
         text += "\n\nVerified: the Keras models have these layers, shapes and counts."

@@ -67,13 +67,14 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: TrainConfig, **environment: Any) -> Run:
+    def create(cls, path: Path, config: TrainConfig, *, dataset: dict[str, Any], **environment: Any) -> Run:
         """Make the folder and write config.json.
 
         Args:
             path: an absent or empty folder.
             config: what decides the run.
-            environment: JSON values that say with what and on what it runs.
+            dataset: what it is trained on: source, hash, whether it is genuine.
+            environment: more JSON values, that say with what and on what it runs.
 
         Raises:
             RunError: the folder holds something already, or cannot be written.
@@ -88,7 +89,7 @@ class Run:
                 f"{path}: expected an empty or absent folder. Add --resume to finish a run, or choose another --out."
             )
         run = cls(path)
-        run._write_json("config.json", {"config": config.to_json(), **environment})
+        run._write_json("config.json", {"config": config.to_json(), "dataset": dataset, **environment})
         return run
 
     @classmethod
@@ -101,6 +102,8 @@ class Run:
         run = cls(path)
         if not (path / "config.json").is_file():
             raise RunError(f"{path}: expected a run folder, with a config.json. Received: {_describe(path)}.")
+        if not isinstance(run.record.get("dataset"), dict):
+            raise RunError(f"{path / 'config.json'}: expected a run's config and dataset. Received: no dataset.")
         _ = run.config
         return run
 
@@ -141,9 +144,10 @@ class Run:
         return self
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json, which completes the run, and delete the checkpoint."""
+        """Write metrics.json, which completes the run, and delete the checkpoint and what a kill has left."""
         self._write_json("metrics.json", metrics)
-        (self.path / "checkpoint.npz").unlink(missing_ok=True)
+        for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{_TEMPORARY}*")):
+            leftover.unlink(missing_ok=True)
 
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json's content."""

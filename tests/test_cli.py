@@ -251,6 +251,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("train --out file", 1, "file: expected a folder to write to. Received: File exists"),
         ("train --out /proc/run", 1, "/proc/run: expected a folder to write to. Received: "),
         ("train --resume --out incomplete --epochs 5", 1, "Received: epochs 5 instead of 30"),
+        ("train --resume --out incomplete", 1, "incomplete: expected the dataset that the run began on"),
         ("train --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),
         ("evaluate", 1, "runs: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3"),
         ("evaluate --run absent", 1, "absent: expected a run folder, with a config.json. Received: nothing there"),
@@ -276,7 +277,7 @@ def test_bad_input_is_one_line(invoke: Invoke, tmp_path: Path, arguments: str, e
     (tmp_path / "occupied/note.txt").write_text("precious")
     (tmp_path / "file").write_text("precious")
     (tmp_path / "incomplete").mkdir()
-    (tmp_path / "incomplete/config.json").write_text('{"config": {}}')
+    (tmp_path / "incomplete/config.json").write_text('{"config": {}, "dataset": {}}')
     if "shape.keras" in arguments:
         save_model(tmp_path / "shape.keras", input_shape=(32, 32, 1))
     if "classes.keras" in arguments:

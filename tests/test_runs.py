@@ -20,7 +20,7 @@ from ood_fashion.runs import (
 
 
 def make(path: Path, *, complete: bool = False, **settings: Any) -> Run:
-    run = Run.create(path, TrainConfig(**settings), device="cpu")
+    run = Run.create(path, TrainConfig(**settings), dataset={}, device="cpu")
     if complete:
         run.write_metrics({"results": []})
     return run
@@ -76,16 +76,26 @@ def test_checkpoints_and_history_survive(tmp_path: Path) -> None:
 def test_metrics_complete_a_run(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     run.write_checkpoint(Checkpoint({}, {}))
+    (run.path / ".tmp-1-model.keras").write_text("left by a kill")
     assert not run.is_complete
     with pytest.raises(RunError, match=r"expected a complete run\. .*ood-fashion train --resume --out"):
         run.read_metrics()
     run.write_metrics({"results": [1]})
     assert run.read_metrics() == {"results": [1]}
-    assert run.read_checkpoint() is None
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "metrics.json"]
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"config": {"batch_size": 0}}', '{"config": {"x": 1}}', '{"other": 1}']
+    "content",
+    [
+        "",
+        "[]",
+        "{",
+        '{"config": {}}',
+        '{"config": {"batch_size": 0}, "dataset": {}}',
+        '{"config": {"x": 1}, "dataset": {}}',
+        '{"other": 1}',
+    ],
 )
 def test_a_damaged_config_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import math
-
 import pytest
+from scipy.stats import binomtest
 
 from ood_fashion.statistics import wilson_interval
 
 
-@pytest.mark.parametrize(("successes", "n"), [(8718, 10_000), (1, 10), (0, 5), (5, 5), (1, 1)])
-def test_against_wilsons_formula(successes: int, n: int) -> None:
-    z, p = 1.959963984540054, successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert wilson_interval(successes, n) == pytest.approx((max(centre - half, 0), min(centre + half, 1)), abs=1e-12)
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize(("successes", "n"), [(8718, 10_000), (1, 10), (0, 5), (5, 5), (0, 1), (1, 1)])
+def test_against_scipy(successes: int, n: int, confidence: float) -> None:
+    expected = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    received = wilson_interval(successes, n, confidence=confidence)
+    assert received == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_published_example() -> None:

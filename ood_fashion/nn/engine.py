@@ -22,13 +22,15 @@ from ood_fashion.nn.layers import patch_kernels, with_patch_kernels
 from ood_fashion.nn.pipelines import to_unit_range, training_batches, training_stacks
 from ood_fashion.specs import MODELS, Conv2D
 
-STACK_BYTES = 1 << 20
-"""Size of the images in a stack: large enough that a call's millisecond is lost in it, small enough for the cache."""
+STACK_BYTES = 8 << 20
+"""Most bytes of images in a stack: enough that a call's milliseconds are lost in it, and progress still moves."""
 
-# What compiling costs, and what it saves a step and an image, in seconds, on 2 cores; see docs/performance.md.
+# What compiling costs without and with convolutions, and what it saves a step, in seconds; see docs/performance.md.
 _COMPILATION = {False: 0.7, True: 2.7}
 _SAVED_PER_STEP = 0.9e-3
-_SAVED_PER_IMAGE = {False: 0.0, True: 0.17e-3}
+
+_LARGEST_BATCH_OF_PATCHES = 64
+"""The patches of more images leave the cache, and TensorFlow's own convolution overtakes."""
 
 
 def steps_per_program(config: TrainConfig, image_size: int) -> int | None:
@@ -40,12 +42,16 @@ def steps_per_program(config: TrainConfig, image_size: int) -> int | None:
     """
     full_batches = config.train_size // config.batch_size
     convolutional = any(isinstance(layer, Conv2D) for layer in MODELS[config.model].layers)
-    images = config.epochs * config.train_size
-    saved = images / config.batch_size * _SAVED_PER_STEP + images * _SAVED_PER_IMAGE[convolutional]
-    worthwhile = config.engine == "compiled" or (config.engine == "auto" and saved > _COMPILATION[convolutional])
-    if not worthwhile or full_batches == 0:
+    if config.engine == "auto":
+        saved = config.epochs * full_batches * _SAVED_PER_STEP
+        too_large = convolutional and config.batch_size > _LARGEST_BATCH_OF_PATCHES
+        compiled = saved > _COMPILATION[convolutional] and not too_large
+    else:
+        compiled = config.engine == "compiled"
+    if not compiled or full_batches == 0:
         return None
-    return min(full_batches, max(1, STACK_BYTES // (config.batch_size * image_size)))
+    most = max(1, STACK_BYTES // (config.batch_size * image_size))
+    return math.ceil(full_batches / math.ceil(full_batches / most))
 
 
 def training_data(split: Split, config: TrainConfig, stack: int | None, epochs: range) -> tf.data.Dataset:

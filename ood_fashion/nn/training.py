@@ -114,9 +114,10 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         DivergenceError: a loss was not finite; the last good weights are in the run's model file.
     """
     config = run.config
-    if run.record["dataset"]["sha256"] != dataset.sha256:
+    began_on = run.record["dataset"]
+    if began_on.get("sha256") != dataset.sha256:
         raise RunError(
-            f"{run.path}: expected the dataset that the run began on, {run.record['dataset']['source']}. "
+            f"{run.path}: expected the dataset that the run began on, {began_on.get('source')}. "
             f"Received: {dataset.source}, whose content differs. Name the folder with --data-dir."
         )
     training, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)

@@ -130,6 +130,8 @@ def test_weights_move_between_the_trainer_and_stock_layers(model: str, tmp_path:
         ({"train_size": 500, "epochs": 2}, False),
         ({"train_size": 500, "epochs": 2, "engine": "compiled"}, True),
         ({"engine": "stock"}, False),
+        ({"train_size": 50_000, "batch_size": 128}, False),
+        ({"train_size": 50_000, "batch_size": 128, "model": "mlp"}, True),
         ({"train_size": 100, "batch_size": 500, "engine": "compiled"}, False),  # there is no full batch
     ],
 )
