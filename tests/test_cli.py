@@ -286,7 +286,7 @@ def test_bad_input_is_one_line(invoke: Invoke, tmp_path: Path, arguments: str, e
     result = invoke(*arguments.split())
     assert result.exit_code == exit_code, result.output
     assert result.stdout == ""
-    errors = [line for line in result.stderr.splitlines() if not line.startswith("Model: ")]
+    errors = [line for line in result.stderr.splitlines() if not line.startswith(("Model: ", "Run folder: "))]
     assert len(errors) == 1, result.stderr
     assert errors[0].startswith("Error: ")
     assert message in errors[0]
