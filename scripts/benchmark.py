@@ -70,7 +70,7 @@ def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     stack = engine.steps_per_program(config, 784)
     trainer = engine.CompiledTrainer.of(build_model(work.model), work.batch_size)
     compile_as_configured(trainer, config)
-    data = engine.training_data(split, config, stack, range(config.epochs))
+    data = engine.training_data(split, config, stack, range(1))
     calls = engine.calls_per_epoch(config, stack)
     return lambda: trainer.fit(data, steps_per_epoch=calls, shuffle=False, verbose=0), f"{stack} steps a program"
 

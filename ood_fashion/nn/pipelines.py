@@ -82,7 +82,8 @@ def training_stacks(split: Split, batch_size: int, stack: int, *, seed: int, epo
     def gather(indices: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return tf.gather(images, indices), tf.gather(labels, indices), count
 
-    return _epoch_orders(n, seed, epochs).flat_map(stacks).map(gather).prefetch(tf.data.AUTOTUNE)
+    # Two stacks in advance: more are only memory, and time to throw them away when training stops early.
+    return _epoch_orders(n, seed, epochs).flat_map(stacks).map(gather).prefetch(2)
 
 
 def shifted_batches(
