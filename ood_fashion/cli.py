@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from ood_fashion import __version__, paper
-from ood_fashion.config import ENGINES, PROTOCOLS, TrainConfig
+from ood_fashion.config import DEVICES, ENGINES, PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError, ModelError, OodFashionError
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
@@ -78,7 +78,7 @@ _data_dir_option = click.option(
     help="Folder with the four IDX files of an MNIST-format dataset.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
 )
 _device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="What to compute on."
+    "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="What to compute on."
 )
 _shift_option = click.option(
     "--shift",

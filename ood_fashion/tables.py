@@ -74,7 +74,7 @@ def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]
         f"{metrics['model']}: {spent['epochs']} epochs of {spent['updates_per_epoch']:,} updates in {seconds:.0f} s; "
         f"kept the weights of epoch {spent['kept_epoch']}."
     )
-    genuine = record["dataset"]["genuine"]
+    genuine = record["dataset"].get("genuine")
     return f"{summary}\n\n{accuracy_table(metrics['results'], metrics['model'] if genuine else None)}"
 
 

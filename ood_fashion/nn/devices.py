@@ -6,8 +6,6 @@ import tensorflow as tf
 
 from ood_fashion.errors import DeviceError
 
-DEVICES = ("auto", "cpu", "gpu")
-
 
 def select_device(device: str = "auto") -> str:
     """Make TensorFlow use one kind of device; call it before TensorFlow's first operation.
@@ -15,7 +13,7 @@ def select_device(device: str = "auto") -> str:
     A GPU takes memory as it needs it, and its operations are made deterministic, so that a seed decides a run.
 
     Args:
-        device: one of `DEVICES`; "auto" takes a GPU where TensorFlow sees one.
+        device: one of `config.DEVICES`; "auto" takes a GPU where TensorFlow sees one.
 
     Returns:
         "cpu" or "gpu".
