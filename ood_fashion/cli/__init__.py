@@ -1,0 +1,27 @@
+"""The command line: parse, call one library function, show what it returned.
+
+The result goes to standard output, progress and errors to standard error. Commands import for themselves what needs
+TensorFlow or matplotlib, so that help and `params` answer at once.
+"""
+
+from __future__ import annotations
+
+import click
+
+from ood_fashion import __version__
+from ood_fashion.cli.base import CommandGroup
+from ood_fashion.cli.models import data, evaluate, params, train
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Train small image classifiers on Fashion-MNIST, and measure them on shifted images.
+
+    Example: ood-fashion train --model cnn3
+    """
+
+
+for command in (data, params, train, evaluate):
+    main.add_command(command)

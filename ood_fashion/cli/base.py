@@ -1,0 +1,102 @@
+"""What the commands share: errors turned into exit codes, options, output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ood_fashion.config import DEVICES, TrainConfig
+from ood_fashion.errors import InvalidValueError, OodFashionError
+from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.specs import MODELS
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    raise click.exceptions.Exit(exit_code)
+
+
+def _fail_on_usage(error: click.UsageError) -> NoReturn:
+    command = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+    _fail(f"{error.format_message()}{command}", error.exit_code)
+
+
+class CommandGroup(click.Group):
+    """The top of the command line: turns every error into one message and an exit code; nothing else does."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            _fail_on_usage(error)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            _fail_on_usage(error)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            _fail("interrupted.", 130)
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            if isinstance(error, OodFashionError):
+                _fail(str(error), error.exit_code)
+            what = f"unexpected {type(error).__name__}: {error}"
+            _fail(f"{what}. Show where: ood-fashion --debug {ctx.invoked_subcommand} ...", 1)
+
+
+class ShiftType(click.ParamType[Shift]):
+    """A shift in its text form."""
+
+    name = "shift"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Shift:
+        """Parse it, or explain why not."""
+        try:
+            return value if isinstance(value, Shift) else Shift.parse(value)
+        except InvalidValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder with the four IDX files of an MNIST-format dataset.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
+)
+device_option = click.option(
+    "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="What to compute on."
+)
+shift_option = click.option(
+    "--shift",
+    "shifts",
+    type=ShiftType(),
+    multiple=True,
+    help=f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, or a chain of these with '+'. May be repeated.",
+)
+MODEL_CHOICE = click.Choice(list(MODELS))
+
+
+def setting(name: str, kind: type, description: str) -> Decorator:
+    """Make the option for a field of `TrainConfig`, which knows the default and checks the value."""
+    default = TrainConfig.__dataclass_fields__[name].default
+    shown = "" if default is None else f"  [default: {default}]"
+    return click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{description}{shown}")
+
+
+def show(record: Any, text: str, as_json: bool) -> None:
+    """Print a result: the record as JSON, or the text."""
+    click.echo(json.dumps(record, indent=2, allow_nan=False) if as_json else text)
