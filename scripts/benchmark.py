@@ -71,7 +71,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "cpu": cpu,
-        "cores": os.cpu_count(),
+        "threads": len(os.sched_getaffinity(0)),
     }
 
 
@@ -108,11 +108,13 @@ def steps(
             work = work_for(model, batch_size)
             split = Split(train.images[: work.images], train.labels[: work.images])
             runs: dict[str, tuple[Run, str]] = {}
+            absent: dict[str, str] = {}
             for name in names:
                 try:
                     runs[name] = CONTENDERS[name](work, split)
                     runs[name][0]()
                 except ImportError as error:
+                    absent[name] = str(error)
                     click.echo(f"{name}: absent ({error})", err=True)
             timings: dict[str, list[float]] = {name: [] for name in runs}
             for _ in range(rounds):
@@ -126,7 +128,11 @@ def steps(
             click.echo(
                 f"Bound by matrix products: {bound:,.0f} updates/s; reached by {next(iter(runs))}: {ours / bound:.0%}"
             )
-            results.append({**asdict(work), "updates": work.updates, "bound": bound, "seconds": timings})
+            chosen = {name: note for name, (_run, note) in runs.items()}
+            results.append(
+                {**asdict(work), "updates": work.updates, "bound": bound, "seconds": timings, "how": chosen}
+                | {"absent": absent}
+            )
     _write(json_path, gemm_flops=rate, results=results)
 
 
@@ -147,11 +153,15 @@ def _row(name: str, note: str, work: Work, timings: dict[str, list[float]]) -> d
 def _timed_process(command: list[str]) -> tuple[float, float]:
     """Return a process's seconds and its peak memory in MB."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise click.ClickException(f"{' '.join(command)} exited with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            errors.seek(0)
+            code = os.waitstatus_to_exitcode(status)
+            raise click.ClickException(f"{' '.join(command)} exited with {code}:\n{errors.read()}")
+    return seconds, usage.ru_maxrss / 1024
 
 
 def _train(folder: str, *options: str) -> tuple[float, float]:

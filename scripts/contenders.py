@@ -54,8 +54,8 @@ def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     config = TrainConfig(
         model=work.model, train_size=work.images, batch_size=work.batch_size, epochs=1000, engine="compiled"
     )
-    stack = engine.steps_per_program(config, 784)
-    trainer = engine.CompiledTrainer.of(build_model(work.model), work.batch_size)
+    stack = engine.steps_per_program(config)
+    trainer = engine.CompiledTrainer.of(build_model(work.model), split, work.batch_size)
     compile_as_configured(trainer, config)
     data = engine.training_data(split, config, stack, range(1))
     calls = engine.calls_per_epoch(config, stack)
@@ -84,8 +84,8 @@ def prepare_stock(work: Work, split: Split) -> tuple[Run, str]:
 
 
 def prepare_stock_steps(work: Work, split: Split) -> tuple[Run, str]:
-    """Set up Keras's `fit` with the better of two numbers of steps per execution."""
-    candidates = {f"steps_per_execution={n}": _stock(work, split, n) for n in (10, 50)}
+    """Set up Keras's `fit` with the best of three numbers of steps per execution."""
+    candidates = {f"steps_per_execution={n}": _stock(work, split, n) for n in (10, 50, 200)}
     return _better(candidates)
 
 
@@ -171,13 +171,13 @@ def prepare_jax(work: Work, split: Split) -> tuple[Run, str]:
     x, y = jnp.asarray(split.images[..., np.newaxis]), jnp.asarray(split.labels)
     states = {"scan": initial, "loop": initial}
 
-    def batches() -> np.ndarray:
-        return rng.permutation(work.images)[: work.images // work.batch_size * work.batch_size].reshape(
-            -1, work.batch_size
-        )
+    def batches() -> list[Any]:
+        return np.array_split(rng.permutation(work.images), range(work.batch_size, work.images, work.batch_size))
 
     def scan() -> None:
-        states["scan"] = jax.block_until_ready(compiled_epoch(states["scan"], batches(), x, y))
+        *full, last = batches()
+        state = compiled_epoch(states["scan"], np.stack(full), x, y) if full else states["scan"]
+        states["scan"] = jax.block_until_ready(compiled_step(state, last, x, y))
 
     def loop() -> None:
         for batch in batches():

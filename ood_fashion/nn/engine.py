@@ -1,8 +1,9 @@
 """The compiled training engine: many mini-batch steps in one XLA program, under Keras's own `fit`.
 
 `fit` spends about a millisecond on every step outside the mathematics, and TensorFlow's CPU kernels leave part of the
-machine idle. `CompiledTrainer` takes stacks of mini-batches and runs Keras's own train step on each inside one compiled
-loop. Losses, metrics, optimizers, callbacks and History are Keras's; the weights equal stock `fit`'s but for rounding.
+machine idle. `CompiledTrainer` keeps the images on the device, takes the indices of many mini-batches and runs
+Keras's own train step on each inside one compiled loop. Losses, metrics, optimizers, callbacks and History are Keras's;
+the weights equal stock `fit`'s but for rounding.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from ood_fashion.nn.layers import patch_kernels, with_patch_kernels
 from ood_fashion.nn.pipelines import to_unit_range, training_batches, training_stacks
 from ood_fashion.specs import MODELS, Conv2D
 
-STACK_BYTES = 8 << 20
-"""Most bytes of images in a stack: enough that a call's milliseconds are lost in it, and progress still moves."""
+IMAGES_PER_PROGRAM = 10_000
+"""Most images that a call trains on: enough that its milliseconds are lost in it, and progress still moves."""
 
 # What compiling costs without and with convolutions, and what it saves a step, in seconds; see docs/performance.md.
 _COMPILATION = {False: 0.7, True: 2.7}
@@ -33,12 +34,10 @@ _LARGEST_BATCH_OF_PATCHES = 64
 """The patches of more images leave the cache, and TensorFlow's own convolution overtakes."""
 
 
-def steps_per_program(config: TrainConfig, image_size: int) -> int | None:
+def steps_per_program(config: TrainConfig) -> int | None:
     """Say how many mini-batches a compiled program takes, or None where stock `fit` is the better choice.
 
-    Args:
-        config: a training; "auto" compiles where that saves more time over all its epochs than it takes.
-        image_size: pixels in an image, a byte each.
+    "auto" compiles where that saves more time over all epochs than it takes.
     """
     full_batches = config.train_size // config.batch_size
     convolutional = any(isinstance(layer, Conv2D) for layer in MODELS[config.model].layers)
@@ -50,7 +49,7 @@ def steps_per_program(config: TrainConfig, image_size: int) -> int | None:
         compiled = config.engine == "compiled"
     if not compiled or full_batches == 0:
         return None
-    most = max(1, STACK_BYTES // (config.batch_size * image_size))
+    most = max(1, IMAGES_PER_PROGRAM // config.batch_size)
     return math.ceil(full_batches / math.ceil(full_batches / most))
 
 
@@ -58,7 +57,7 @@ def training_data(split: Split, config: TrainConfig, stack: int | None, epochs: 
     """Give what `fit` takes: stacks of `stack` batches for a `CompiledTrainer`, plain batches where it is None."""
     if stack is None:
         return training_batches(split, config.batch_size, seed=config.seed, epochs=epochs)
-    return training_stacks(split, config.batch_size, stack, seed=config.seed, epochs=epochs)
+    return training_stacks(len(split), config.batch_size, stack, seed=config.seed, epochs=epochs)
 
 
 def calls_per_epoch(config: TrainConfig, stack: int | None) -> int:
@@ -74,49 +73,57 @@ class CompiledTrainer(keras.Model):
     """
 
     @classmethod
-    def of(cls, model: keras.Model, batch_size: int) -> CompiledTrainer:
+    def of(cls, model: keras.Model, split: Split, batch_size: int) -> CompiledTrainer:
         """Copy a model with its weights; the copy is to be compiled and trained in its place.
 
         Args:
             model: a functional or sequential model.
+            split: the training images and labels.
             batch_size: images in the mini-batches of a stack; smaller ones are trained one at a time, outside XLA.
         """
         copy = keras.models.clone_model(model, clone_function=with_patch_kernels)
         trainer = cls(copy.inputs[0], copy.outputs[0], name=model.name)
         trainer.set_weights(model.get_weights())
+        trainer.images, trainer.labels = tf.constant(split.images[..., np.newaxis]), tf.constant(split.labels)
         trainer.batch_size = batch_size
         return trainer
 
+    images: tf.Tensor
+    labels: tf.Tensor
     batch_size: int
     compiled_steps: Any = None
 
     def make_train_function(self, force: bool = False) -> None:
-        """Make what `fit` calls for every stack."""
+        """Make what `fit` calls for every stack of indices."""
         if self.compiled_steps is not None and not force:
             return
         self._build_metrics()
         kernels = nullcontext if tf.config.get_visible_devices("GPU") else patch_kernels
 
-        def run_steps(images: tf.Tensor, labels: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        # The images are arguments, for XLA would spend minutes on folding them as constants.
+        def run_steps(
+            images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, count: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
             def step(i: tf.Tensor) -> tuple[tf.Tensor]:
-                self.train_step((to_unit_range(images[i]), labels[i]))
+                batch = indices[i]
+                self.train_step((to_unit_range(tf.gather(images, batch)), tf.gather(labels, batch)))
                 return (i + 1,)
 
             tf.while_loop(lambda i: i < count, step, (tf.zeros_like(count),))
             metrics: dict[str, tf.Tensor] = self.get_metrics_result()
             return metrics
 
-        def run_steps_on_patches(*stack: tf.Tensor) -> dict[str, tf.Tensor]:
+        def run_steps_on_patches(*arguments: tf.Tensor) -> dict[str, tf.Tensor]:
             with kernels():
-                return run_steps(*stack)
+                return run_steps(*arguments)
 
         self.compiled_steps = tf.function(run_steps_on_patches, jit_compile=True, autograph=False)
         plain_steps = tf.function(run_steps, autograph=False)
 
         def train_function(iterator: Iterator[tuple[tf.Tensor, ...]]) -> dict[str, tf.Tensor]:
-            stack = next(iterator)
-            run = self.compiled_steps if stack[1].shape[1] == self.batch_size else plain_steps
-            metrics: dict[str, tf.Tensor] = run(*stack)
+            indices, count = next(iterator)
+            run = self.compiled_steps if indices.shape[1] == self.batch_size else plain_steps
+            metrics: dict[str, tf.Tensor] = run(self.images, self.labels, indices, count)
             return metrics
 
         self.train_function = train_function

@@ -54,22 +54,21 @@ def training_batches(split: Split, batch_size: int, *, seed: int, epochs: range)
     return _epoch_orders(n, seed, epochs).flat_map(batches).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
-def training_stacks(split: Split, batch_size: int, stack: int, *, seed: int, epochs: range) -> tf.data.Dataset:
-    """Give the batches of `training_batches`, many at a time, for `engine.CompiledTrainer`.
+def training_stacks(n: int, batch_size: int, stack: int, *, seed: int, epochs: range) -> tf.data.Dataset:
+    """Say which images are in the batches of `training_batches`, many batches at a time, for `engine.CompiledTrainer`.
 
     Args:
-        split: the training images and labels, at least a batch of them.
+        n: number of training images, at least a batch of them.
         batch_size: images a batch.
         stack: batches a stack.
         seed: decides the order.
         epochs: the epochs to give, one after another.
 
     Returns:
-        Stacks of images, uint8 (stack, b, height, width, 1), labels, int64 (stack, b), and the number of batches that
-        count in them, int32: an epoch's last stack is filled up. A smaller last batch follows as a stack of its own.
+        Stacks of indices, int32 (stack, b), and the number of batches that count in them, int32: an epoch's last stack
+        is filled up. A smaller last batch follows as a stack of its own.
     """
-    n, full = len(split), len(split) // batch_size
-    images, labels = tf.constant(split.images[..., np.newaxis]), tf.constant(split.labels)
+    full = n // batch_size
 
     def stacks(order: tf.Tensor) -> tf.data.Dataset:
         batches = tf.pad(tf.reshape(order[: full * batch_size], (full, batch_size)), [[0, -full % stack], [0, 0]])
@@ -79,11 +78,7 @@ def training_stacks(split: Split, batch_size: int, stack: int, *, seed: int, epo
             return given
         return given.concatenate(tf.data.Dataset.from_tensors((order[tf.newaxis, full * batch_size :], 1)))
 
-    def gather(indices: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return tf.gather(images, indices), tf.gather(labels, indices), count
-
-    # Two stacks in advance: more are only memory, and time to throw them away when training stops early.
-    return _epoch_orders(n, seed, epochs).flat_map(stacks).map(gather).prefetch(2)
+    return _epoch_orders(n, seed, epochs).flat_map(stacks).prefetch(tf.data.AUTOTUNE)
 
 
 def shifted_batches(

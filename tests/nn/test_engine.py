@@ -26,7 +26,7 @@ def fit(
     config: TrainConfig, split: Split, stack: int | None, steps: int | None = None
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     model = build_model(config.model, seed=config.seed)
-    trainer = model if stack is None else CompiledTrainer.of(model, config.batch_size)
+    trainer = model if stack is None else CompiledTrainer.of(model, split, config.batch_size)
     compile_as_configured(trainer, config)
     history = trainer.fit(
         training_data(split, config, stack, range(config.epochs)),
@@ -93,9 +93,9 @@ def test_later_epochs_compile_nothing(small_fashion: Dataset) -> None:
             traces.append(self.model.compiled_steps.experimental_get_tracing_count())
 
     config = TrainConfig(model="mlp", train_size=103, batch_size=5, epochs=3)
-    trainer = CompiledTrainer.of(build_model("mlp"), config.batch_size)
-    compile_as_configured(trainer, config)
     split = Split(small_fashion.train.images[:103], small_fashion.train.labels[:103])
+    trainer = CompiledTrainer.of(build_model("mlp"), split, config.batch_size)
+    compile_as_configured(trainer, config)
     trainer.fit(
         training_data(split, config, 8, range(3)),
         steps_per_epoch=calls_per_epoch(config, 8),
@@ -108,9 +108,9 @@ def test_later_epochs_compile_nothing(small_fashion: Dataset) -> None:
 
 
 @pytest.mark.parametrize("model", ["cnn2", "cnn3"])
-def test_weights_move_between_the_trainer_and_stock_layers(model: str, tmp_path: Path) -> None:
+def test_weights_move_between_the_trainer_and_stock_layers(small_fashion: Dataset, model: str, tmp_path: Path) -> None:
     stock = build_model(model, seed=1)
-    trainer = CompiledTrainer.of(build_model(model, seed=2), 5)
+    trainer = CompiledTrainer.of(build_model(model, seed=2), small_fashion.train, 5)
     trainer.set_weights(stock.get_weights())
     images = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
     np.testing.assert_array_equal(trainer(images), stock(images))
@@ -137,7 +137,7 @@ def test_weights_move_between_the_trainer_and_stock_layers(model: str, tmp_path:
 )
 def test_the_choice_of_engine(settings: dict[str, object], compiled: bool) -> None:
     config = TrainConfig.from_json(settings)
-    stack = steps_per_program(config, 784)
+    stack = steps_per_program(config)
     assert (stack is not None) == compiled
     if stack is not None:
         assert 1 <= stack <= config.train_size // config.batch_size
