@@ -38,6 +38,7 @@ class TrainConfig:
         seed: decides the initial weights and the order of the batches.
         engine: one of `ENGINES`: "stock" trains by Keras's `fit` alone, "compiled" by many steps in one XLA program,
             which rounds differently, "auto" by whichever should take less time.
+        monitor_test: measure the accuracy on the test set after every epoch too, to look at; nothing depends on it.
 
     Raises:
         InvalidValueError: a value is of the wrong type or out of range.
@@ -54,6 +55,7 @@ class TrainConfig:
     patience: int | None = 3
     seed: int = 1
     engine: str = "auto"
+    monitor_test: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -106,4 +108,5 @@ _RULES: dict[str, Rule] = {
     "patience": _whole(1, optional=True),
     "seed": _whole(0),
     "engine": (f"one of {', '.join(ENGINES)}", lambda value: isinstance(value, str) and value in ENGINES),
+    "monitor_test": ("true or false", lambda value: isinstance(value, bool)),
 }

@@ -4,6 +4,7 @@ config.json     what decides the run, and where it ran; written first
 checkpoint.npz  the state after the last finished epoch; deleted when the run is complete
 history.csv     a row per epoch
 model.keras     the trained model
+predictions.npz the predicted class of every test image in each test set, and the confidence in it
 metrics.json    a record per test set; written last, so that its presence means that the run is complete
 
 Every file is written under a temporary name and then renamed, so that none is ever half there.
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -52,12 +53,63 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def make_empty_folder(path: Path) -> None:
+    """Make a folder, or take an empty one; what a killed write has left in it does not count.
+
+    Raises:
+        RunError: the folder holds something already, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        occupied = any(not entry.name.startswith(_TEMPORARY) for entry in path.iterdir())
+    except OSError as error:
+        raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
+    if occupied:
+        raise RunError(
+            f"{path}: expected an empty or absent folder. Add --resume to finish it, or choose another --out."
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON document in one piece.
+
+    Raises:
+        RunError: the folder cannot be written to.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RunError: the file is absent or damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
+    return content
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The state after an epoch: JSON values, and arrays by name."""
 
     values: dict[str, Any]
     arrays: dict[str, list[NDArray[Any]]]
+
+
+class Predictions(NamedTuple):
+    """What a model says of a test set."""
+
+    classes: NDArray[np.int64]
+    """The predicted class of each image, (n,)."""
+    confidences: NDArray[np.float32]
+    """The probability that the model gives it, (n,)."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +131,9 @@ class Run:
         Raises:
             RunError: the folder holds something already, or cannot be written.
         """
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            occupied = any(not entry.name.startswith(_TEMPORARY) for entry in path.iterdir())
-        except OSError as error:
-            raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
-        if occupied:
-            raise RunError(
-                f"{path}: expected an empty or absent folder. Add --resume to finish a run, or choose another --out."
-            )
+        make_empty_folder(path)
         run = cls(path)
-        run._write_json("config.json", {"config": config.to_json(), "dataset": dataset, **environment})
+        write_json(path / "config.json", {"config": config.to_json(), "dataset": dataset, **environment})
         return run
 
     @classmethod
@@ -110,7 +154,7 @@ class Run:
     @cached_property
     def record(self) -> dict[str, Any]:
         """config.json's content: the config and the environment."""
-        return self._read_json("config.json")
+        return read_json(self.path / "config.json")
 
     @cached_property
     def config(self) -> TrainConfig:
@@ -145,13 +189,13 @@ class Run:
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json, which completes the run, and delete the checkpoint and what a kill has left."""
-        self._write_json("metrics.json", metrics)
+        write_json(self.path / "metrics.json", metrics)
         for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{_TEMPORARY}*")):
             leftover.unlink(missing_ok=True)
 
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json's content."""
-        return self.require_complete()._read_json("metrics.json")
+        return read_json(self.require_complete().path / "metrics.json")
 
     def read_history(self) -> list[dict[str, float]]:
         """Return history.csv's rows.
@@ -198,19 +242,31 @@ class Run:
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise RunError(f"{path}: expected a checkpoint. Received: {error}. Delete it to start again.") from error
 
-    def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        with atomic_write(self.path / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    def write_predictions(self, predictions: Mapping[str, Predictions]) -> None:
+        """Write predictions.npz, by the text forms of the shifts."""
+        arrays: dict[str, Any] = {}
+        for shift, (classes, confidences) in predictions.items():
+            arrays[f"{shift}/classes"] = classes.astype(np.min_scalar_type(classes.max()))
+            arrays[f"{shift}/confidences"] = confidences.astype(np.float32)
+        with atomic_write(self.path / "predictions.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
-    def _read_json(self, name: str) -> dict[str, Any]:
-        path = self.path / name
+    def read_predictions(self) -> dict[str, Predictions]:
+        """Return predictions.npz's content, by the text forms of the shifts.
+
+        Raises:
+            RunError: the file is absent or damaged.
+        """
+        path = self.path / "predictions.npz"
         try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
-        if not isinstance(content, dict):
-            raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
-        return content
+            with path.open("rb") as opened, np.load(opened) as file:
+                shifts = [key.removesuffix("/classes") for key in file.files if key.endswith("/classes")]
+                return {
+                    shift: Predictions(file[f"{shift}/classes"].astype(np.int64), file[f"{shift}/confidences"])
+                    for shift in shifts
+                }
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise RunError(f"{path}: expected the predictions of a run. Received: {error}.") from error
 
 
 def _describe(path: Path) -> str:

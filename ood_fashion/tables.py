@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -78,6 +78,44 @@ def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]
     return f"{summary}\n\n{accuracy_table(metrics['results'], metrics['model'] if genuine else None)}"
 
 
-def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence[int]) -> str:
+def study_table(summary: Mapping[str, Any]) -> str:
+    """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
+    shown = summary["measures"]
+    rows = [
+        [setting["setting"], str(len(setting["seeds"])), *(estimate(setting["measures"][name]) for name in shown)]
+        for setting in summary["settings"]
+    ]
+    headers = [summary["factor"], "seeds", *(_HEADERS.get(name, name.removeprefix("accuracy ")) for name in shown)]
+    lines = [summary["title"], "", _table(rows, headers, right=range(1, len(headers)))]
+    if best := summary.get("best"):
+        lines += ["", _verdict(best, summary["factor"])]
+    return "\n".join(lines)
+
+
+_HEADERS = {"accuracy none": "in-domain", "loss": "training loss"}
+
+
+def estimate(summary: Mapping[str, Any]) -> str:
+    """Show a `statistics.summarize` with half of its interval, to as many decimals as suit its size."""
+    mean, interval = summary["mean"], summary["interval"]
+    decimals = 0 if abs(mean) >= 1000 else 1 if abs(mean) >= 2 else 4
+    half = "" if interval is None else f" ± {interval[1] - mean:,.{decimals}f}"
+    return f"{mean:,.{decimals}f}{half}"
+
+
+def _verdict(best: Mapping[str, Any], factor: str) -> str:
+    difference = best["difference"]
+    found = f"Lowest {_HEADERS.get(best['measure'], best['measure'])}: {factor} {best['best']}, then {best['next']}."
+    if difference is None or difference["interval"] is None:
+        return f"{found} One seed cannot say whether that is chance."
+    low, high = difference["interval"]
+    beyond = "more than" if low > 0 else "no more than"
+    return (
+        f"{found} The difference, seed by seed, is {difference['mean']:.4f} (95% interval {low:.4f} to {high:.4f}, "
+        f"n = {difference['n']}): {beyond} chance would give."
+    )
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Collection[int]) -> str:
     align = ["right" if column in right else "left" for column in range(len(headers))]
     return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align, headersalign=align)

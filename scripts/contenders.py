@@ -1,4 +1,4 @@
-"""Ways to train the same model on the same images; a call does one epoch, and scripts/benchmark.py times it."""
+"""Ways to train the same model on the same images; scripts/benchmark.py times them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from ood_fashion.datasets import Split
 
 LEARNING_RATE = 0.01
 Run = Callable[[], object]
-"""Does one epoch of the work."""
+"""Does all epochs of the work."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """An epoch over the first `images` training images."""
+    """Epochs over the first `images` training images."""
 
     model: str
     batch_size: int
     images: int
+    epochs: int
 
     @property
     def updates(self) -> int:
-        """Number of updates in the epoch."""
-        return math.ceil(self.images / self.batch_size)
+        """Number of updates in all epochs."""
+        return self.epochs * math.ceil(self.images / self.batch_size)
 
 
 def time_call(run: Run) -> float:
@@ -52,14 +53,14 @@ def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     from ood_fashion.nn.training import compile_as_configured
 
     config = TrainConfig(
-        model=work.model, train_size=work.images, batch_size=work.batch_size, epochs=1000, engine="compiled"
+        model=work.model, train_size=work.images, batch_size=work.batch_size, epochs=work.epochs, engine="compiled"
     )
     stack = engine.steps_per_program(config)
     trainer = engine.CompiledTrainer.of(build_model(work.model), split, work.batch_size)
     compile_as_configured(trainer, config)
-    data = engine.training_data(split, config, stack, range(1))
-    calls = engine.calls_per_epoch(config, stack)
-    return lambda: trainer.fit(data, steps_per_epoch=calls, shuffle=False, verbose=0), f"{stack} steps a program"
+    options = {"steps_per_epoch": engine.calls_per_epoch(config, stack), "epochs": work.epochs, "shuffle": False}
+    data = engine.training_data(split, config, stack, range(work.epochs))
+    return lambda: trainer.fit(data, verbose=0, **options), f"{stack} steps a program"
 
 
 def _stock(work: Work, split: Split, steps_per_execution: int) -> Run:
@@ -75,7 +76,7 @@ def _stock(work: Work, split: Split, steps_per_execution: int) -> Run:
         steps_per_execution=steps_per_execution,
     )
     x, y = split.images[..., np.newaxis].astype(np.float32) / 255, split.labels
-    return lambda: model.fit(x, y, batch_size=work.batch_size, verbose=0)
+    return lambda: model.fit(x, y, batch_size=work.batch_size, epochs=work.epochs, verbose=0)
 
 
 def prepare_stock(work: Work, split: Split) -> tuple[Run, str]:
@@ -113,10 +114,11 @@ def prepare_pytorch(work: Work, split: Split) -> tuple[Run, str]:
     loss = nn.CrossEntropyLoss()
 
     def run() -> None:
-        for batch in torch.randperm(len(x)).split(work.batch_size):
-            optimizer.zero_grad()
-            loss(model(x[batch]), y[batch]).backward()
-            optimizer.step()
+        for _ in range(work.epochs):
+            for batch in torch.randperm(len(x)).split(work.batch_size):
+                optimizer.zero_grad()
+                loss(model(x[batch]), y[batch]).backward()
+                optimizer.step()
 
     return run, f"{torch.get_num_threads()} threads"
 
@@ -175,13 +177,16 @@ def prepare_jax(work: Work, split: Split) -> tuple[Run, str]:
         return np.array_split(rng.permutation(work.images), range(work.batch_size, work.images, work.batch_size))
 
     def scan() -> None:
-        *full, last = batches()
-        state = compiled_epoch(states["scan"], np.stack(full), x, y) if full else states["scan"]
-        states["scan"] = jax.block_until_ready(compiled_step(state, last, x, y))
+        for _ in range(work.epochs):
+            *full, last = batches()
+            state = compiled_epoch(states["scan"], np.stack(full), x, y) if full else states["scan"]
+            states["scan"] = compiled_step(state, last, x, y)
+        jax.block_until_ready(states["scan"])
 
     def loop() -> None:
-        for batch in batches():
-            states["loop"] = compiled_step(states["loop"], batch, x, y)
+        for _ in range(work.epochs):
+            for batch in batches():
+                states["loop"] = compiled_step(states["loop"], batch, x, y)
         jax.block_until_ready(states["loop"])
 
     return _better({"lax.scan": scan, "jitted step": loop})
@@ -198,8 +203,10 @@ def prepare_numpy(work: Work, split: Split) -> tuple[Run, str]:
     rate = np.float32(LEARNING_RATE)
 
     def run() -> None:
-        order = rng.permutation(len(x))
-        for start in range(0, len(x), work.batch_size):
+        starts = [start for _ in range(work.epochs) for start in range(0, len(x), work.batch_size)]
+        for start in starts:
+            if start == 0:
+                order = rng.permutation(len(x))
             batch = order[start : start + work.batch_size]
             images = x[batch]
             hidden = np.maximum(images @ w1 + b1, 0)

@@ -43,7 +43,10 @@ def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], comma
     assert result.exit_code == 0
     assert re.search(rf"Example:\s+ood-fashion {' '.join(path)}", result.stdout)
     for parameter in command.params:
-        assert getattr(parameter, "help", None), f"{parameter.name} has no help"
+        explained = (
+            parameter.help if isinstance(parameter, click.Option) else parameter.human_readable_name in result.stdout
+        )
+        assert explained, f"{parameter.name} is not explained"
     documents = "".join(document.read_text() for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
     assert f"ood-fashion {' '.join(path)}" in documents
     assert len(command.get_short_help_str()) < 60

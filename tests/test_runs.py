@@ -10,6 +10,7 @@ from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
 from ood_fashion.runs import (
     Checkpoint,
+    Predictions,
     Run,
     atomic_write,
     find_runs,
@@ -153,3 +154,20 @@ def test_resuming_a_named_folder(tmp_path: Path) -> None:
         RunError, match=r"the settings that the run began with. Received: epochs 6 instead of 5, patience None"
     ):
         find_unfinished_run({"epochs": 6, "patience": None}, run.path)
+
+
+def test_predictions_come_back_as_they_were(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", TrainConfig(), dataset={})
+    written = {
+        "none": Predictions(np.array([0, 9, 3]), np.array([0.25, 1, 0.5], np.float32)),
+        "translate:1,-2.5": Predictions(np.array([300, 0, 0]), np.array([0, 0.1, 0.2], np.float32)),
+    }
+    run.write_predictions(written)
+    read = run.read_predictions()
+    assert list(read) == list(written)
+    for shift, predictions in written.items():
+        np.testing.assert_array_equal(read[shift].classes, predictions.classes)
+        np.testing.assert_array_equal(read[shift].confidences, predictions.confidences)
+    (run.path / "predictions.npz").write_bytes(b"PK")
+    with pytest.raises(RunError, match="expected the predictions of a run"):
+        run.read_predictions()

@@ -95,6 +95,7 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
 )
+@click.option("--monitor-test", is_flag=True, default=None, help="Measure test accuracy after every epoch too.")
 @device_option
 @data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-MODEL-sSEED]")

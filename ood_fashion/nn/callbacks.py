@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import keras
+import tensorflow as tf
 from tqdm import tqdm
 
 from ood_fashion import runs
@@ -59,13 +60,30 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             self.best, self.best_epoch, self.wait = values["best"], values["best_epoch"], values["wait"]
 
 
+class MonitorTest(keras.callbacks.Callback):
+    """Add the accuracy on a test set to the figures of every epoch.
+
+    It goes before the callbacks that read the figures.
+    """
+
+    def __init__(self, batches: tf.data.Dataset) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Measure `test_accuracy`."""
+        if logs is not None:
+            logs["test_accuracy"] = self.model.evaluate(self.batches, verbose=0, return_dict=True)["accuracy"]
+
+
 class EpochRecorder(keras.callbacks.Callback):
     """Write a run's history and checkpoint after every epoch, and restore the last checkpoint.
 
     It goes after all callbacks that decide whether training stops.
 
     Attributes:
-        history: a dict per finished epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds.
+        history: a dict per finished epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, test_accuracy if it
+            is monitored, seconds.
         finished: whether training stopped or ran all its epochs.
     """
 
@@ -162,7 +180,7 @@ class Progress(keras.callbacks.Callback):
 
 
 def _measures(logs: Logs) -> dict[str, float]:
-    order = ("loss", "accuracy", "val_loss", "val_accuracy")
+    order = ("loss", "accuracy", "val_loss", "val_accuracy", "test_accuracy")
     return {name: float(logs[name]) for name in order if name in logs} if logs else {}
 
 

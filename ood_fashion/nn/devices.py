@@ -7,13 +7,14 @@ import tensorflow as tf
 from ood_fashion.errors import DeviceError
 
 
-def select_device(device: str = "auto") -> str:
+def select_device(device: str = "auto", threads: int | None = None) -> str:
     """Make TensorFlow use one kind of device; call it before TensorFlow's first operation.
 
     A GPU takes memory as it needs it, and its operations are made deterministic, so that a seed decides a run.
 
     Args:
         device: one of `config.DEVICES`; "auto" takes a GPU where TensorFlow sees one.
+        threads: of the CPU, that operations may use; all of them unless given.
 
     Returns:
         "cpu" or "gpu".
@@ -21,6 +22,9 @@ def select_device(device: str = "auto") -> str:
     Raises:
         DeviceError: "gpu" was asked for and TensorFlow sees none.
     """
+    if threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise DeviceError(

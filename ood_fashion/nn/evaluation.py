@@ -1,4 +1,4 @@
-"""Accuracy of a Keras model on shifted test sets."""
+"""Predictions of a Keras model on shifted test sets, and their accuracy."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy import special
 
 from ood_fashion.datasets import Dataset
+from ood_fashion.metrics import accuracy_record
 from ood_fashion.nn.models import check_fit
 from ood_fashion.nn.pipelines import shifted_batches
+from ood_fashion.runs import Predictions
 from ood_fashion.shifts import Shift
-from ood_fashion.statistics import wilson_interval
+
+
+def predict(model: keras.Model, dataset: Dataset, shift: Shift) -> Predictions:
+    """Predict the class of every image of the dataset's test set under a shift.
+
+    Args:
+        model: takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1]; gives logits.
+        dataset: whose test set to use.
+        shift: what to do to the images.
+
+    Raises:
+        ModelError: the model does not fit the data.
+    """
+    image_shape = check_fit(model, dataset.image_shape, dataset.num_classes)
+    logits = model.predict(shifted_batches(dataset.test, shift, image_shape=image_shape), verbose=0)
+    return Predictions(np.argmax(logits, axis=1), np.max(special.softmax(logits, axis=1), axis=1))
 
 
 def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:
     """Measure a model's accuracy on the dataset's test set under each shift.
 
     Args:
-        model: takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1]; scores the classes.
+        model: as in `predict`; any scores whose largest is the predicted class will do.
         dataset: whose test set to use.
         shifts: what to do to the images, one after another.
 
     Returns:
-        A record per shift: its text form, accuracy, number of correct predictions, n, and the 95% Wilson interval.
+        A `metrics.accuracy_record` per shift.
 
     Raises:
         ModelError: the model does not fit the data.
     """
-    image_shape = check_fit(model, dataset.image_shape, dataset.num_classes)
-    records = []
-    for shift in shifts:
-        scores = model.predict(shifted_batches(dataset.test, shift, image_shape=image_shape), verbose=0)
-        correct = int(np.sum(np.argmax(scores, axis=1) == dataset.test.labels))
-        n = len(dataset.test)
-        records.append(
-            {
-                "shift": str(shift),
-                "accuracy": correct / n,
-                "correct": correct,
-                "n": n,
-                "ci95": list(wilson_interval(correct, n)),
-            }
-        )
-    return records
+    return [
+        accuracy_record(str(shift), predict(model, dataset, shift).classes, dataset.test.labels) for shift in shifts
+    ]

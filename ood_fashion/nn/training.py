@@ -18,9 +18,11 @@ from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, split_train
 from ood_fashion.errors import DivergenceError, RunError
+from ood_fashion.histories import stopped_at
+from ood_fashion.metrics import accuracy_record
 from ood_fashion.nn import engine
-from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss
-from ood_fashion.nn.evaluation import evaluate
+from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
+from ood_fashion.nn.evaluation import predict
 from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import shifted_batches
 from ood_fashion.runs import Run, atomic_write
@@ -127,6 +129,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
     compile_as_configured(trainer, config)
     initial_weights = model.get_weights()
     stopping = None if config.patience is None else EarlyStopping(config.patience)
+    monitors = [MonitorTest(shifted_batches(dataset.test))] if config.monitor_test else []
     recorder = EpochRecorder(run, stopping)
     recorder.restore(trainer)
     first = len(recorder.history)
@@ -140,7 +143,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
                 epochs=config.epochs,
                 steps_per_epoch=engine.calls_per_epoch(config, stack),
                 shuffle=False,  # the batches are shuffled already
-                callbacks=[FiniteLoss(), *([stopping] if stopping else []), recorder, *callbacks],
+                callbacks=[FiniteLoss(), *monitors, *([stopping] if stopping else []), recorder, *callbacks],
                 verbose=0,
             )
         except DivergenceError as error:
@@ -154,9 +157,13 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
             f"{divergence} Lower --learning-rate or --momentum. "
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
+    predictions = {name: predict(model, dataset, SHIFTS[name]) for name in paper.TEST_SETS}
+    run.write_predictions(predictions)
     metrics = {
         "model": config.model,
-        "results": evaluate(model, dataset, [SHIFTS[name] for name in paper.TEST_SETS]),
+        "results": [
+            accuracy_record(name, classes, dataset.test.labels) for name, (classes, _confidences) in predictions.items()
+        ],
         "training": training_summary(recorder.history, config),
     }
     run.write_metrics(metrics)
@@ -167,8 +174,7 @@ def kept_epoch(history: Sequence[Mapping[str, float]], config: TrainConfig) -> i
     """Return the epoch, from 1, whose weights are kept: the best with early stopping, else the last; 0 for none."""
     if not history or config.patience is None:
         return len(history)
-    accuracies = [row["val_accuracy"] for row in history]
-    return accuracies.index(max(accuracies)) + 1
+    return stopped_at(history, config.patience)[1]
 
 
 def training_summary(history: Sequence[Mapping[str, float]], config: TrainConfig) -> dict[str, int]:

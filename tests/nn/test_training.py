@@ -40,12 +40,15 @@ def weights_of(run: Run) -> list[np.ndarray]:
     return weights
 
 
-def assert_same_result(run: Run, reference: Run) -> None:
+def assert_same_result(run: Run, reference: Run, ignored: tuple[str, ...] = ()) -> None:
     for received, expected in zip(weights_of(run), weights_of(reference), strict=True):
         np.testing.assert_array_equal(received, expected)
     assert run.read_metrics() == reference.read_metrics()
     for received_row, expected_row in zip(run.read_history(), reference.read_history(), strict=True):
-        assert {**received_row, "seconds": 0} == {**expected_row, "seconds": 0}
+        differing = {"seconds", *ignored}
+        assert {k: v for k, v in received_row.items() if k not in differing} == {
+            k: v for k, v in expected_row.items() if k not in differing
+        }
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +57,30 @@ def reference(small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory) 
     return trained(tmp_path_factory.mktemp("runs") / "reference", small_fashion)
 
 
-def test_a_complete_run_folder(reference: Run) -> None:
+@pytest.mark.parametrize("engine", ["stock", "compiled"])
+def test_monitoring_the_test_set_changes_nothing_else(small_fashion: Dataset, tmp_path: Path, engine: str) -> None:
+    plain = trained(tmp_path / "plain", small_fashion, engine=engine, patience=None)
+    monitored = trained(tmp_path / "monitored", small_fashion, engine=engine, patience=None, monitor_test=True)
+    assert_same_result(monitored, plain, ignored=("test_accuracy",))
+    last = monitored.read_history()[-1]["test_accuracy"]
+    assert last == pytest.approx(monitored.read_metrics()["results"][0]["accuracy"])
+
+
+def test_a_complete_run_folder(reference: Run, small_fashion: Dataset) -> None:
     assert sorted(path.name for path in reference.path.iterdir()) == [
-        "config.json", "history.csv", "metrics.json", "model.keras",
+        "config.json", "history.csv", "metrics.json", "model.keras", "predictions.npz",
     ]  # fmt: skip
     assert reference.record["config"] == TrainConfig(**SMALL).to_json()
     assert reference.record["device"] == "cpu"
     assert reference.record["versions"]["keras"] == keras.__version__
     assert [row["epoch"] for row in reference.read_history()] == [1, 2, 3, 4]
-    metrics = reference.read_metrics()
+    metrics, predictions = reference.read_metrics(), reference.read_predictions()
+    for record, (shift, predicted) in zip(metrics["results"], predictions.items(), strict=True):
+        assert (record["shift"], record["correct"]) == (
+            shift,
+            int((predicted.classes == small_fashion.test.labels).sum()),
+        )
+        assert ((predicted.confidences >= 0.1) & (predicted.confidences <= 1)).all()
     assert [record["shift"] for record in metrics["results"]] == ["none", "up4", "rotate90", "rotate180", "rotate270"]
     assert metrics["training"]["updates"] == 4 * 81  # 80 batches of 5 and one of 3
     assert metrics["training"]["updates_to_kept_epoch"] == 81 * metrics["training"]["kept_epoch"]

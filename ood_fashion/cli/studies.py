@@ -1,0 +1,82 @@
+"""The commands that run many trainings and read them together."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.errors import RunError
+from ood_fashion.studies import STUDIES, STUDIES_ROOT, StudyRun, run_studies
+
+
+def _progress(outcomes: Iterator[str | None], total: int) -> Iterator[str | None]:
+    """Show one bar over trainings on standard error."""
+    return iter(tqdm(outcomes, total=total, unit="training", dynamic_ncols=True))
+
+
+def _grid_options(seeds: int) -> Decorator:
+    """Add the options of the commands that train a grid."""
+    options: list[Decorator] = [
+        click.option(
+            "--seeds", type=click.IntRange(1), default=seeds, show_default=True, help="Trainings of every setting."
+        ),
+        click.option(
+            "--jobs", type=click.IntRange(1), help="Trainings at a time, which share the threads.  [default: up to 4]"
+        ),
+        click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: studies/TIME-NAME]"),
+        click.option("--resume", is_flag=True, help="Finish what is in --out, with more seeds if --seeds says so."),
+        click.option("--epochs", type=int, help="Most passes, instead of each setting's own."),
+        click.option("--train-size", type=int, help="Training images, instead of 10,000."),
+        click.option("--val-size", type=int, help="Validation images, instead of 2,000."),
+        device_option,
+        data_dir_option,
+        json_option,
+    ]
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def _folder(out: Path | None, name: str) -> Path:
+    return out or STUDIES_ROOT / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
+
+
+def _raise(failures: list[str]) -> None:
+    if failures:
+        raise RunError(f"{len(failures)} trainings failed and are left out: {' '.join(failures)}")
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(STUDIES)))
+@_grid_options(seeds=3)
+def study(
+    name: str,
+    *,
+    seeds: int,
+    jobs: int | None,
+    out: Path | None,
+    resume: bool,
+    device: str,
+    data_dir: Path | None,
+    as_json: bool,
+    **changes: int | None,
+) -> None:
+    """Repeat one of the document's studies.
+
+    NAME is what is varied. The result is a folder with a run for every training, summary.json and a figure.
+
+    Example: ood-fashion study momentum --seeds 5 --out studies/momentum
+    """
+    from ood_fashion import datasets, tables
+
+    dataset = datasets.load_dataset(data_dir)
+    given = {field: value for field, value in changes.items() if value is not None}
+    run = StudyRun.create(_folder(out, name), name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
+    click.echo(f"Study folder: {run.path}", err=True)
+    (summary,), failures = run_studies([run], jobs=jobs, data_dir=data_dir, device=device, progress=_progress)
+    show(summary, tables.study_table(summary), as_json)
+    _raise(failures)

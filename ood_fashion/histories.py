@@ -1,0 +1,100 @@
+"""What the records of finished trainings say: by themselves, and beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ood_fashion.statistics import summarize
+
+History = Sequence[Mapping[str, float]]
+"""A row per epoch, as in a run's history.csv."""
+
+Record = dict[str, Any]
+
+
+def measures(history: History, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers by which trials are compared.
+
+    "accuracy SHIFT" is that on the shifted test set, of the kept weights; "loss" the mean training loss in the last
+    epoch; "epochs", "kept epoch" and "updates to kept epoch" count; "seconds" is the time in all epochs.
+    """
+    training = metrics["training"]
+    return {
+        **{f"accuracy {record['shift']}": record["accuracy"] for record in metrics["results"]},
+        "loss": history[-1]["loss"],
+        "epochs": training["epochs"],
+        "kept epoch": training["kept_epoch"],
+        "updates to kept epoch": training["updates_to_kept_epoch"],
+        "seconds": sum(row["seconds"] for row in history),
+    }
+
+
+def best_setting(settings: Sequence[Record], measure: str) -> Record | None:
+    """Find the setting with the lowest mean, and compare it with the next one over the seeds that both have.
+
+    Args:
+        settings: those of `StudyRun.summarize`.
+        measure: a name in their measures.
+
+    Returns:
+        The best setting, the next one, and the summary of the next one's value minus the best one's, seed by seed. Its
+        interval lies above 0 where the difference is more than the seeds' chance. None without two settings.
+    """
+    ranked = sorted(settings, key=lambda setting: float(setting["measures"][measure]["mean"]))
+    if len(ranked) < 2:
+        return None
+    best, following = (dict(zip(s["seeds"], s["measures"][measure]["values"], strict=True)) for s in ranked[:2])
+    common = sorted(best.keys() & following.keys())
+    return {
+        "measure": measure,
+        "best": ranked[0]["setting"],
+        "next": ranked[1]["setting"],
+        "difference": summarize([following[seed] - best[seed] for seed in common]) if common else None,
+    }
+
+
+def stopped_at(history: History, patience: int) -> tuple[int, int]:
+    """Say where early stopping would have ended a training that ran on.
+
+    Args:
+        history: a row per epoch, with val_accuracy.
+        patience: epochs in a row without a better validation accuracy.
+
+    Returns:
+        The last epoch run and the epoch whose weights are kept, both from 1. The first of equally good epochs is kept.
+    """
+    kept = 1
+    for epoch, row in enumerate(history, start=1):
+        if epoch > 1 and row["val_accuracy"] > history[kept - 1]["val_accuracy"]:
+            kept = epoch
+        elif epoch - kept == patience:
+            return epoch, kept
+    return len(history), kept
+
+
+def patience_table(histories: Sequence[History], patiences: Sequence[int] = range(1, 11)) -> list[Record]:
+    """Say what each patience would have cost trainings that ran on.
+
+    Args:
+        histories: of several seeds, with val_accuracy and test_accuracy.
+        patiences: in epochs.
+
+    Returns:
+        A record per patience: summaries of the epochs run, the kept epoch, its test accuracy, and how much that is
+        below the test accuracy of the epoch with the best validation accuracy of all.
+    """
+    rows = []
+    for patience in patiences:
+        outcomes = []
+        for history in histories:
+            epochs, kept = stopped_at(history, patience)
+            _, best = stopped_at(history, len(history))
+            accuracy = history[kept - 1]["test_accuracy"]
+            outcomes.append((epochs, kept, accuracy, history[best - 1]["test_accuracy"] - accuracy))
+        names = ("epochs", "kept epoch", "test accuracy", "cost")
+        rows.append(
+            {"patience": patience}
+            | {name: summarize(values) for name, values in zip(names, zip(*outcomes, strict=True), strict=True)}
+        )
+    return rows

@@ -1,0 +1,223 @@
+"""Studies: named grids of training configs, run side by side over several seeds, and what they say together.
+
+A study is a folder: study.json says what was asked for, trials/SETTING-sSEED/ are run folders, summary.json and the
+figures come last. A study that was killed is finished by running it again: finished trials are kept, unfinished ones
+continue from their last epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import RunError
+from ood_fashion.histories import Record, best_setting
+from ood_fashion.runs import make_empty_folder, read_json, write_json
+from ood_fashion.statistics import summarize
+from ood_fashion.trials import Progress, Trial, run_trials
+
+STUDIES_ROOT = Path("studies")
+"""Where studies go when no folder is named."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of configs.
+
+    Attributes:
+        title: what is studied.
+        factor: what differs between settings.
+        settings: a config per setting, by its label; each is trained once a seed.
+        measures: the names of `measures` that its table shows.
+        lowest: the measure whose lowest mean makes the best setting, if there is a best one.
+    """
+
+    title: str
+    factor: str
+    settings: dict[str, TrainConfig]
+    measures: tuple[str, ...]
+    lowest: str | None = None
+
+
+_MLP = TrainConfig(model="mlp")
+
+STUDIES: dict[str, Study] = {
+    "batch-size": Study(
+        "Batch size (problem 3.2)",
+        "batch size",
+        {str(size): replace(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
+        ("accuracy none", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
+    ),
+    "early-stopping": Study(
+        "Early stopping (problem 3.3)",
+        "training",
+        {"30 epochs": replace(_MLP, patience=None, monitor_test=True)},
+        ("accuracy none", "loss", "seconds"),
+    ),
+    "momentum": Study(
+        "Momentum (problem 3.4)",
+        "momentum",
+        {str(alpha): replace(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
+        ("loss", "accuracy none", "seconds"),
+        lowest="loss",
+    ),
+    "shifts": Study(
+        "Shifted test sets (problem 3.5)",
+        "model",
+        {name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")},
+        (
+            "accuracy none",
+            "accuracy up4",
+            "accuracy rotate90",
+            "accuracy rotate180",
+            "accuracy rotate270",
+            "kept epoch",
+            "seconds",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study's folder."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, path: Path, name: str, *, seeds: int, changes: Mapping[str, Any], dataset: Dataset, resume: bool
+    ) -> StudyRun:
+        """Make the folder and write study.json, or take up the same study there.
+
+        Args:
+            path: the folder.
+            name: a name in `STUDIES`.
+            seeds: number of trainings of every setting; their seeds are 1, 2, ...
+            changes: fields of `TrainConfig` that every setting has instead of its own.
+            dataset: what to train on.
+            resume: whether the folder may hold the study already, with as many seeds or others.
+
+        Raises:
+            RunError: the folder holds something else, or cannot be written.
+            InvalidValueError: a change is out of range.
+        """
+        for config in STUDIES[name].settings.values():
+            replace(config, **changes)
+        record = {"study": name, "changes": dict(changes), "sha256": dataset.sha256}
+        if resume and (path / "study.json").exists():
+            began = cls(path).record
+            if differing := [f"{key} {value}" for key, value in record.items() if began.get(key) != value]:
+                raise RunError(
+                    f"{path}: expected what the study there began with. Received: {', '.join(differing)}. "
+                    "Choose another --out."
+                )
+        else:
+            make_empty_folder(path)
+        write_json(path / "study.json", {**record, "seeds": seeds})
+        return cls(path)
+
+    @cached_property
+    def record(self) -> Record:
+        """study.json's content.
+
+        Raises:
+            RunError: it is absent or damaged.
+        """
+        path = self.path / "study.json"
+        record = read_json(path)
+        name, seeds, changes = (record.get(key) for key in ("study", "seeds", "changes"))
+        if name not in STUDIES or not isinstance(seeds, int) or not isinstance(changes, dict):
+            raise RunError(f"{path}: expected a study with its seeds and changes. Received: study {name}.")
+        return record
+
+    @property
+    def study(self) -> Study:
+        """The registered study."""
+        return STUDIES[self.record["study"]]
+
+    def trials(self) -> Iterator[Trial]:
+        """Give every training, those of the last settings first: they take longest where the models differ."""
+        for setting, config in reversed(self.study.settings.items()):
+            for seed in range(1, self.record["seeds"] + 1):
+                path = self.path / "trials" / f"{setting.replace(' ', '-')}-s{seed}"
+                yield Trial(path, setting, replace(config, **self.record["changes"], seed=seed))
+
+    def summarize(self) -> Record:
+        """Read the finished trials, and write summary.json.
+
+        Returns:
+            study, title, factor, the settings with a summary for each measure, the histories, the best setting with its
+            difference from the next one if the study looks for it, and `damaged`: a line for each trial that cannot be
+            read.
+        """
+        records: list[Record] = []
+        damaged: list[str] = []
+        for trial in self.trials():
+            try:
+                records.append(trial.read())
+            except RunError as error:
+                damaged.append(str(error))
+        study = self.study
+        by_setting = {
+            label: sorted((r for r in records if r["setting"] == label), key=lambda r: int(r["seed"]))
+            for label in study.settings
+        }
+        summary = {
+            **self.record,
+            "title": study.title,
+            "factor": study.factor,
+            "measures": study.measures,
+            "settings": [
+                {
+                    "setting": label,
+                    "seeds": [record["seed"] for record in group],
+                    "measures": {
+                        name: summarize([record["measures"][name] for record in group]) for name in group[0]["measures"]
+                    },
+                    "histories": [record["history"] for record in group],
+                }
+                for label, group in by_setting.items()
+                if group
+            ],
+            "damaged": damaged,
+        }
+        if study.lowest is not None:
+            summary["best"] = best_setting(summary["settings"], study.lowest)
+        write_json(self.path / "summary.json", summary)
+        return summary
+
+
+def run_studies(
+    study_runs: Sequence[StudyRun], *, jobs: int | None, data_dir: Path | None, device: str, progress: Progress
+) -> tuple[list[Record], list[str]]:
+    """Train what is not finished yet in all of the studies, and write their summaries and figures.
+
+    Args:
+        study_runs: the studies; all their trials are run from one queue.
+        jobs: trainings at a time; None chooses.
+        data_dir: as in `datasets.load_dataset`.
+        device: one of `config.DEVICES`.
+        progress: wraps the iterator over the trials' outcomes, of which it is told the number.
+
+    Returns:
+        `StudyRun.summarize` of each, and a line for each trial that failed and is left out.
+    """
+    from ood_fashion import plots, study_plots
+
+    trials = [trial for study_run in study_runs for trial in study_run.trials()]
+    failures = run_trials(trials, jobs=jobs, data_dir=data_dir, device=device, progress=progress)
+    summaries = []
+    for study_run in study_runs:
+        summary = study_run.summarize()
+        if summary["settings"]:
+            figure = study_plots.FIGURES[summary["study"]](summary)
+            for ending in ("png", "svg"):
+                plots.save(figure, study_run.path / f"{summary['study']}.{ending}")
+        summaries.append(summary)
+    return summaries, failures

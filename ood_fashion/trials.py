@@ -1,0 +1,106 @@
+"""Trials: the trainings of a study, each a run folder of its own, run side by side in worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import joblib
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset, load_dataset
+from ood_fashion.errors import OodFashionError, RunError
+from ood_fashion.histories import Record, measures
+from ood_fashion.runs import Run
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a study."""
+
+    path: Path
+    setting: str
+    config: TrainConfig
+
+    def open(self) -> Run:
+        """Open the trial's run folder.
+
+        Raises:
+            RunError: the run is absent, damaged, or has another config.
+        """
+        run = Run.open(self.path)
+        if run.config != self.config:
+            raise RunError(f"{self.path}: expected the config of the study. Received: another one in config.json.")
+        return run
+
+    def read(self) -> Record:
+        """Return what the finished trial's run folder says.
+
+        Raises:
+            RunError: the run is absent, unfinished, damaged, or has another config.
+        """
+        run = self.open().require_complete()
+        history, metrics = run.read_history(), run.read_metrics()
+        record = {"setting": self.setting, "seed": self.config.seed, "history": history, **metrics}
+        try:
+            return {**record, "measures": measures(history, metrics)}
+        except (KeyError, TypeError, IndexError) as error:
+            raise RunError(f"{self.path}: expected the metrics of a run. Received: {error!r} missing.") from error
+
+
+Progress = Callable[[Iterator[str | None], int], Iterable[str | None]]
+"""Passes on the outcomes of trials, of which it is told the number: None, or what went wrong."""
+
+_MOST_JOBS = 4
+"""Unless told otherwise, for each takes about 1 GB."""
+
+
+def run_trials(
+    trials: Sequence[Trial], *, jobs: int | None, data_dir: Path | None, device: str, progress: Progress
+) -> list[str]:
+    """Train what is not finished yet, in worker processes that share the machine's threads.
+
+    Args:
+        trials: what to train.
+        jobs: number of worker processes; 1 trains in this process, None takes one a core, up to 4.
+        data_dir: as in `datasets.load_dataset`.
+        device: one of `config.DEVICES`.
+        progress: watches.
+
+    Returns:
+        A line for each trial that failed; the others can be read.
+    """
+    cores = os.cpu_count() or 1
+    jobs = min(cores, _MOST_JOBS, len(trials)) if jobs is None else jobs
+    # A process that does all by itself keeps its threads as they are.
+    threads = max(1, cores // jobs) if jobs > 1 else None
+    with joblib.parallel_config("loky" if threads else "sequential", inner_max_num_threads=threads):
+        outcomes = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
+            joblib.delayed(_run_trial)(trial, data_dir, device, threads) for trial in trials
+        )
+        return [failure for failure in progress(outcomes, len(trials)) if failure]
+
+
+def _run_trial(trial: Trial, data_dir: Path | None, device: str, threads: int | None) -> str | None:
+    """Train a trial, or finish it; return what went wrong, if anything did."""
+    try:
+        run = trial.open() if (trial.path / "config.json").exists() else None
+        if run is None or not run.is_complete:
+            from ood_fashion.nn import devices, training
+
+            used_device = devices.select_device(device, threads=threads)
+            dataset = _load_dataset(data_dir)
+            training.train(run or training.start_run(trial.path, trial.config, dataset, used_device), dataset)
+        trial.read()
+    except OodFashionError as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _load_dataset(data_dir: Path | None) -> Dataset:
+    """Load the dataset once a worker."""
+    return load_dataset(data_dir)

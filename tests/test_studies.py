@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+
+from ood_fashion.runs import Run
+from ood_fashion.statistics import summarize
+from ood_fashion.studies import STUDIES
+from ood_fashion.study_plots import FIGURES
+from tests.conftest import Invoke
+
+SMALL = ("--train-size", "100", "--val-size", "50", "--epochs", "2")
+
+
+def without_times(summary: dict[str, Any]) -> dict[str, Any]:
+    for setting in summary["settings"]:
+        del setting["measures"]["seconds"]
+        for history in setting["histories"]:
+            for row in history:
+                del row["seconds"]
+    return summary
+
+
+@pytest.fixture(scope="module")
+def study_command(small_folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "ood_fashion", "study", "batch-size", "--seeds", "1", "--jobs", "2", *SMALL]
+    return [*command, "--data-dir", str(small_folder), "--json"]
+
+
+@pytest.fixture(scope="module")
+def study_dir(study_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study that two worker processes made."""
+    path = tmp_path_factory.mktemp("studies") / "study"
+    done = subprocess.run([*study_command, "--out", str(path)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads((path / "summary.json").read_text())
+    return path
+
+
+def test_a_study_says_what_its_runs_say(study_dir: Path) -> None:
+    summary = json.loads((study_dir / "summary.json").read_text())
+    assert [setting["setting"] for setting in summary["settings"]] == ["1", "5", "50", "500", "5000"]
+    assert summary["damaged"] == []
+    for setting in summary["settings"]:
+        run = Run.open(study_dir / f"trials/{setting['setting']}-s1")
+        assert run.config.batch_size == int(setting["setting"])
+        assert setting["measures"]["accuracy up4"] == summarize([run.read_metrics()["results"][1]["accuracy"]])
+        assert setting["histories"] == [run.read_history()]
+    assert matplotlib.image.imread(study_dir / "batch-size.png").shape[2] == 4
+    assert (study_dir / "batch-size.svg").read_text().startswith("<?xml")
+
+
+def test_a_killed_study_is_finished_by_resume(study_command: list[str], study_dir: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    command = [*study_command, "--out", str(killed)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("trials/*/metrics.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # its workers notice
+    finished = {path: path.stat().st_mtime_ns for path in killed.glob("trials/*/metrics.json")}
+    assert 1 <= len(finished) < 5
+    subprocess.run([*command, "--resume"], capture_output=True, check=True)
+    assert finished == {path: path.stat().st_mtime_ns for path in finished}
+    resumed, undisturbed = (json.loads((path / "summary.json").read_text()) for path in (killed, study_dir))
+    assert without_times(resumed) == without_times(undisturbed)
+
+
+def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    arguments = ("study", "shifts", *SMALL[:-1], 1, "--jobs", 1, "--data-dir", small_folder, "--out", "study")
+    assert invoke(*arguments, "--seeds", 1).exit_code == 0
+    before = (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns
+    (tmp_path / "study/trials/mlp-s1/config.json").write_text("{")
+    (tmp_path / "study/trials/cnn3-s1/metrics.json").write_text("{}")
+    result = invoke(*arguments, "--seeds", 2, "--resume")
+    assert result.exit_code == 1
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert "2 trainings failed and are left out: " in error
+    assert "mlp-s1/config.json: expected a readable JSON file" in error
+    assert "cnn3-s1: expected the metrics of a run" in error
+    assert [line.split()[:2] for line in result.stdout.splitlines()[4:]] == [["mlp", "1"], ["cnn2", "2"], ["cnn3", "1"]]
+    assert (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns == before
+
+
+def history(seed: int) -> list[dict[str, float]]:
+    names = ("loss", "accuracy", "val_loss", "val_accuracy", "test_accuracy")
+    return [dict.fromkeys(names, 0.5 + 0.01 * epoch + 0.02 * seed) for epoch in range(3)]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_a_figure(name: str, seeds: int) -> None:
+    shifts = ("none", "up4", "rotate90", "rotate180", "rotate270")
+    names = (*(f"accuracy {shift}" for shift in shifts), "loss", "seconds")
+    settings = [
+        {
+            "setting": label,
+            "seeds": list(range(seeds)),
+            "measures": {measure: summarize([0.1 * seed + 0.5 for seed in range(seeds)]) for measure in names},
+            "histories": [history(seed) for seed in range(seeds)],
+        }
+        for label in STUDIES[name].settings
+    ]
+    figure = FIGURES[name]({"settings": settings})
+    figure.draw_without_rendering()
+    assert all(axis.get_xlabel() or axis.get_title() for axis in figure.axes)
+    assert all(axis.get_ylabel() for axis in figure.axes)
