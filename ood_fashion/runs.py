@@ -6,8 +6,9 @@ history.csv     a row per epoch
 model.keras     the trained model
 predictions.npz the predicted class of every test image in each test set, and the confidence in it
 metrics.json    a record per test set; written last, so that its presence means that the run is complete
+tensorboard/    TensorBoard's logs, if they were asked for
 
-Every file is written under a temporary name and then renamed, so that none is ever half there.
+Every other file is written under a temporary name and then renamed, so that none is ever half there.
 """
 
 from __future__ import annotations
@@ -174,6 +175,16 @@ class Run:
         """Where the trained model is."""
         return self.path / "model.keras"
 
+    @property
+    def history_path(self) -> Path:
+        """Where the rows of the epochs are."""
+        return self.path / "history.csv"
+
+    @property
+    def tensorboard_path(self) -> Path:
+        """Where TensorBoard's logs go."""
+        return self.path / "tensorboard"
+
     def require_complete(self) -> Run:
         """Return the run itself.
 
@@ -203,7 +214,7 @@ class Run:
         Raises:
             RunError: the file is absent or damaged.
         """
-        path = self.path / "history.csv"
+        path = self.history_path
         try:
             with path.open(newline="") as file:
                 return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -212,7 +223,7 @@ class Run:
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write history.csv, a row per epoch."""
-        with atomic_write(self.path / "history.csv") as temporary, temporary.open("w", newline="") as file:
+        with atomic_write(self.history_path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)

@@ -145,7 +145,8 @@ def test_train_keeps_result_and_progress_apart(run_dir: Path) -> None:
 
 
 def test_train_as_a_person_sees_it(invoke: Invoke, small_folder: Path) -> None:
-    result = invoke("train", "--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--no-early-stopping")
+    arguments = ("--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--no-early-stopping")
+    result = invoke("train", *arguments, "--tensorboard")
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
     assert re.search(r"mlp: 3 epochs of 80 updates in \d+ s; kept the weights of epoch 3\.", result.stdout)
@@ -153,6 +154,7 @@ def test_train_as_a_person_sees_it(invoke: Invoke, small_folder: Path) -> None:
     assert "document" not in result.stdout  # these are not its data
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"\d{8}T\d{6}-mlp-s11", folder.name)
+    assert list(folder.glob("tensorboard/validation/events.*"))
     assert "up4" in invoke("evaluate", "--shift", "up4", "--data-dir", small_folder).stdout  # the latest run
 
 
@@ -294,6 +296,14 @@ def test_bad_input_is_one_line(invoke: Invoke, tmp_path: Path, arguments: str, e
     assert errors[0].startswith("Error: ")
     assert message in errors[0]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_tensorboard_has_to_be_installed(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    result = invoke("train", "--model", "mlp", "--tensorboard", "--out", "run")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "expected the package tensorboard. Received: none. Install it: pip install" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_divergence_is_one_line(invoke: Invoke, small_folder: Path) -> None:

@@ -96,6 +96,7 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
     "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
 )
 @click.option("--monitor-test", is_flag=True, default=None, help="Measure test accuracy after every epoch too.")
+@click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run folder too.")
 @device_option
 @data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-MODEL-sSEED]")
@@ -110,6 +111,7 @@ def train(
     *,
     protocol: str | None,
     no_early_stopping: bool,
+    tensorboard: bool,
     device: str,
     data_dir: Path | None,
     out: Path | None,
@@ -133,13 +135,16 @@ def train(
     if run is None or not run.is_complete:
         from ood_fashion.nn import callbacks, devices, training
 
+        if tensorboard:
+            callbacks.require_tensorboard()
         used_device = devices.select_device(device)
         dataset = datasets.load_dataset(data_dir)
         if run is None:
             run = training.start_run(out or runs.new_run_path(config), config, dataset, used_device)
         if not quiet:
             click.echo(f"Run folder: {run.path}", err=True)
-        training.train(run, dataset, () if quiet else (callbacks.Progress(),))
+        watching = [callbacks.TensorBoard(run)] * tensorboard + [callbacks.Progress()] * (not quiet)
+        training.train(run, dataset, watching)
     metrics = run.read_metrics()
     show({"run": str(run.path), **metrics}, tables.run_report(run.record, run.read_history(), metrics), as_json)
 

@@ -1,10 +1,12 @@
-"""Keras callbacks: early stopping and checkpoints that survive a kill, a guard against NaN, and progress."""
+"""Keras callbacks: early stopping and checkpoints that survive a kill, a guard against NaN, progress, TensorBoard."""
 
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ood_fashion import runs
-from ood_fashion.errors import DivergenceError
+from ood_fashion.errors import DivergenceError, OodFashionError
 
 Logs = dict[str, Any] | None
 
@@ -177,6 +179,71 @@ class Progress(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs = None) -> None:
         """Close the bar."""
         self._bar.close()
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Write TensorBoard's logs: a curve each for training, validation and, if it is monitored, test, on shared charts.
+
+    It goes after `EpochRecorder`. The logs of a run that is resumed are written anew from its history, so that they are
+    those of a run that was never interrupted.
+
+    Raises:
+        OodFashionError: TensorBoard is not installed.
+    """
+
+    def __init__(self, run: runs.Run) -> None:
+        require_tensorboard()
+        super().__init__()
+        self.run = run
+        self._writers: dict[str, Any] = {}
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Start with the epochs that are finished already."""
+        if self.run.tensorboard_path.exists():
+            shutil.rmtree(self.run.tensorboard_path)
+        if self.run.history_path.exists():
+            for row in self.run.read_history():
+                self._write(int(row["epoch"]), row)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Write the epoch's figures."""
+        self._write(epoch + 1, _measures(logs))
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Close the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _write(self, epoch: int, row: Mapping[str, float]) -> None:
+        for name, value in row.items():
+            curve, _, measure = name.rpartition("_")
+            if measure not in ("loss", "accuracy"):
+                continue
+            if curve not in self._writers:
+                folder = self.run.tensorboard_path / _CURVES[curve]
+                self._writers[curve] = tf.summary.create_file_writer(str(folder))
+            with self._writers[curve].as_default():
+                tf.summary.scalar(measure, value, step=epoch)
+        for writer in self._writers.values():
+            writer.flush()
+
+
+_CURVES = {"": "train", "val": "validation", "test": "test"}
+
+
+def require_tensorboard() -> None:
+    """Check that TensorBoard is there, which `tf.summary` needs.
+
+    Raises:
+        OodFashionError: it is not installed.
+    """
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise OodFashionError(
+            "--tensorboard: expected the package tensorboard. Received: none. "
+            "Install it: pip install 'ood-fashion[tensorboard]'"
+        ) from error
 
 
 def _measures(logs: Logs) -> dict[str, float]:

@@ -8,11 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ood_fashion import runs
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
+from ood_fashion.nn.callbacks import TensorBoard
 from ood_fashion.nn.models import load_model
 from ood_fashion.nn.pipelines import training_batches
 from ood_fashion.nn.training import compile_as_configured, initial_model, kept_epoch, start_run, train
@@ -84,6 +87,28 @@ def test_a_complete_run_folder(reference: Run, small_fashion: Dataset) -> None:
     assert [record["shift"] for record in metrics["results"]] == ["none", "up4", "rotate90", "rotate180", "rotate270"]
     assert metrics["training"]["updates"] == 4 * 81  # 80 batches of 5 and one of 3
     assert metrics["training"]["updates_to_kept_epoch"] == 81 * metrics["training"]["kept_epoch"]
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("engine", ["stock", "compiled"])
+def test_tensorboard_shows_the_history_of_a_resumed_run(small_fashion: Dataset, tmp_path: Path, engine: str) -> None:
+    config = TrainConfig(**{**SMALL, "engine": engine, "epochs": 3, "monitor_test": True})
+    run = start_run(tmp_path / "run", config, small_fashion, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(run, small_fashion, [TensorBoard(run), Interrupt()])
+    train(run, small_fashion, [TensorBoard(run)])
+    assert {path.name for path in run.tensorboard_path.iterdir()} == {"train", "validation", "test"}
+    for curve, prefix in (("train", ""), ("validation", "val_"), ("test", "test_")):
+        logs = EventAccumulator(str(run.tensorboard_path / curve)).Reload()
+        measures = ["loss", "accuracy"] if curve != "test" else ["accuracy"]
+        assert sorted(logs.Tags()["tensors"]) == sorted(measures)
+        for measure in measures:
+            read = [(event.step, tf.make_ndarray(event.tensor_proto)) for event in logs.Tensors(measure)]
+            assert read == [(row["epoch"], np.float32(row[prefix + measure])) for row in run.read_history()]
 
 
 @pytest.mark.parametrize("engine", ["stock", "compiled"])
