@@ -21,7 +21,7 @@ def measures(history: History, metrics: Mapping[str, Any]) -> dict[str, float]:
     """
     training = metrics["training"]
     return {
-        **{f"accuracy {record['shift']}": record["accuracy"] for record in metrics["results"]},
+        **{f"accuracy {record['shift']}": float(record["accuracy"]) for record in metrics["results"]},
         "loss": history[-1]["loss"],
         "epochs": training["epochs"],
         "kept epoch": training["kept_epoch"],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -13,6 +14,17 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.runs import atomic_write
 from ood_fashion.shifts import Shift
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Told apart with every kind of colour vision, and in grey (Okabe and Ito, 2008)."""
+
+MARKERS = "osD^vP"
+
+
+def style(axis: Axes) -> None:
+    """Give axes a faint grid and no frame."""
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:

@@ -23,7 +23,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,9 @@ from ood_fashion.errors import InvalidValueError, RunError
 
 RUNS_ROOT = Path("runs")
 """Where runs go and are looked for when none is named."""
+
+HISTORY_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
+"""What every row of a history has; test_accuracy is there if it was monitored."""
 
 _TEMPORARY = ".tmp-"
 
@@ -198,6 +200,23 @@ class Run:
             )
         return self
 
+    def require_dataset(self, source: str, sha256: Mapping[str, str]) -> None:
+        """Check that a dataset is the one that the run began on.
+
+        Args:
+            source: where the dataset came from.
+            sha256: its hashes, as in `datasets.Dataset`.
+
+        Raises:
+            RunError: its content differs.
+        """
+        began_on = self.record["dataset"]
+        if began_on.get("sha256") != sha256:
+            raise RunError(
+                f"{self.path}: expected the dataset that the run began on, {began_on.get('source')}. "
+                f"Received: {source}, whose content differs. Name the folder with --data-dir."
+            )
+
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json, which completes the run, and delete the checkpoint and what a kill has left."""
         write_json(self.path / "metrics.json", metrics)
@@ -217,9 +236,14 @@ class Run:
         path = self.history_path
         try:
             with path.open(newline="") as file:
-                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
         except (OSError, ValueError, TypeError) as error:
             raise RunError(f"{path}: expected a row per epoch. Received: {error}.") from error
+        columns = HISTORY_COLUMNS | ({"test_accuracy"} if self.config.monitor_test else set())
+        if not rows or not columns <= rows[0].keys():
+            received = ", ".join(rows[0]) if rows else "no row"
+            raise RunError(f"{path}: expected rows with {', '.join(sorted(columns))}. Received: {received}.")
+        return rows
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write history.csv, a row per epoch."""
@@ -250,7 +274,7 @@ class Run:
                     if "/" in key:  # in the order in which they were written
                         arrays.setdefault(key.partition("/")[0], []).append(file[key])
                 return Checkpoint(json.loads(str(file["values"])), arrays)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
             raise RunError(f"{path}: expected a checkpoint. Received: {error}. Delete it to start again.") from error
 
     def write_predictions(self, predictions: Mapping[str, Predictions]) -> None:
@@ -276,8 +300,8 @@ class Run:
                     shift: Predictions(file[f"{shift}/classes"].astype(np.int64), file[f"{shift}/confidences"])
                     for shift in shifts
                 }
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise RunError(f"{path}: expected the predictions of a run. Received: {error}.") from error
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
+            raise RunError(f"{path}: expected the predictions of a run. Received: {error}. Train it anew.") from error
 
 
 def _describe(path: Path) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
-from ood_fashion.errors import RunError
+from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.histories import Record, best_setting
 from ood_fashion.runs import make_empty_folder, read_json, write_json
 from ood_fashion.statistics import summarize
@@ -132,8 +132,17 @@ class StudyRun:
         path = self.path / "study.json"
         record = read_json(path)
         name, seeds, changes = (record.get(key) for key in ("study", "seeds", "changes"))
-        if name not in STUDIES or not isinstance(seeds, int) or not isinstance(changes, dict):
+        if (
+            not isinstance(name, str)
+            or name not in STUDIES
+            or not isinstance(seeds, int)
+            or not isinstance(changes, dict)
+        ):
             raise RunError(f"{path}: expected a study with its seeds and changes. Received: study {name}.")
+        try:
+            replace(TrainConfig(), **changes)
+        except (TypeError, InvalidValueError) as error:
+            raise RunError(f"{path}: expected changes of settings. Received: {error}") from error
         return record
 
     @property
@@ -149,7 +158,7 @@ class StudyRun:
                 yield Trial(path, setting, replace(config, **self.record["changes"], seed=seed))
 
     def summarize(self) -> Record:
-        """Read the finished trials, and write summary.json.
+        """Read the finished trials.
 
         Returns:
             study, title, factor, the settings with a summary for each measure, the histories, the best setting with its
@@ -189,7 +198,6 @@ class StudyRun:
         }
         if study.lowest is not None:
             summary["best"] = best_setting(summary["settings"], study.lowest)
-        write_json(self.path / "summary.json", summary)
         return summary
 
 
@@ -215,6 +223,7 @@ def run_studies(
     summaries = []
     for study_run in study_runs:
         summary = study_run.summarize()
+        write_json(study_run.path / "summary.json", summary)
         if summary["settings"]:
             figure = study_plots.FIGURES[summary["study"]](summary)
             for ending in ("png", "svg"):

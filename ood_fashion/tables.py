@@ -45,8 +45,14 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     )
 
 
-def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = None) -> str:
-    """Show accuracies with their intervals, beside the document's figures for `model` where it gives any."""
+def accuracy_rows(
+    records: Iterable[Mapping[str, Any]], model: str | None = None
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Put accuracies with their intervals beside the document's figures for `model` where it gives any.
+
+    Returns:
+        Headers, a row of texts per record, and notes.
+    """
     figures = paper.ACCURACY.get(model or "", {})
     headers = ["test set", "accuracy", "95% interval", "n"] + ["document"] * bool(figures)
     rows, notes = [], []
@@ -63,33 +69,53 @@ def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = Non
             row.append(f"{figures[shift]:.4f}{'*' * bool(slip)}" if shift in figures else "-")
             notes += [f"* {slip}"] if slip else []
         rows.append(row)
+    return headers, rows, notes
+
+
+def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = None) -> str:
+    """Show accuracies with their intervals, beside the document's figures for `model` where it gives any."""
+    headers, rows, notes = accuracy_rows(records, model)
     return "\n".join([_table(rows, headers, right=[1, 3, 4]), *notes])
 
 
 def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
     """Show a complete run: what config.json, history.csv and metrics.json say."""
-    spent = metrics["training"]
-    seconds = sum(row["seconds"] for row in history)
-    summary = (
-        f"{metrics['model']}: {spent['epochs']} epochs of {spent['updates_per_epoch']:,} updates in {seconds:.0f} s; "
-        f"kept the weights of epoch {spent['kept_epoch']}."
-    )
+    summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
     genuine = record["dataset"].get("genuine")
     return f"{summary}\n\n{accuracy_table(metrics['results'], metrics['model'] if genuine else None)}"
 
 
-def study_table(summary: Mapping[str, Any]) -> str:
-    """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
+def training_sentence(history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
+    """Say what a training took and which weights it kept."""
+    spent = metrics["training"]
+    seconds = sum(row["seconds"] for row in history)
+    return (
+        f"{spent['epochs']} epochs of {spent['updates_per_epoch']:,} updates in {seconds:.0f} s; "
+        f"kept the weights of epoch {spent['kept_epoch']}."
+    )
+
+
+def study_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Lay out what `StudyRun.summarize` gives: means with half of their 95% intervals.
+
+    Returns:
+        Headers, a row of texts per setting, and notes.
+    """
     shown = summary["measures"]
     rows = [
         [setting["setting"], str(len(setting["seeds"])), *(estimate(setting["measures"][name]) for name in shown)]
         for setting in summary["settings"]
     ]
     headers = [summary["factor"], "seeds", *(_HEADERS.get(name, name.removeprefix("accuracy ")) for name in shown)]
+    best = summary.get("best")
+    return headers, rows, [_verdict(best, summary["factor"])] if best else []
+
+
+def study_table(summary: Mapping[str, Any]) -> str:
+    """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
+    headers, rows, notes = study_rows(summary)
     lines = [summary["title"], "", _table(rows, headers, right=range(1, len(headers)))]
-    if best := summary.get("best"):
-        lines += ["", _verdict(best, summary["factor"])]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
 _HEADERS = {"accuracy none": "in-domain", "loss": "training loss"}

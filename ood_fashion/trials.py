@@ -10,6 +10,7 @@ from pathlib import Path
 
 import joblib
 
+from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, load_dataset
 from ood_fashion.errors import OodFashionError, RunError
@@ -46,9 +47,11 @@ class Trial:
         history, metrics = run.read_history(), run.read_metrics()
         record = {"setting": self.setting, "seed": self.config.seed, "history": history, **metrics}
         try:
-            return {**record, "measures": measures(history, metrics)}
-        except (KeyError, TypeError, IndexError) as error:
+            measured = measures(history, metrics)
+            _ = [measured[f"accuracy {name}"] for name in paper.TEST_SETS]
+        except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{self.path}: expected the metrics of a run. Received: {error!r} missing.") from error
+        return {**record, "measures": measured}
 
 
 Progress = Callable[[Iterator[str | None], int], Iterable[str | None]]

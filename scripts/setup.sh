@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv, installs the project into it with the extras that are named, and sees to the dataset.
+# Makes .venv, installs the project into it with the extras that are named, and sees to the dataset; with the extra
+# `test`, to Chromium too.
 # What is there already is left as it is, so that a second run takes a second or two.
 # Usage: scripts/setup.sh [EXTRA ...]        PYTHON=/path/to/python3.11 picks the interpreter
 set -euo pipefail
@@ -45,6 +46,19 @@ if $missing; then
   fi
   rm -f .venv/installed-*
   printf '%s\n' base "$@" >"$stamp"
+fi
+
+# The tests look at reports in a browser.
+if [[ " $* " == *" test "* ]] && ! { command -v chromium && command -v chromedriver; } >/dev/null; then
+  packages=(chromium chromium-driver)
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "setup: expected chromium and chromedriver, for the tests. Install them: sudo apt-get install ${packages[*]}" >&2
+    exit 1
+  fi
+  echo "Installing ${packages[*]} for the tests" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -y -qq "${packages[@]}" >/dev/null 2>&1 ||
+    { apt-get update -qq && apt-get install -y -qq "${packages[@]}" >/dev/null; }
 fi
 
 if ! summary=$(.venv/bin/ood-fashion data --offline 2>/dev/null); then

@@ -9,6 +9,7 @@ import pytest
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
 from ood_fashion.runs import (
+    HISTORY_COLUMNS,
     Checkpoint,
     Predictions,
     Run,
@@ -69,9 +70,19 @@ def test_checkpoints_and_history_survive(tmp_path: Path) -> None:
     assert checkpoint.values == {"epoch": 3, "best": 0.1}
     assert [len(array) for array in checkpoint.arrays["weights"]] == list(range(12))
     assert checkpoint.arrays["optimizer"][0] == 7
-    rows = [{"epoch": 1.0, "loss": 0.1 + 0.2}, {"epoch": 2.0, "loss": 1e-17}]
+    rows = [{**dict.fromkeys(HISTORY_COLUMNS, 0.1 + 0.2), "epoch": epoch} for epoch in (1.0, 2.0)]
     run.write_history(rows)
     assert run.read_history() == rows
+
+
+@pytest.mark.parametrize(
+    "content", ["", "epoch,loss\n", "epoch,loss\n1,0.5\n", "epoch\n1,2\n", "epoch,loss\n1\n", "\0"]
+)
+def test_a_damaged_history_is_refused(tmp_path: Path, content: str) -> None:
+    run = make(tmp_path / "run")
+    run.history_path.write_text(content)
+    with pytest.raises(RunError, match=r"history.csv: expected .*row.* Received: "):
+        run.read_history()
 
 
 def test_metrics_complete_a_run(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import click
 from ood_fashion import __version__
 from ood_fashion.cli.base import CommandGroup
 from ood_fashion.cli.models import data, evaluate, params, train
+from ood_fashion.cli.report import report
 from ood_fashion.cli.studies import study
 
 
@@ -24,5 +25,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, study):
+for command in (data, params, train, evaluate, study, report):
     main.add_command(command)

@@ -17,7 +17,7 @@ import keras
 from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, split_train
-from ood_fashion.errors import DivergenceError, RunError
+from ood_fashion.errors import DivergenceError
 from ood_fashion.histories import stopped_at
 from ood_fashion.metrics import accuracy_record
 from ood_fashion.nn import engine
@@ -116,12 +116,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         DivergenceError: a loss was not finite; the last good weights are in the run's model file.
     """
     config = run.config
-    began_on = run.record["dataset"]
-    if began_on.get("sha256") != dataset.sha256:
-        raise RunError(
-            f"{run.path}: expected the dataset that the run began on, {began_on.get('source')}. "
-            f"Received: {dataset.source}, whose content differs. Name the folder with --data-dir."
-        )
+    run.require_dataset(dataset.source, dataset.sha256)
     training, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
     model = initial_model(config, dataset)
     stack = engine.steps_per_program(config)

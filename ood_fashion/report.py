@@ -1,0 +1,385 @@
+"""Reports: a folder's records as a page. Nothing is computed anew but what the predictions say.
+
+To report another kind of folder, add to `KINDS` a function that turns it into a `Page`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion import paper, run_plots, study_plots, tables
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import GENUINE_SHA256, Dataset, load_dataset
+from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.histories import History, Record
+from ood_fashion.metrics import accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
+from ood_fashion.pages import Drawing, Page, Section, Table
+from ood_fashion.runs import Predictions, Run
+from ood_fashion.shifts import Shift
+from ood_fashion.specs import MODELS
+from ood_fashion.studies import StudyRun
+
+_GALLERY_CLASSES, _GALLERY_ROWS = 10, 5
+_MISTAKES = 8
+
+
+def read_page(path: Path, data_dir: Path | None = None) -> Page:
+    """Read what a folder records.
+
+    Args:
+        path: a folder of one of the `KINDS`.
+        data_dir: where a run's dataset is, as in `datasets.load_dataset`.
+
+    Raises:
+        RunError: it is no such folder, unfinished, damaged, or its run began on another dataset.
+        DataError: the dataset cannot be read.
+    """
+    for file, to_page in KINDS.items():
+        if (path / file).is_file():
+            return to_page(path, data_dir)
+    received = "a folder without them" if path.is_dir() else "a file" if path.exists() else "nothing there"
+    raise RunError(f"{path}: expected a folder with one of {', '.join(KINDS)}. Received: {received}.")
+
+
+@dataclass(frozen=True)
+class _RunRecords:
+    """What a complete run's folder holds, checked against its dataset."""
+
+    run: Run
+    dataset: Dataset
+    history: History
+    metrics: Record
+    predictions: dict[str, Predictions]
+
+    @classmethod
+    def read(cls, path: Path, data_dir: Path | None) -> _RunRecords:
+        run = Run.open(path).require_complete()
+        history, metrics, predictions = run.read_history(), run.read_metrics(), run.read_predictions()
+        dataset = load_dataset(data_dir)
+        run.require_dataset(dataset.source, dataset.sha256)
+        for shift, answers in predictions.items():
+            _check_predictions(f"{path / 'predictions.npz'}: under {shift},", shift, answers, dataset)
+        records = cls(run, dataset, history, metrics, predictions)
+        counted = [(record["shift"], record["correct"], record["n"]) for record in records.results]
+        try:
+            recorded = [(record["shift"], record["correct"], record["n"]) for record in metrics["results"]]
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path / 'metrics.json'}: expected a run's results. Received: {error!r}.") from error
+        if recorded != counted or not counted:
+            raise RunError(
+                f"{path}: expected predictions.npz and metrics.json to agree. Received: {_described(counted)} in the "
+                f"one, {_described(recorded)} in the other. Train the run anew."
+            )
+        return records
+
+    @cached_property
+    def results(self) -> list[Record]:
+        """An accuracy record for each test set."""
+        labels = self.dataset.test.labels
+        return [accuracy_record(shift, answers.classes, labels) for shift, answers in self.predictions.items()]
+
+    @cached_property
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """The confusion matrix of each test set."""
+        labels, size = self.dataset.test.labels, self.dataset.num_classes
+        return {shift: confusion_matrix(labels, answers.classes, size) for shift, answers in self.predictions.items()}
+
+    def true_names(self, chosen: NDArray[np.intp]) -> list[str]:
+        """Name the classes of test images."""
+        return [self.dataset.class_names[label] for label in self.dataset.test.labels[chosen]]
+
+    def answers(self, shift: str, chosen: NDArray[np.intp]) -> list[tuple[str, float]]:
+        """Name the predicted classes of test images, with the confidences."""
+        classes, confidences = (array[chosen].tolist() for array in self.predictions[shift])
+        return [(self.dataset.class_names[label], value) for label, value in zip(classes, confidences, strict=True)]
+
+
+def _check_predictions(where: str, shift: str, answers: Predictions, dataset: Dataset) -> None:
+    n, size = len(dataset.test), dataset.num_classes
+    classes, confidences = answers
+    try:
+        Shift.parse(shift)
+    except InvalidValueError as error:
+        raise RunError(f"{where} expected a shift's name. Received: {error}") from error
+    if not classes.shape == confidences.shape == (n,):
+        raise RunError(
+            f"{where} expected a class and a confidence for each of the {n:,} test images of {dataset.source}. "
+            f"Received: arrays of {classes.shape} and {confidences.shape}. Train the run anew."
+        )
+    if classes.min() < 0 or classes.max() >= size or not ((confidences >= 0) & (confidences <= 1)).all():
+        raise RunError(
+            f"{where} expected classes from 0 to {size - 1} and confidences from 0 to 1. Received: others. "
+            "Train the run anew."
+        )
+
+
+def _described(results: Iterable[Sequence[Any]]) -> str:
+    return ", ".join(f"{shift} {correct}/{n}" for shift, correct, n in results) or "no results"
+
+
+def run_page(path: Path, data_dir: Path | None = None) -> Page:
+    """Describe a complete run; see `read_page`."""
+    records = _RunRecords.read(path, data_dir)
+    config = records.run.config
+    try:
+        sentence = tables.training_sentence(records.history, records.metrics)
+        kept_epoch = int(records.metrics["training"]["kept_epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path / 'metrics.json'}: expected a run's metrics. Received: {error!r} missing.") from error
+    return Page(
+        title=_name(path),
+        kind="run",
+        lead=f"{MODELS[config.model].title}, seed {config.seed}: {sentence}",
+        sections=[
+            _accuracy_section(records),
+            _curves_section(records.history, kept_epoch),
+            _gallery_section(records),
+            _classes_section(records),
+            *_confusion_sections(records),
+            _mistakes_section(records),
+            _configuration_section([config], [records.run.record]),
+        ],
+    )
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name
+
+
+def _test_set(shift: str) -> str:
+    return "in-domain" if shift == "none" else shift
+
+
+def _file_name(shift: str) -> str:
+    """Make a shift's text fit for a file's name and an HTML id."""
+    return _test_set(shift).translate(str.maketrans(":,+", "___"))
+
+
+def _accuracy_section(records: _RunRecords) -> Section:
+    model = records.run.config.model if records.dataset.is_genuine else None
+    table = Table("Test accuracy, with its 95% Wilson interval", *tables.accuracy_rows(records.results, model))
+    figure = run_plots.accuracies(records.results, paper.ACCURACY.get(model or "", {}))
+    alternative = "Bars: " + ", ".join(f"{_test_set(r['shift'])} {r['accuracy']:.4f}" for r in records.results)
+    caption = "Test accuracy" + ("; the crosses are the document's figures" if model else "")
+    drawing = Drawing("accuracy", figure, caption, alternative)
+    return Section("Accuracy", tables=[table], drawings=[drawing])
+
+
+def _curves_section(history: History, kept_epoch: int) -> Section:
+    def describe(measure: str) -> str:
+        curves = {"training": measure, "validation": f"val_{measure}", "test": f"test_{measure}"}
+        ends = [
+            f"{name} {history[0][column]:.4f} in the first epoch and {history[-1][column]:.4f} in the last"
+            for name, column in curves.items()
+            if column in history[0]
+        ]
+        return f"{measure.capitalize()} over {len(history)} epochs: {'; '.join(ends)}. Epoch {kept_epoch} is marked."
+
+    return Section(
+        "Learning curves",
+        f"The weights of epoch {kept_epoch} are kept.",
+        drawings=[
+            Drawing(
+                f"{measure}-curve", run_plots.learning_curve(history, measure, kept_epoch), caption, describe(measure)
+            )
+            for measure, caption in (("loss", "Cross-entropy per epoch"), ("accuracy", "Accuracy per epoch"))
+        ],
+    )
+
+
+def _gallery_section(records: _RunRecords) -> Section:
+    _, first = np.unique(records.dataset.test.labels, return_index=True)
+    shown = first[:_GALLERY_CLASSES]
+    drawings = []
+    for number, start in enumerate(range(0, len(shown), _GALLERY_ROWS), start=1):
+        chosen = shown[start : start + _GALLERY_ROWS]
+        names = records.true_names(chosen)
+        predicted = {shift: records.answers(shift, chosen) for shift in records.predictions}
+        alternative = " ".join(
+            f"{name}: "
+            + ", ".join(
+                f"{_test_set(shift)} {'right' if answers[row][0] == name else f'taken for {answers[row][0]}'}"
+                for shift, answers in predicted.items()
+            )
+            + "."
+            for row, name in enumerate(names)
+        )
+        figure = run_plots.predictions(records.dataset.test.images[chosen], names, predicted)
+        drawings.append(Drawing(f"predictions-{number}", figure, f"Predictions for {', '.join(names)}", alternative))
+    of_all = "" if len(shown) == len(first) else f" of the first {len(shown)} of {len(first)} classes"
+    return Section(
+        "Predictions on shifted images",
+        f"The first test image of each class{of_all}, as it is and shifted. Below each, the predicted class and the "
+        "model's confidence in it. ✓ and a green frame: right. ✗ and a dashed orange frame: wrong.",
+        drawings=drawings,
+    )
+
+
+def _classes_section(records: _RunRecords) -> Section:
+    names, counts = records.dataset.class_names, records.counts
+    totals = np.bincount(records.dataset.test.labels, minlength=len(names))
+    rates = [confusion_rates(matrix).diagonal() for matrix in counts.values()]
+    rows = [
+        [name, f"{totals[label]:,}", *(f"{rate[label]:.3f}" if totals[label] else "-" for rate in rates)]
+        for label, name in enumerate(names)
+    ]
+    table = Table("Share of each class's images that are right", ["class", "n", *map(_test_set, counts)], rows)
+    figure = run_plots.class_accuracies(counts, names)
+    caption = "Accuracy in each class, with 95% Wilson intervals"
+    return Section(
+        "Accuracy by class",
+        tables=[table],
+        drawings=[Drawing("class-accuracy", figure, caption, f"{caption}: a mark for each value of the table.")],
+    )
+
+
+def _confusion_sections(records: _RunRecords) -> Iterator[Section]:
+    names = records.dataset.class_names
+    rates = {shift: confusion_rates(matrix) for shift, matrix in records.counts.items()}
+
+    def drawings(
+        prefix: str, matrices: Mapping[str, NDArray[np.float64]], draw: Callable[..., Any], text: str
+    ) -> list[Drawing]:
+        return [
+            Drawing(
+                f"{prefix}-{_file_name(shift)}",
+                draw(matrix, names),
+                _test_set(shift),
+                f"{text}, {_test_set(shift)}. Largest off the diagonal: {_largest(matrix, names)}.",
+            )
+            for shift, matrix in matrices.items()
+        ]
+
+    yield Section(
+        "Confusion matrices",
+        "Rows are true classes, columns predicted ones; a row adds up to 100%. Cells below 0.5% are empty.",
+        drawings=drawings("confusion", rates, run_plots.confusion, "Confusion matrix"),
+    )
+    if "none" in rates and len(rates) > 1:
+        changes = {shift: matrix - rates["none"] for shift, matrix in rates.items() if shift != "none"}
+        yield Section(
+            "What each shift changes",
+            "The confusion matrices above minus the in-domain one: red cells have gained images, blue ones lost them.",
+            drawings=drawings("change", changes, run_plots.confusion_change, "Change of the confusion matrix"),
+        )
+
+
+def _largest(matrix: NDArray[np.float64], names: Sequence[str]) -> str:
+    """Name the three largest entries off the diagonal."""
+    entries = np.where(np.eye(len(matrix), dtype=bool) | np.isnan(matrix), -np.inf, matrix)
+    largest = np.argsort(-entries, axis=None, kind="stable")[:3]
+    return ", ".join(
+        f"{names[row]} taken for {names[column]} {100 * matrix[row, column]:.0f}%"
+        for row, column in zip(*np.unravel_index(largest, matrix.shape), strict=True)
+        if np.isfinite(entries[row, column])
+    )
+
+
+def _mistakes_section(records: _RunRecords) -> Section:
+    drawings = []
+    for shift, answers in records.predictions.items():
+        chosen = confident_mistakes(records.dataset.test.labels, *answers, _MISTAKES)
+        if not len(chosen):
+            continue
+        names, predicted = records.true_names(chosen), records.answers(shift, chosen)
+        images = Shift.parse(shift).apply(records.dataset.test.images[chosen])
+        listed = ", ".join(f"{name} taken for {answer[0]}" for name, answer in zip(names, predicted, strict=True))
+        figure = run_plots.mistakes(images, names, predicted)
+        drawings.append(
+            Drawing(f"mistakes-{_file_name(shift)}", figure, _test_set(shift), f"{_test_set(shift)}: {listed}.")
+        )
+    return Section(
+        "Most confident mistakes",
+        f"The wrong predictions with the highest confidence, up to {_MISTAKES} a test set: the true class, what the "
+        "model takes it for, and its confidence.",
+        drawings=drawings,
+    )
+
+
+def study_page(path: Path, data_dir: Path | None = None) -> Page:
+    """Describe a study, without the trainings that cannot be read; see `read_page`."""
+    study_run = StudyRun(path)
+    summary = study_run.summarize()
+    trials = list(study_run.trials())[::-1]  # in the order of the settings
+    if not summary["settings"]:
+        raise RunError(
+            f"{path}: expected a study with a finished training. Received: {len(trials)} trainings, none of which can "
+            f"be read. Finish it: ood-fashion study {summary['study']} --resume --out {path}"
+        )
+    headers, rows, notes = tables.study_rows(summary)
+    caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
+    shown = [f"{row[0]}: " + ", ".join(map(" ".join, zip(headers[2:], row[2:], strict=True))) for row in rows]
+    drawing = Drawing(
+        summary["study"], study_plots.FIGURES[summary["study"]](summary), summary["title"], "; ".join(shown)
+    )
+    results = [Table(caption, headers, rows, notes)]
+    if summary["study"] == "shifts" and summary.get("sha256") == GENUINE_SHA256:
+        results.append(_document_table())
+    read = {(setting["setting"], seed) for setting in summary["settings"] for seed in setting["seeds"]}
+    environments = [trial.open().record for trial in trials if (trial.setting, trial.config.seed) in read]
+    by_seed = sorted(trials, key=lambda trial: trial.config.seed)
+    return Page(
+        title=_name(path),
+        kind="study",
+        lead=f"{summary['title']}: {len(trials) - len(summary['damaged'])} of {len(trials)} trainings.",
+        sections=[
+            Section("Results", tables=results, drawings=[drawing]),
+            _configuration_section([trial.config for trial in by_seed], environments),
+        ],
+        damaged=summary["damaged"],
+    )
+
+
+def _document_table() -> Table:
+    rows = [
+        [model, *(f"{figures[shift]:.4f}" if shift in figures else "-" for shift in paper.TEST_SETS)]
+        for model, figures in paper.ACCURACY.items()
+    ]
+    notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in paper.SLIPS.items()]
+    return Table(
+        "The document's accuracies, of one training each", ["model", *map(_test_set, paper.TEST_SETS)], rows, notes
+    )
+
+
+def _configuration_section(configs: Sequence[TrainConfig], environments: Sequence[Record]) -> Section:
+    """List what decided the trainings and what they ran on; where they differ, each value."""
+    settings = {
+        field.name.replace("_", " "): [getattr(config, field.name) for config in configs]
+        for field in fields(TrainConfig)
+    }
+    facts: dict[str, list[Any]] = {}
+    for record in environments:
+        dataset, versions = record["dataset"], record.get("versions")
+        for name, value in {
+            "dataset": dataset.get("source"),
+            "genuine Fashion-MNIST": dataset.get("genuine"),
+            **{key.replace("_", " "): record.get(key) for key in ("device", "threads", "git_revision", "started")},
+            **(versions if isinstance(versions, dict) else {}),
+        }.items():
+            facts.setdefault(str(name), []).append(value)
+    facts["started"] = [min(map(str, facts["started"]))]
+    return Section(
+        "Configuration and versions",
+        tables=[
+            Table(caption, ["name", "value"], [[name, _values(values)] for name, values in listed.items()])
+            for caption, listed in (("Settings", settings), ("Environment", facts))
+        ],
+    )
+
+
+def _values(values: Iterable[Any]) -> str:
+    words = {None: "none", True: "yes", False: "no"}
+    return ", ".join(
+        dict.fromkeys(words[value] if value is None or isinstance(value, bool) else str(value) for value in values)
+    )
+
+
+KINDS: dict[str, Callable[[Path, Path | None], Page]] = {"config.json": run_page, "study.json": study_page}
+"""What turns a folder into a page, by the file that tells its kind; the first that is there counts."""

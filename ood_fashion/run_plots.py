@@ -1,0 +1,236 @@
+"""The figures of a run, from its records and the test images; each fits the width of a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ood_fashion.datasets import Images
+from ood_fashion.histories import History
+from ood_fashion.plots import COLOURS, MARKERS, style
+from ood_fashion.shifts import Shift
+from ood_fashion.statistics import wilson_interval
+
+WIDTH = 4.8
+"""Of every figure, in inches."""
+
+RIGHT, WRONG = COLOURS[2], COLOURS[1]
+
+_MOST_NUMBERED_CLASSES = 15
+"""The cells of larger confusion matrices are too small for numbers."""
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
+    return figure, figure.subplots()
+
+
+def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
+    """Draw a measure per epoch in training, in validation and, where it was monitored, on the test set.
+
+    Args:
+        history: a row per epoch.
+        measure: "loss" or "accuracy".
+        kept_epoch: the epoch whose weights are kept, from 1; it is marked.
+    """
+    figure, axis = _figure(3.4)
+    style(axis)
+    curves = {measure: "training (during the epoch)", f"val_{measure}": "validation", f"test_{measure}": "test"}
+    for number, (column, label) in enumerate(curves.items()):
+        if column in history[0]:
+            epochs, values = [row["epoch"] for row in history], [row[column] for row in history]
+            axis.plot(epochs, values, MARKERS[number], ls="-", ms=3.5, color=COLOURS[number], label=label)
+    axis.axvline(kept_epoch, color="black", ls=":", lw=1.2, label="kept weights")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else measure)
+    axis.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def accuracies(results: Sequence[Mapping[str, Any]], figures: Mapping[str, float]) -> Figure:
+    """Draw accuracies on test sets with 95% Wilson intervals, and the document's `figures`, by shift, as crosses.
+
+    Args:
+        results: a `metrics.accuracy_record` per test set.
+        figures: may be empty.
+    """
+    figure, axis = _figure(0.9 + 0.35 * len(results))
+    style(axis)
+    axis.grid(visible=False, axis="y")
+    places, means = range(len(results)), [record["accuracy"] for record in results]
+    distances = np.abs(np.array([record["ci95"] for record in results]).T - means)
+    axis.barh(places, means, 0.6, xerr=distances, color=COLOURS[5], ecolor="black", capsize=2, label="this run")
+    if shown := [
+        (figures[record["shift"]], place) for place, record in enumerate(results) if record["shift"] in figures
+    ]:
+        axis.plot(*zip(*shown, strict=True), "x", color="black", ms=6, label="document")
+        axis.legend(frameon=False, fontsize="small", loc="lower right")
+    axis.set_yticks(places, [_name(record["shift"]) for record in results])
+    axis.set(xlim=(0, 1), xlabel="accuracy")
+    axis.invert_yaxis()
+    return figure
+
+
+def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Sequence[str]) -> Figure:
+    """Draw the accuracy in each class on each test set, with 95% Wilson intervals.
+
+    Args:
+        counts: confusion matrices by the text forms of the shifts, (num_classes, num_classes).
+        class_names: num_classes names.
+    """
+    figure, axis = _figure(1.2 + 0.42 * len(class_names))
+    style(axis)
+    axis.grid(visible=False, axis="y")
+    for number, (shift, matrix) in enumerate(counts.items()):
+        totals, correct = matrix.sum(axis=1), matrix.diagonal()
+        (present,) = np.nonzero(totals)
+        accuracies = correct[present] / totals[present]
+        intervals = np.array([wilson_interval(int(correct[label]), int(totals[label])) for label in present])
+        axis.errorbar(
+            accuracies,
+            present + 0.15 * (number - (len(counts) - 1) / 2),
+            xerr=np.abs(intervals.T - accuracies),
+            fmt=MARKERS[number % len(MARKERS)],
+            ms=4,
+            lw=1,
+            color=COLOURS[number % len(COLOURS)],
+            label=_name(shift),
+        )
+    axis.set(xlim=(-0.02, 1.02), ylim=(len(class_names) - 0.5, -0.5), xlabel="accuracy")
+    axis.set_yticks(range(len(class_names)), class_names)
+    for label in range(1, len(class_names)):
+        axis.axhline(label - 0.5, color="grey", lw=0.4)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def confusion(rates: NDArray[np.float64], class_names: Sequence[str]) -> Figure:
+    """Draw a confusion matrix whose rows are rates, 0 to 1, or NaN where a class has no images."""
+    return _matrix(100 * rates, class_names, "Blues", 0, 100, "{:.0f}", "% of the class's images")
+
+
+def confusion_change(change: NDArray[np.float64], class_names: Sequence[str]) -> Figure:
+    """Draw the difference of two confusion matrices of rates, -1 to 1."""
+    return _matrix(100 * change, class_names, "RdBu_r", -100, 100, "{:+.0f}", "percentage points, from in-domain")
+
+
+def _matrix(
+    values: NDArray[np.float64], class_names: Sequence[str], colours: str, low: int, high: int, text: str, unit: str
+) -> Figure:
+    size = len(class_names)
+    figure, axis = _figure(5.0)
+    image = axis.imshow(values, colours, vmin=low, vmax=high, interpolation="none")
+    axis.set(xlabel="predicted class", ylabel="true class")
+    if size <= _MOST_NUMBERED_CLASSES:
+        axis.set_xticks(range(size), class_names, rotation=60, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(size), class_names)
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value) and round(value):
+                colour = _readable_on(image.cmap, (float(value) - low) / (high - low))
+                axis.text(column, row, text.format(value), ha="center", va="center", fontsize=8, color=colour)
+    axis.tick_params(length=0, labelsize=9)
+    figure.colorbar(image, ax=axis, location="top", fraction=0.04, pad=0.02, label=unit)
+    return figure
+
+
+def _readable_on(colours: Colormap, position: float) -> str:
+    """Return the text colour with the better contrast (relative luminance, WCAG 2)."""
+    luminance = float(np.dot(np.array(colours(position)[:3]) ** 2.2, (0.2126, 0.7152, 0.0722)))
+    return "#ffffff" if luminance < 0.18 else "#111111"
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """A grid of small images with text above and below; lengths are in inches, from the top left corner."""
+
+    image_shape: tuple[int, int]
+    columns: int
+    above: float
+    below: float
+
+    @property
+    def width(self) -> float:
+        """Of an image."""
+        return 0.86 * WIDTH / self.columns
+
+    @property
+    def height(self) -> float:
+        """Of an image."""
+        return self.width * self.image_shape[0] / self.image_shape[1]
+
+    def figure(self, rows: int, header: float = 0.0) -> tuple[Figure, Axes]:
+        height = header + rows * (self.above + self.height + self.below)
+        figure = Figure(figsize=(WIDTH, height), dpi=150)
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.set_axis_off()
+        return figure, axis
+
+    def draw(self, axis: Axes, image: NDArray[np.float32], row: int, column: int, caption: str, *, right: bool) -> None:
+        """Draw an image and its caption; the frame is green, or orange and dashed."""
+        left = (column + 0.5) * WIDTH / self.columns - self.width / 2
+        top = row * (self.above + self.height + self.below) + self.above
+        extent = (left, left + self.width, top + self.height, top)
+        axis.imshow(image, "gray", vmin=0, vmax=1, extent=extent, interpolation="none")
+        colour, line = (RIGHT, "-") if right else (WRONG, (0, (3, 1.5)))
+        axis.add_patch(Rectangle((left, top), self.width, self.height, fill=False, ec=colour, ls=line, lw=2))
+        axis.text(left + self.width / 2, top + self.height + 0.04, caption, ha="center", va="top", fontsize=8.5)
+
+
+def predictions(
+    images: Images, true_names: Sequence[str], predicted: Mapping[str, Sequence[tuple[str, float]]]
+) -> Figure:
+    """Draw some images, a row each, under shifts, a column each, with what the model takes them for.
+
+    Args:
+        images: uint8 (n, height, width).
+        true_names: the name of the true class of each.
+        predicted: by the text forms of the shifts, a class name and a confidence for each image.
+    """
+    tiles = _Tiles(images.shape[1:], columns=len(predicted), above=0.24, below=0.38)
+    figure, axis = tiles.figure(len(images), header=0.2)
+    for row, name in enumerate(true_names):
+        top = row * (tiles.above + tiles.height + tiles.below)
+        axis.text(0.05, top + 0.02, name, va="top", fontsize=9, weight="bold")
+    for column, (shift, answers) in enumerate(predicted.items()):
+        axis.text((column + 0.5) * WIDTH / len(predicted), -0.03, _name(shift), ha="center", va="bottom", fontsize=9)
+        shifted = Shift.parse(shift).apply(images)
+        for row, (image, true_name, (name, confidence)) in enumerate(zip(shifted, true_names, answers, strict=True)):
+            right = name == true_name
+            tiles.draw(axis, image, row, column, f"{name}\n{'✓' if right else '✗'} {confidence:.0%}", right=right)
+    _set_limits(figure, axis, header=0.2)
+    return figure
+
+
+def mistakes(images: NDArray[np.float32], true_names: Sequence[str], predicted: Sequence[tuple[str, float]]) -> Figure:
+    """Draw images that the model gets wrong, four a row.
+
+    Args:
+        images: float32 (n, height, width) in [0, 1], shifted already.
+        true_names: the name of the true class of each.
+        predicted: a class name and a confidence for each.
+    """
+    tiles = _Tiles(images.shape[1:], columns=4, above=0.05, below=0.54)
+    figure, axis = tiles.figure(-(-len(images) // tiles.columns))
+    for number, (image, true_name, (name, confidence)) in enumerate(zip(images, true_names, predicted, strict=True)):
+        caption = f"{true_name}\n→ {name} ✗\n{confidence:.1%}"
+        tiles.draw(axis, image, *divmod(number, tiles.columns), caption, right=False)
+    _set_limits(figure, axis)
+    return figure
+
+
+def _set_limits(figure: Figure, axis: Axes, header: float = 0.0) -> None:
+    """Make a unit of the axes an inch of the figure; `imshow` has changed that."""
+    axis.set(xlim=(0, WIDTH), ylim=(figure.get_figheight() - header, -header), aspect="auto")
+
+
+def _name(shift: str) -> str:
+    return "in-domain" if shift == "none" else shift

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset, Split, load_dataset
+from ood_fashion.pages import to_html
+from ood_fashion.report import read_page
+from ood_fashion.runs import Predictions, Run
+from ood_fashion.studies import STUDIES
+from tests.conftest import Invoke, as_arrays, write_idx_folder
+from tests.documents import Document, check_structure
+from tests.records import write_run, write_study
+
+
+@pytest.fixture(scope="module")
+def dataset(small_folder: Path) -> Dataset:
+    return load_dataset(small_folder)
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return write_run(tmp_path_factory.mktemp("reports") / "run", dataset)
+
+
+@pytest.fixture(scope="module")
+def reported(run: Run, small_folder: Path) -> Path:
+    """Where the command has written the run's report and figures."""
+    folder = run.path.parent
+    program = (
+        "import sys; from ood_fashion.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "sys.exit([name for name in ('tensorflow', 'keras') if name in sys.modules])"
+    )
+    options = ["--data-dir", str(small_folder), "--out", "report.html", "--figures", "a/b", "--json"]
+    command = [sys.executable, "-c", program, "report", "run", *options]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.stderr == "[]\n"
+    (folder / "stdout.json").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture
+def copy(run: Run, tmp_path: Path) -> Run:
+    """A copy of the run, to be damaged."""
+    return Run(Path(shutil.copytree(run.path, tmp_path / "run")))
+
+
+def test_a_run_report_shows_its_records(reported: Path, run: Run, small_folder: Path, dataset: Dataset) -> None:
+    page = read_page(run.path, small_folder)
+    document = Document((reported / "report.html").read_text())
+    check_structure(document)
+    results = run.read_metrics()["results"]
+    assert document.tables[0] == [
+        ["test set", "accuracy", "95% interval", "n"],
+        *(
+            [
+                "none (in-domain)" if r["shift"] == "none" else r["shift"],
+                f"{r['accuracy']:.4f}",
+                "{:.4f} to {:.4f}".format(*r["ci95"]),
+                "200",
+            ]
+            for r in results
+        ),
+    ]
+    labels, predictions = dataset.test.labels, run.read_predictions()
+    for label, row in enumerate(document.tables[1][1:]):
+        chosen = labels == label
+        accuracies = [np.mean(classes[chosen] == label) for classes, _ in predictions.values()]
+        assert row == [str(label), str(chosen.sum()), *(f"{accuracy:.3f}" for accuracy in accuracies)]
+    assert {"momentum": "0.0", "patience": "3", "keras": "3.15", "device": "cpu"}.items() <= {
+        row[0]: row[1] for table in document.tables[2:] for row in table
+    }.items()
+    assert [drawing.name for drawing in page.drawings] == [
+        "accuracy", "loss-curve", "accuracy-curve", "predictions-1", "predictions-2", "class-accuracy",
+        *(f"confusion-{shift}" for shift in ("in-domain", "up4", "rotate90", "rotate180", "rotate270")),
+        *(f"change-{shift}" for shift in ("up4", "rotate90", "rotate180", "rotate270")),
+        *(f"mistakes-{shift}" for shift in ("in-domain", "up4", "rotate90", "rotate180", "rotate270")),
+    ]  # fmt: skip
+
+
+def test_alternative_texts_say_what_the_figures_show(run: Run, small_folder: Path, dataset: Dataset) -> None:
+    texts = {drawing.name: drawing.alternative for drawing in read_page(run.path, small_folder).drawings}
+    labels, predictions = dataset.test.labels, run.read_predictions()
+    for row in range(5):
+        first = int(np.argmax(labels == row))
+        for shift, (classes, _) in predictions.items():
+            answer = "right" if classes[first] == row else f"taken for {classes[first]}"
+            assert re.search(
+                rf"{row}: [^.]*{'in-domain' if shift == 'none' else shift} {answer}", texts["predictions-1"]
+            )
+    classes, confidences = predictions["up4"]
+    worst = max(np.flatnonzero(classes != labels), key=lambda i: confidences[i])
+    assert texts["mistakes-up4"].startswith(f"up4: {labels[worst]} taken for {classes[worst]}, ")
+    share = [(np.mean(classes[labels == t] == p), t, p) for t in range(10) for p in range(10) if t != p]
+    most, true, predicted = max(share, key=lambda entry: entry[0])
+    assert f"Largest off the diagonal: {true} taken for {predicted} {100 * most:.0f}%" in texts["confusion-up4"]
+
+
+def test_genuine_data_has_names_and_the_documents_figures(fashion: Dataset, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", fashion, TrainConfig(model="cnn3", monitor_test=True))
+    page = read_page(run.path)
+    (accuracies,), (by_class,) = (page.sections[number].tables for number in (0, 3))
+    assert accuracies.headers[4] == "document"
+    assert [row[4] for row in accuracies.rows] == ["0.8718", "0.5653", "0.0528", "0.0465*", "0.0465"]
+    assert accuracies.notes == ["* a slip of the document: it repeats the figure for rotate270"]
+    assert [row[0] for row in by_class.rows][:3] == ["T-shirt/top", "Trouser", "Pullover"]
+    assert "test 0." in page.drawings[1].alternative or "test 0." in page.drawings[2].alternative
+
+
+def test_other_datasets_and_shifts(tmp_path: Path) -> None:
+    """Three classes, one without test images, images that are not square, no in-domain test set, no mistakes."""
+    generator = np.random.default_rng(0)
+    train, test = (
+        Split(generator.integers(0, 256, (len(labels), 20, 12), np.uint8), np.array(labels))
+        for labels in ([0, 1, 2] * 3, [0, 2, 2, 0])
+    )
+    folder = write_idx_folder(tmp_path / "data", as_arrays(Dataset(train, test, "other")))
+    run = write_run(tmp_path / "run", load_dataset(folder), shifts=("translate:1,-2.5+rotate:45",))
+    page = read_page(run.path, folder)
+    document = Document(to_html(page))
+    check_structure(document)
+    assert document.tables[1][2] == ["1", "0", "-"]
+    assert "What each shift changes" not in document.text
+    assert "confusion-translate_1_-2.5_rotate_45" in {drawing.name for drawing in page.drawings}
+
+
+def test_names_stay_text(small_fashion: Dataset, tmp_path: Path) -> None:
+    name = "<script>alert(1)<|script>\" & 'x"
+    study_run = write_study(tmp_path / name, "shifts", small_fashion, seeds=1)
+    html = to_html(read_page(study_run.path))
+    document = Document(html)
+    check_structure(document)
+    assert name in document.text
+    assert "<script" not in html
+    assert html == to_html(read_page(study_run.path))  # to the bit
+
+
+def test_the_command_writes_page_and_figures_without_tensorflow(reported: Path) -> None:
+    record = json.loads((reported / "stdout.json").read_text())
+    assert (record["report"], record["damaged"]) == ("report.html", [])
+    assert sorted(record["figures"]) == sorted(f"a/b/{path.name}" for path in (reported / "a/b").iterdir())
+    assert len(record["figures"]) == 2 * 20
+    assert matplotlib.image.imread(reported / "a/b/confusion-up4.png").shape[:2] == (750, 720)
+    assert (reported / "a/b/confusion-up4.svg").read_text().startswith("<?xml")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """A headless Chromium, as Debian packages it."""
+    paths = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
+    assert all(paths.values()), f"expected chromium and chromedriver, which scripts/setup.sh test installs: {paths}"
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(paths["chromium"])
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    for switch in (*switches.split(), "disable-component-update", "disable-sync", f"user-data-dir={tmp_path}/profile"):
+        options.add_argument(f"--{switch}")
+    driver = webdriver.Chrome(options, Service(paths["chromedriver"]))
+    yield driver
+    driver.quit()
+
+
+def read_log(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    """Return what was logged since the last time."""
+    entries: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]
+    return entries
+
+
+def test_a_report_in_a_browser(browser: webdriver.Chrome, reported: Path, run: Run) -> None:
+    address = (reported / "report.html").as_uri()
+    browser.get("about:blank")
+    read_log(browser, "performance")
+    browser.get(address)
+    requests = [
+        message["params"]["request"]["url"]
+        for entry in read_log(browser, "performance")
+        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in requests if not url.startswith("data:")] == [address]
+    widths = browser.execute_async_script(
+        """const done = arguments[0];
+        const images = [...document.images].map(image => image.src);
+        for (const image of document.querySelectorAll("svg image")) images.push(image.href.baseVal);
+        Promise.all(images.map(src => {
+            const image = new Image();
+            image.src = src;
+            return image.decode().then(() => image.naturalWidth, () => 0);
+        })).then(done);"""
+    )
+    assert len(widths) > 50 + 40  # the predictions and the mistakes
+    assert min(widths) > 0
+    rows = browser.execute_script(
+        "return [...document.querySelector('table').rows].map(row => [...row.cells].map(cell => cell.innerText))"
+    )
+    results = run.read_metrics()["results"]
+    assert [row[1] for row in rows[1:]] == [f"{record['accuracy']:.4f}" for record in results]
+    colours = set()
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        colours.add(browser.execute_script("return getComputedStyle(document.querySelector('svg')).fill"))
+    assert len(colours) == 2  # the text of figures follows
+    phone = {"width": 375, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [375, 375]
+    assert read_log(browser, "browser") == []
+
+
+def keep_some(n: int) -> Callable[[Run], None]:
+    def change(run: Run) -> None:
+        run.write_predictions(
+            {
+                shift: Predictions(answers.classes[:n], answers.confidences[:n])
+                for shift, answers in run.read_predictions().items()
+            }
+        )
+
+    return change
+
+
+def rewrite(name: str, old: str, new: str) -> Callable[[Run], None]:
+    def change(run: Run) -> None:
+        path = run.path / name
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    return change
+
+
+def predict_class_ten(run: Run) -> None:
+    predictions = run.read_predictions()
+    predictions["up4"].classes[7] = 10
+    run.write_predictions(predictions)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run.path / "config.json").unlink(), "run: expected a folder with one of config.json, study.json"),
+        (lambda run: (run.path / "metrics.json").unlink(), "expected a complete run. Received: one without"),
+        (lambda run: (run.path / "predictions.npz").unlink(), "predictions.npz: expected the predictions of a run"),
+        (lambda run: (run.path / "predictions.npz").write_bytes(b"PK"), "predictions.npz: expected the predictions"),
+        (lambda run: (run.path / "history.csv").write_text("epoch\n1\n"), "history.csv: expected rows with accuracy"),
+        (lambda run: (run.path / "metrics.json").write_text("{}"), "metrics.json: expected a run's results"),
+        (keep_some(150), "under none, expected a class and a confidence for each of the 200 test images"),
+        (predict_class_ten, "under up4, expected classes from 0 to 9"),
+        (rewrite("metrics.json", '"shift": "up4"', '"shift": "up5"'), "expected predictions.npz and metrics.json"),
+        (rewrite("metrics.json", '"kept_epoch": 2', '"kept_epoch": null'), "metrics.json: expected a run's metrics"),
+        (rewrite("config.json", '"train images": "', '"train images": "0'), "expected the dataset that the run began"),
+    ],
+)  # fmt: skip
+def test_a_damaged_run_is_one_line(
+    invoke: Invoke, copy: Run, small_folder: Path, tmp_path: Path, damage: Callable[[Run], None], message: str
+) -> None:
+    damage(copy)
+    before = sorted(tmp_path.rglob("*"))
+    result = invoke("report", "run", "--data-dir", small_folder, "--figures", "figures")
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_report_shows_table_figure_and_settings(small_fashion: Dataset, tmp_path: Path, name: str) -> None:
+    study_run = write_study(tmp_path / "study", name, small_fashion)
+    page = read_page(study_run.path)
+    document = Document(to_html(page))
+    check_structure(document)
+    settings = study_run.summarize()["settings"]
+    assert [row[:2] for row in document.tables[0][1:]] == [[setting["setting"], "2"] for setting in settings]
+    accuracy = settings[0]["measures"]["accuracy none"]
+    assert f"{accuracy['mean']:.4f} ± {accuracy['interval'][1] - accuracy['mean']:.4f}" in document.text
+    assert [drawing.name for drawing in page.drawings] == [name]
+    values = {row[0]: row[1] for table in document.tables for row in table}
+    assert values["seed"] == "1, 2"
+    assert values["device"] == "cpu"
+    assert "document" not in document.text  # this is not its data
+
+
+def test_a_study_with_damaged_trials(invoke: Invoke, small_fashion: Dataset, tmp_path: Path) -> None:
+    write_study(tmp_path / "study", "momentum", small_fashion)
+    (tmp_path / "study/trials/0.3-s1/config.json").write_text("{")
+    shutil.rmtree(tmp_path / "study/trials/0.9-s1")
+    (tmp_path / "study/trials/0.9-s2/metrics.json").write_text('{"results": [{"shift": "none"}], "training": {}}')
+    result = invoke("report", "study", "--json")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: 3 trainings cannot be read and are left out: ")
+    record = json.loads(result.stdout)
+    assert len(record["damaged"]) == 3
+    document = Document((tmp_path / "study/report.html").read_text())
+    check_structure(document)
+    assert "9 of 12 trainings" in document.text
+    assert "3 not readable, and left out:" in document.text
+    assert all(line in document.text for line in record["damaged"])
+    assert [row[:2] for row in document.tables[0][1:]] == [
+        ["0.0", "2"],
+        ["0.1", "2"],
+        ["0.3", "1"],
+        ["0.5", "2"],
+        ["0.7", "2"],
+    ]
+
+
+def test_what_is_no_run_and_no_study(invoke: Invoke, small_fashion: Dataset, tmp_path: Path) -> None:
+    study_run = write_study(tmp_path / "study", "shifts", small_fashion, seeds=1)
+    shutil.rmtree(study_run.path / "trials")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/study.json").write_text('{"study": "shifts", "seeds": 1, "changes": {"colour": 1}}')
+    for path, message in (
+        ("absent", "Received: nothing there"),
+        ("empty", "Received: a folder without them"),
+        ("file", "Received: a file"),
+        ("study", "Received: 3 trainings, none of which can be read. Finish it: ood-fashion study shifts --resume"),
+        ("damaged", "damaged/study.json: expected changes of settings"),
+    ):
+        result = invoke("report", path)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+        assert message in result.stderr
+    assert not list(tmp_path.rglob("report.html"))
+
+
+def test_where_it_is_written(invoke: Invoke, small_fashion: Dataset, tmp_path: Path) -> None:
+    write_study(tmp_path / "study", "shifts", small_fashion, seeds=1)
+    (tmp_path / "file").write_text("precious")
+    for option, value in (("--out", "absent/report.html"), ("--out", "study"), ("--figures", "file")):
+        result = invoke("report", "study", option, value)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+        assert "expected" in result.stderr
+    assert (tmp_path / "file").read_text() == "precious"
+    assert not list(tmp_path.rglob(".tmp-*"))
+    result = invoke("report", "study", "--figures", "figures")
+    assert result.stdout.splitlines() == ["study/report.html", "figures/shifts.png", "figures/shifts.svg"]
