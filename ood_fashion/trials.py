@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ def _run_trial(trial: Trial, data_dir: Path | None, device: str, threads: int | 
         if run is None or not run.is_complete:
             from ood_fashion.nn import devices, training
 
+            # Every training is a new model; TensorFlow would warn of tracing so many.
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
             used_device = devices.select_device(device, threads=threads)
             dataset = _load_dataset(data_dir)
             training.train(run or training.start_run(trial.path, trial.config, dataset, used_device), dataset)

@@ -11,7 +11,7 @@ import click
 from ood_fashion import __version__
 from ood_fashion.cli.base import CommandGroup
 from ood_fashion.cli.models import data, evaluate, params, train
-from ood_fashion.cli.studies import study
+from ood_fashion.cli.studies import reproduce, study
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,5 +24,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, study):
+for command in (data, params, train, evaluate, study, reproduce):
     main.add_command(command)

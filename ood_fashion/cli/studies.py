@@ -51,6 +51,45 @@ def _raise(failures: list[str]) -> None:
 
 
 @click.command()
+@_grid_options(seeds=1)
+def reproduce(
+    *,
+    seeds: int,
+    jobs: int | None,
+    out: Path | None,
+    resume: bool,
+    device: str,
+    data_dir: Path | None,
+    as_json: bool,
+    **changes: int | None,
+) -> None:
+    """Repeat all of the document, beside its figures.
+
+    The result is a folder with the document's studies, and a table of its figures and claims beside ours.
+
+    Example: ood-fashion reproduce --seeds 5 --out studies/reproduction
+    """
+    from ood_fashion import datasets, reproduction, tables
+
+    dataset = datasets.load_dataset(data_dir)
+    path = _folder(out, "reproduction")
+    click.echo(f"Reproduction folder: {path}", err=True)
+    record, failures = reproduction.reproduce(
+        path,
+        seeds=seeds,
+        changes={field: value for field, value in changes.items() if value is not None},
+        dataset=dataset,
+        resume=resume,
+        jobs=jobs,
+        data_dir=data_dir,
+        device=device,
+        progress=_progress,
+    )
+    show(record, tables.reproduction_report(record), as_json)
+    _raise(failures)
+
+
+@click.command()
 @click.argument("name", type=click.Choice(list(STUDIES)))
 @_grid_options(seeds=3)
 def study(
