@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import joblib
-
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, load_dataset
 from ood_fashion.errors import OodFashionError, RunError
@@ -74,6 +72,8 @@ def run_trials(
     Returns:
         A line for each trial that failed; the others can be read.
     """
+    import joblib  # takes a tenth of a second, which other commands need not wait for
+
     cores = os.cpu_count() or 1
     jobs = min(cores, _MOST_JOBS, len(trials)) if jobs is None else jobs
     # A process that does all by itself keeps its threads as they are.
