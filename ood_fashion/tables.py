@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ood_fashion import paper
+from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 
 
 def parameter_table(model: Mapping[str, Any]) -> str:
@@ -76,6 +77,21 @@ def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]
     )
     genuine = record["dataset"].get("genuine")
     return f"{summary}\n\n{accuracy_table(metrics['results'], metrics['model'] if genuine else None)}"
+
+
+def corruption_table() -> str:
+    """Show the corruptions with their parameters, as a Markdown table for the docs."""
+    rows = [
+        ["corruption", "what it does", "parameters", *map(str, SEVERITIES), "source"],
+        ["---"] * (4 + len(SEVERITIES)),
+    ]
+    for name, corruption in CORRUPTIONS.items():
+        values = ["; ".join(f"{value:g}" for value in row) for row in corruption.table]
+        star = "" if corruption.is_random else " *"
+        rows.append(
+            [f"`{name}`{star}", corruption.effect, "; ".join(corruption.parameters), *values, corruption.source]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Sequence[int]) -> str:

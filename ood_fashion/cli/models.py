@@ -27,9 +27,18 @@ from ood_fashion.specs import MODELS
 @data_dir_option
 @click.option("--offline", is_flag=True, help="Do not download when no source is there.")
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw an image per class under each shift here.")
+@click.option("--gallery", type=click.Path(path_type=Path), help="Draw every corruption at every severity here.")
 @shift_option
 @json_option
-def data(data_dir: Path | None, offline: bool, preview: Path | None, shifts: tuple[Shift, ...], as_json: bool) -> None:
+def data(
+    *,
+    data_dir: Path | None,
+    offline: bool,
+    preview: Path | None,
+    gallery: Path | None,
+    shifts: tuple[Shift, ...],
+    as_json: bool,
+) -> None:
     """Find, check and describe the dataset.
 
     Example: ood-fashion data --preview shifts.png --shift up4 --shift rotate:45
@@ -37,10 +46,13 @@ def data(data_dir: Path | None, offline: bool, preview: Path | None, shifts: tup
     from ood_fashion import datasets, tables
 
     dataset = datasets.load_dataset(data_dir, download=not offline)
-    if preview is not None:
+    if preview or gallery:
         from ood_fashion import plots
 
-        plots.save(plots.shift_gallery(dataset, shifts or tuple(SHIFTS.values())), preview)
+        if preview:
+            plots.save(plots.shift_gallery(dataset, shifts or tuple(SHIFTS.values())), preview)
+        if gallery:
+            plots.save(plots.corruption_gallery(dataset), gallery)
     record = datasets.describe(dataset)
     show(record, tables.dataset_table(record), as_json)
 
