@@ -256,6 +256,11 @@ _NAME_OF_STEPS = {shift.steps: name for name, shift in SHIFTS.items()}
 USAGE = f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, CORRUPTION:SEVERITY, or a chain of these with '+'"
 
 
+def file_name(shift: Shift) -> str:
+    """Write a shift as part of a file's name: `-` for the colon, `_` for the comma."""
+    return str(shift).replace(":", "-").replace(",", "_")
+
+
 class _FaultError(Exception):
     """What is wrong with a term, and where in it."""
 

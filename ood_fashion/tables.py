@@ -34,12 +34,15 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     rows = [(row["name"], f"{row['train']:,}", f"{row['test']:,}") for row in [*record["classes"], everything]]
     height, width = record["image_shape"]
     verdict = "genuine Fashion-MNIST, every pixel and label" if record["genuine"] else "not Fashion-MNIST as published"
+    export = record.get("export")
+    written = [f"Written: {export['folder']}, as {export['format']}: {', '.join(export['shifts'])}"] if export else []
     return "\n".join(
         [
             f"Source:  {record['source']}",
             f"Content: {verdict} (by SHA-256)",
             f"Images:  {height}x{width}, {record['dtype']}; training pixels / 255 have mean {record['pixel_mean']:.4f}"
             f" and standard deviation {record['pixel_std']:.4f}",
+            *written,
             "",
             _table(rows, ["class", "train", "test"], right=[1, 2]),
         ]

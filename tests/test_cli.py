@@ -269,6 +269,8 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --shift up4+fgo:1", 2, "'fgo:1', at character 5 of 'up4+fgo:1': unknown"),
         ("evaluate --shift translate:1", 2, "expected translate:DX,DY with finite numbers"),
         ("data --data-dir occupied", 1, "occupied: expected train-images-idx3-ubyte"),
+        ("data --export occupied", 1, "occupied: expected nothing there. Choose another --export, or delete it."),
+        ("data --export x --format csv", 2, "'csv' is not one of 'npz', 'idx', 'tfds'"),
         ("data --preview absent/p.png", 1, "p.png: expected to be able to write it"),
         ("params --model x", 2, "'x' is not one of"),
         ("params extra", 2, "unexpected extra argument"),

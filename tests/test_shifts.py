@@ -88,11 +88,11 @@ corruptions = st.builds(
     st.integers(0, 2**31 - 1),
 )
 steps: st.SearchStrategy[Step] = st.one_of(st.builds(Translate, finite, finite), st.builds(Rotate, finite), corruptions)
+shifts = st.lists(steps, max_size=4).map(lambda chain: Shift(tuple(chain)))
 
 
-@given(st.lists(steps, max_size=4))
-def test_what_is_printed_is_parsed_back(chain: list[Step]) -> None:
-    shift = Shift(tuple(chain))
+@given(shifts)
+def test_what_is_printed_is_parsed_back(shift: Shift) -> None:
     assert Shift.parse(str(shift)) == shift
     assert str(Shift.parse(str(shift))) == str(shift)
 
