@@ -17,6 +17,7 @@ PROTOCOLS: dict[str, dict[str, int]] = {
 """Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too."""
 
 ENGINES = ("auto", "compiled", "stock")
+EXPORT_FORMATS = ("npz", "idx", "tfds")
 DEVICES = ("auto", "cpu", "gpu")
 
 

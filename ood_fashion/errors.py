@@ -24,6 +24,10 @@ class RunError(OodFashionError):
     """A run folder is absent, incomplete, in the way or cannot be written."""
 
 
+class ExportError(OodFashionError):
+    """A folder to export to is in the way or cannot be written."""
+
+
 class ModelError(OodFashionError):
     """A model file cannot be loaded, or the model does not fit the data."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ood_fashion import paper, specs
+from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 
 
 def parameter_table(model: Mapping[str, Any]) -> str:
@@ -33,12 +34,15 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     rows = [(row["name"], f"{row['train']:,}", f"{row['test']:,}") for row in [*record["classes"], everything]]
     height, width = record["image_shape"]
     verdict = "genuine Fashion-MNIST, every pixel and label" if record["genuine"] else "not Fashion-MNIST as published"
+    export = record.get("export")
+    written = [f"Written: {export['folder']}, as {export['format']}: {', '.join(export['shifts'])}"] if export else []
     return "\n".join(
         [
             f"Source:  {record['source']}",
             f"Content: {verdict} (by SHA-256)",
             f"Images:  {height}x{width}, {record['dtype']}; training pixels / 255 have mean {record['pixel_mean']:.4f}"
             f" and standard deviation {record['pixel_std']:.4f}",
+            *written,
             "",
             _table(rows, ["class", "train", "test"], right=[1, 2]),
         ]
@@ -210,6 +214,21 @@ def _decimals(values: Sequence[float]) -> int:
     if all(float(value).is_integer() for value in values):
         return 0 if size >= 1000 else 1
     return 1 if size >= 10 else 2 if size >= 2 else 4
+
+
+def corruption_table() -> str:
+    """Show the corruptions with their parameters, as a Markdown table for the docs."""
+    rows = [
+        ["corruption", "what it does", "parameters", *map(str, SEVERITIES), "source"],
+        ["---"] * (4 + len(SEVERITIES)),
+    ]
+    for name, corruption in CORRUPTIONS.items():
+        values = ["; ".join(f"{value:g}" for value in row) for row in corruption.table]
+        star = "" if corruption.is_random else " *"
+        rows.append(
+            [f"`{name}`{star}", corruption.effect, "; ".join(corruption.parameters), *values, corruption.source]
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Collection[int], style: str = "simple") -> str:

@@ -117,6 +117,8 @@ def test_data_says_that_other_content_is_not_genuine(invoke: Invoke, small_folde
 def test_preview_draws_a_picture(invoke: Invoke, tmp_path: Path) -> None:
     assert invoke("data", "--preview", "shifts.png", "--shift", "up4", "--shift", "rotate:45").exit_code == 0
     assert matplotlib.image.imread(tmp_path / "shifts.png").shape[2] == 4
+    assert invoke("data", "--gallery", "corruptions.png").exit_code == 0
+    assert matplotlib.image.imread(tmp_path / "corruptions.png").shape[2] == 4
     result = invoke("data", "--preview", "shifts.xyz")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "expected an ending among" in result.stderr
@@ -266,8 +268,12 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
         ("evaluate --model-file classes.keras", 1, "expected an output of shape (n, 10)"),
         ("evaluate --shift roate90", 2, "shift 'roate90': unknown."),
+        ("evaluate --shift fog:6", 2, "at character 5 of 'fog:6': expected a severity from 0 to 5. Received: fog with"),
+        ("evaluate --shift up4+fgo:1", 2, "'fgo:1', at character 5 of 'up4+fgo:1': unknown"),
         ("evaluate --shift translate:1", 2, "expected translate:DX,DY with finite numbers"),
         ("data --data-dir occupied", 1, "occupied: expected train-images-idx3-ubyte"),
+        ("data --export occupied", 1, "occupied: expected nothing there. Choose another --export, or delete it."),
+        ("data --export x --format csv", 2, "'csv' is not one of 'npz', 'idx', 'tfds'"),
         ("data --preview absent/p.png", 1, "p.png: expected to be able to write it"),
         ("params --model x", 2, "'x' is not one of"),
         ("params extra", 2, "unexpected extra argument"),

@@ -11,7 +11,7 @@ import click
 
 from ood_fashion.config import DEVICES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
-from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
 
 
@@ -85,7 +85,7 @@ shift_option = click.option(
     "shifts",
     type=ShiftType(),
     multiple=True,
-    help=f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, or a chain of these with '+'. May be repeated.",
+    help=f"{USAGE}. May be repeated.",
 )
 MODEL_CHOICE = click.Choice(list(MODELS))
 

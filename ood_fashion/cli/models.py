@@ -17,7 +17,7 @@ from ood_fashion.cli.base import (
     shift_option,
     show,
 )
-from ood_fashion.config import ENGINES, PROTOCOLS, TrainConfig
+from ood_fashion.config import ENGINES, EXPORT_FORMATS, PROTOCOLS, TrainConfig
 from ood_fashion.errors import ModelError
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
@@ -27,21 +27,51 @@ from ood_fashion.specs import MODELS
 @data_dir_option
 @click.option("--offline", is_flag=True, help="Do not download when no source is there.")
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw an image per class under each shift here.")
+@click.option("--gallery", type=click.Path(path_type=Path), help="Draw every corruption at every severity here.")
+@click.option("--export", "folder", type=click.Path(path_type=Path), help="Write both sets under each shift here.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(EXPORT_FORMATS),
+    default="npz",
+    show_default=True,
+    help="How --export writes them.",
+)
 @shift_option
 @json_option
-def data(data_dir: Path | None, offline: bool, preview: Path | None, shifts: tuple[Shift, ...], as_json: bool) -> None:
+def data(
+    *,
+    data_dir: Path | None,
+    offline: bool,
+    preview: Path | None,
+    gallery: Path | None,
+    folder: Path | None,
+    file_format: str,
+    shifts: tuple[Shift, ...],
+    as_json: bool,
+) -> None:
     """Find, check and describe the dataset.
 
+    --preview and --export take the shifts of --shift, or else the document's five test sets.
+
     Example: ood-fashion data --preview shifts.png --shift up4 --shift rotate:45
+
+    Example: ood-fashion data --export shifted --format idx --shift fog:3
     """
-    from ood_fashion import datasets, tables
+    from ood_fashion import datasets, export, tables
 
     dataset = datasets.load_dataset(data_dir, download=not offline)
-    if preview is not None:
+    chosen = shifts or tuple(SHIFTS.values())
+    record = datasets.describe(dataset)
+    if preview or gallery:
         from ood_fashion import plots
 
-        plots.save(plots.shift_gallery(dataset, shifts or tuple(SHIFTS.values())), preview)
-    record = datasets.describe(dataset)
+        if preview:
+            plots.save(plots.shift_gallery(dataset, chosen), preview)
+        if gallery:
+            plots.save(plots.corruption_gallery(dataset), gallery)
+    if folder:
+        record["export"] = {"folder": str(folder), **export.export(dataset, chosen, folder, file_format)}
     show(record, tables.dataset_table(record), as_json)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ood_fashion.datasets import Split
-from ood_fashion.shifts import Shift, Step
+from ood_fashion.shifts import Shift
 from ood_fashion.specs import Shape
 
 EVALUATION_BATCH_SIZE = 500
@@ -86,7 +86,8 @@ def shifted_batches(
 ) -> tf.data.Dataset:
     """Batch a test set in its order, every image shifted.
 
-    The pixels equal `Shift.apply`'s: exactly for whole pixels and quarter turns, within 1e-5 otherwise.
+    The pixels equal `Shift.apply`'s: exactly for whole pixels, quarter turns and corruptions of pixels, within 1e-5
+    where the last steps interpolate.
 
     Args:
         split: images and labels.
@@ -98,7 +99,11 @@ def shifted_batches(
         Batches of images, float32 (b, *image_shape) in [0, 1], and labels, int64 (b,).
     """
     height, width = split.images.shape[1:]
-    taps = [_taps(step, height, width) for step in shift.steps]
+    maps = [step.source_map(height, width) for step in shift.steps]
+    # A corruption of pixels, and what comes before it, is applied beforehand; what follows are affine maps.
+    first = max((i + 1 for i, source in enumerate(maps) if source is None), default=0)
+    pixels = Shift(shift.steps[:first]).apply_uint8(split.images) if first else split.images
+    taps = [source.taps(height, width) for source in maps[first:] if source is not None]
 
     def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels = to_unit_range(tf.reshape(images, (-1, height * width)))
@@ -106,29 +111,5 @@ def shifted_batches(
             pixels = tf.add_n([tf.gather(pixels, i, axis=1) * w for i, w in zip(indices, weights, strict=True)])
         return tf.reshape(pixels, (-1, *(image_shape or (height, width, 1)))), labels
 
-    batches = tf.data.Dataset.from_tensor_slices((split.images, split.labels)).batch(batch_size)
+    batches = tf.data.Dataset.from_tensor_slices((pixels, split.labels)).batch(batch_size)
     return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-
-def _taps(step: Step, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write a step as a weighted sum of source pixels.
-
-    Returns:
-        Flat source indices, int32 (taps, height * width), and their weights, float32 of the same shape: one tap where
-        every pixel comes from a whole position, else bilinear interpolation's four. Outside the image, weights are 0.
-    """
-    source = step.source_map(height, width)
-    grid = np.indices((height, width)).reshape(2, -1)
-    position = np.array(source.matrix) @ grid + np.array(source.offset)[:, np.newaxis]
-    # Beyond one pixel outside, all is zero; clipping keeps huge distances within the integers.
-    position = np.clip(position, -2, np.array([[height + 1], [width + 1]]))
-    corner = np.floor(position)
-    fraction = position - corner
-    indices, weights = [], []
-    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)) if fraction.any() else ((0, 0),):
-        row, column = (corner + np.array([[down], [right]])).astype(np.int32)
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        weight = np.where(down, fraction[0], 1 - fraction[0]) * np.where(right, fraction[1], 1 - fraction[1])
-        indices.append(np.where(inside, row * width + column, 0).astype(np.int32))
-        weights.append(np.where(inside, weight, 0).astype(np.float32))
-    return np.stack(indices), np.stack(weights)
