@@ -34,7 +34,6 @@ class TestOodFashion(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = OodFashion
     SPLITS: ClassVar = {"train": 600, "test": 200}
     BUILDER_CONFIG_NAMES_TO_TEST: ClassVar = ["rotate90", "fog-3", config_for(Shift.parse("translate:2,-1.5+jpeg:2"))]
-    test_session = None  # a method of TensorFlow's test case, which skips it as no test
     EXAMPLE_DIR = str(Path(__file__).parent)  # it downloads nothing
 
 
