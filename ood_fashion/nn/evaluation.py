@@ -11,8 +11,8 @@ import numpy as np
 from ood_fashion.datasets import Dataset
 from ood_fashion.nn.models import check_fit
 from ood_fashion.nn.pipelines import shifted_batches
+from ood_fashion.records import accuracy
 from ood_fashion.shifts import Shift
-from ood_fashion.statistics import wilson_interval
 
 
 def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:
@@ -34,14 +34,5 @@ def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> l
     for shift in shifts:
         scores = model.predict(shifted_batches(dataset.test, shift, image_shape=image_shape), verbose=0)
         correct = int(np.sum(np.argmax(scores, axis=1) == dataset.test.labels))
-        n = len(dataset.test)
-        records.append(
-            {
-                "shift": str(shift),
-                "accuracy": correct / n,
-                "correct": correct,
-                "n": n,
-                "ci95": list(wilson_interval(correct, n)),
-            }
-        )
+        records.append({"shift": str(shift), **accuracy(correct, len(dataset.test))})
     return records
