@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ood_fashion.datasets import Dataset
@@ -29,6 +30,26 @@ def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:
         row[0].set_ylabel(str(shift), rotation="horizontal", ha="right", va="center")
     for axis, label in zip(axes[0], classes, strict=True):
         axis.set_title(dataset.class_names[label], fontsize="small")
+    return figure
+
+
+def accuracy_per_epoch(history: Sequence[Mapping[str, float]], kept_epoch: int) -> Figure:
+    """Draw training and validation accuracy after each epoch, and mark the epoch whose weights are kept.
+
+    Args:
+        history: a run's rows, one at least.
+        kept_epoch: from 1.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=120)
+    axis = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    for label, column in (("training", "accuracy"), ("validation", "val_accuracy")):
+        axis.plot(epochs, [row[column] for row in history], marker=".", label=label)
+    axis.axvline(kept_epoch, color="gray", linestyle="dotted", label=f"weights kept (epoch {kept_epoch})")
+    axis.set(xlabel="epoch", ylabel="accuracy")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
     return figure
 
 
