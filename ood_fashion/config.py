@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -16,6 +16,8 @@ PROTOCOLS: dict[str, dict[str, int]] = {
 }
 """Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too."""
 
+IMPLEMENTATIONS = ("keras", "numpy")
+DTYPES = ("float32", "float64")
 ENGINES = ("auto", "compiled", "stock")
 EXPORT_FORMATS = ("npz", "idx", "tfds")
 DEVICES = ("auto", "cpu", "gpu")
@@ -40,6 +42,9 @@ class TrainConfig:
         engine: one of `ENGINES`: "stock" trains by Keras's `fit` alone, "compiled" by many steps in one XLA program,
             which rounds differently, "auto" by whichever should take less time.
         monitor_test: measure the accuracy on the test set after every epoch too, to look at; nothing depends on it.
+        implementation: one of `IMPLEMENTATIONS`: "keras", or "numpy", the MLP of `from_scratch`, which leaves `engine`
+            aside.
+        dtype: one of `DTYPES`, the type of the weights; Keras trains in float32.
 
     Raises:
         InvalidValueError: a value is of the wrong type or out of range.
@@ -57,6 +62,8 @@ class TrainConfig:
     seed: int = 1
     engine: str = "auto"
     monitor_test: bool = False
+    implementation: str = "keras"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -64,6 +71,12 @@ class TrainConfig:
             value = getattr(self, field.name)
             if not holds(value):
                 raise InvalidValueError(f"{field.name.replace('_', ' ')}: expected {expected}. Received: {value!r}.")
+        if self.implementation == "numpy" and self.model != "mlp":
+            raise InvalidValueError(f"implementation numpy: expected the model mlp. Received: {self.model!r}.")
+        if self.implementation == "numpy" and self.monitor_test:
+            raise InvalidValueError("implementation numpy: expected no monitoring of the test set. Received: it is on.")
+        if self.implementation == "keras" and self.dtype != "float32":
+            raise InvalidValueError(f"implementation keras: expected the dtype float32. Received: {self.dtype!r}.")
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dict of JSON values."""
@@ -97,8 +110,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _one_of(names: Collection[str]) -> Rule:
+    return f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
+
+
 _RULES: dict[str, Rule] = {
-    "model": (f"one of {', '.join(MODELS)}", lambda value: isinstance(value, str) and value in MODELS),
+    "model": _one_of(MODELS),
     "train_size": _whole(1),
     "val_size": _whole(1),
     "split_seed": _whole(0, optional=True),
@@ -108,6 +125,8 @@ _RULES: dict[str, Rule] = {
     "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "patience": _whole(1, optional=True),
     "seed": _whole(0),
-    "engine": (f"one of {', '.join(ENGINES)}", lambda value: isinstance(value, str) and value in ENGINES),
+    "engine": _one_of(ENGINES),
     "monitor_test": ("true or false", lambda value: isinstance(value, bool)),
+    "implementation": _one_of(IMPLEMENTATIONS),
+    "dtype": _one_of(DTYPES),
 }

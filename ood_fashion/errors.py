@@ -38,3 +38,7 @@ class DeviceError(OodFashionError):
 
 class DivergenceError(OodFashionError):
     """Training produced a loss that is not a finite number."""
+
+
+class CheckError(OodFashionError):
+    """A gradient is not what it should be."""

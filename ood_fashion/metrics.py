@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.runs import Predictions
 from ood_fashion.statistics import wilson_interval
+
+
+def accuracy(correct: int, n: int) -> dict[str, Any]:
+    """Return an accuracy with the numbers that it comes from and its 95% Wilson interval, as JSON values."""
+    return {"accuracy": correct / n, "correct": correct, "n": n, "ci95": list(wilson_interval(correct, n))}
 
 
 def accuracy_record(shift: str, classes: NDArray[np.integer[Any]], labels: NDArray[np.int64]) -> dict[str, Any]:
@@ -25,14 +31,7 @@ def accuracy_record(shift: str, classes: NDArray[np.integer[Any]], labels: NDArr
     Returns:
         The shift, accuracy, number of correct predictions, n, and the accuracy's 95% Wilson interval.
     """
-    correct, n = int(np.sum(classes == labels)), len(labels)
-    return {
-        "shift": shift,
-        "accuracy": correct / n,
-        "correct": correct,
-        "n": n,
-        "ci95": list(wilson_interval(correct, n)),
-    }
+    return {"shift": shift, **accuracy(int(np.sum(classes == labels)), len(labels))}
 
 
 def confusion_matrix(
@@ -53,6 +52,11 @@ def to_probabilities(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         return np.asarray(scores / scores.sum(axis=1, keepdims=True))
     probabilities: NDArray[np.float64] = special.softmax(scores, axis=1)
     return probabilities
+
+
+def predictions(scores: NDArray[np.floating[Any]]) -> Predictions:
+    """Return the class with the highest score of each image, and its probability, from scores (n, classes)."""
+    return Predictions(np.argmax(scores, axis=1), to_probabilities(scores).max(axis=1).astype(np.float32))
 
 
 def full_record(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
@@ -61,6 +62,26 @@ def corruption_gallery(dataset: Dataset) -> Figure:
     for axis in axes[0]:
         for severity in severities:
             axis.text((2 * severity + 1) * width - 0.5, -2, f"{severity}", ha="center", va="bottom")
+    return figure
+
+
+def accuracy_per_epoch(history: Sequence[Mapping[str, float]], kept_epoch: int) -> Figure:
+    """Draw training and validation accuracy after each epoch, and mark the epoch whose weights are kept.
+
+    Args:
+        history: a run's rows, one at least.
+        kept_epoch: from 1.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=120)
+    axis = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    for label, column in (("training", "accuracy"), ("validation", "val_accuracy")):
+        axis.plot(epochs, [row[column] for row in history], marker=".", label=label)
+    axis.axvline(kept_epoch, color="gray", linestyle="dotted", label=f"weights kept (epoch {kept_epoch})")
+    axis.set(xlabel="epoch", ylabel="accuracy")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
     return figure
 
 

@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ood_fashion import paper, specs, tables
+from ood_fashion import paper, specs, study_tables
 from ood_fashion.datasets import Dataset
 from ood_fashion.histories import Record
 from ood_fashion.runs import atomic_write, read_json, write_json
+from ood_fashion.scratch_runs import check_everything
 from ood_fashion.statistics import summarize
 from ood_fashion.studies import STUDIES, StudyRun, run_studies
 
-_OWN_CHANGES: dict[str, dict[str, Any]] = {}
+_OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
 """The document studied batch sizes with its NumPy network."""
 
 
@@ -62,6 +63,7 @@ def reproduce(
         "seconds": round(time.perf_counter() - began),
         "figures": [_compare(figure, summaries[figure.study]) for figure in paper.FIGURES],
         "claims": [_judge(claim, summaries[claim.study]) for claim in paper.CLAIMS],
+        "checks": check_everything(dataset),
         "parameters": [
             {"model": name, "document": count, "ours": specs.describe(name)["parameters"]}
             for name, count in paper.PARAMETERS.items()
@@ -69,7 +71,7 @@ def reproduce(
     }
     write_json(path / "reproduction.json", record)
     with atomic_write(path / "reproduction.md") as temporary:
-        temporary.write_text(tables.reproduction_report(record, markdown=True) + "\n")
+        temporary.write_text(study_tables.reproduction_report(record, markdown=True) + "\n")
     return record, failures
 
 

@@ -3,9 +3,11 @@
 config.json     what decides the run, and where it ran; written first
 checkpoint.npz  the state after the last finished epoch; deleted when the run is complete
 history.csv     a row per epoch
-model.keras     the trained model
+model.keras     the trained model, or
+model.npz       the weights that NumPy trained
 predictions.npz the predicted class of every test image in each test set, and the confidence in it
 metrics.json    a record per test set; written last, so that its presence means that the run is complete
+MLP_lr0.01_b5.json  the document's result file, and accuracy.png, its plot, of a run in NumPy
 
 Every file is written under a temporary name and then renamed, so that none is ever half there.
 """
@@ -29,6 +31,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.specs import MODELS
 
 RUNS_ROOT = Path("runs")
 """Where runs go and are looked for when none is named."""
@@ -172,7 +175,7 @@ class Run:
     @property
     def model_path(self) -> Path:
         """Where the trained model is."""
-        return self.path / "model.keras"
+        return self.path / ("model.keras" if self.config.implementation == "keras" else "model.npz")
 
     def require_complete(self) -> Run:
         """Return the run itself.
@@ -187,6 +190,24 @@ class Run:
             )
         return self
 
+    @property
+    def plot_path(self) -> Path:
+        """Where the plot of accuracy per epoch goes."""
+        return self.path / "accuracy.png"
+
+    def require_keras(self) -> Run:
+        """Return the run itself.
+
+        Raises:
+            RunError: it did not train a Keras model.
+        """
+        if self.config.implementation != "keras":
+            raise RunError(
+                f"{self.path}: expected a run with a Keras model. Received: one of {self.config.implementation}. "
+                "Its accuracies are in its metrics.json."
+            )
+        return self
+
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json, which completes the run, and delete the checkpoint and what a kill has left."""
         write_json(self.path / "metrics.json", metrics)
@@ -196,6 +217,30 @@ class Run:
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json's content."""
         return read_json(self.require_complete().path / "metrics.json")
+
+    def write_result_file(self, result: dict[str, Any]) -> None:
+        """Write the document's result file, named after the learning rate and the batch size."""
+        config = self.config
+        write_json(
+            self.path / f"{MODELS[config.model].title}_lr{config.learning_rate}_b{config.batch_size}.json", result
+        )
+
+    def write_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Write model.npz, an array per parameter."""
+        with atomic_write(self.model_path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **weights)  # type: ignore[arg-type] # numpy's stub takes `weights` for allow_pickle
+
+    def read_weights(self) -> dict[str, NDArray[Any]]:
+        """Return model.npz's arrays by name.
+
+        Raises:
+            RunError: the file is absent or damaged.
+        """
+        try:
+            with self.model_path.open("rb") as opened, np.load(opened) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise RunError(f"{self.model_path}: expected weights. Received: {error}.") from error
 
     def read_history(self) -> list[dict[str, float]]:
         """Return history.csv's rows.
@@ -276,8 +321,9 @@ def _describe(path: Path) -> str:
 
 
 def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
-    """Name a folder that does not exist: `root`/<time, UTC>-<model>-s<seed>."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{config.model}-s{config.seed}"
+    """Name a folder that does not exist: `root`/<time, UTC>-<model>-s<seed>, or -numpy-<model>- for a run in NumPy."""
+    model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{model}-s{config.seed}"
     candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1_000_000))
     return next(path for path in candidates if not path.exists())
 
@@ -293,7 +339,8 @@ def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path =
     """Find the run that `--resume` means.
 
     Args:
-        given: the settings that were asked for; the run's config must have them.
+        given: the settings that were asked for; the run's config must have them. The implementation is Keras unless
+            given.
         out: the run's folder; None takes the latest incomplete run under `root` with these settings.
         root: where to look.
 
@@ -303,6 +350,7 @@ def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path =
     Raises:
         RunError: the run in `out` began with other settings, or is damaged.
     """
+    given = {"implementation": "keras", **given}
     if out is None:
         return next((run for run in find_runs(root) if not (run.is_complete or _differences(run, given))), None)
     if not (out / "config.json").exists():
@@ -322,12 +370,12 @@ def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
 
 
 def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
-    """Return the run that started last among the complete ones.
+    """Return the run that started last among the complete ones of Keras.
 
     Raises:
         RunError: there is none.
     """
     for run in find_runs(root):
-        if run.is_complete:
+        if run.is_complete and run.config.implementation == "keras":
             return run
     raise RunError(f"{root}: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3")

@@ -13,6 +13,7 @@ from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, load_dataset
 from ood_fashion.errors import OodFashionError, RunError
 from ood_fashion.histories import Record, measures
+from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 
 
@@ -90,17 +91,29 @@ def _run_trial(trial: Trial, data_dir: Path | None, device: str, threads: int | 
     try:
         run = trial.open() if (trial.path / "config.json").exists() else None
         if run is None or not run.is_complete:
-            from ood_fashion.nn import devices, training
-
-            # Every training is a new model; TensorFlow would warn of tracing so many.
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            used_device = devices.select_device(device, threads=threads)
-            dataset = _load_dataset(data_dir)
-            training.train(run or training.start_run(trial.path, trial.config, dataset, used_device), dataset)
+            _TRAINERS[trial.config.implementation](run, trial, _load_dataset(data_dir), device, threads)
         trial.read()
     except OodFashionError as error:
         return str(error)
     return None
+
+
+def _train_keras(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:
+    from ood_fashion.nn import devices, training
+
+    # Every training is a new model; TensorFlow would warn of tracing so many.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    used_device = devices.select_device(device, threads=threads)
+    training.train(run or start_run(trial.path, trial.config, dataset, used_device), dataset)
+
+
+def _train_numpy(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:
+    from ood_fashion import scratch_runs
+
+    scratch_runs.train(run or start_run(trial.path, trial.config, dataset, "cpu"), dataset)
+
+
+_TRAINERS = {"keras": _train_keras, "numpy": _train_numpy}
 
 
 @lru_cache(maxsize=1)

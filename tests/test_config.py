@@ -26,10 +26,22 @@ def test_json_round_trip() -> None:
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
+def test_what_an_implementation_can_train() -> None:
+    assert TrainConfig(model="mlp", implementation="numpy", dtype="float64").dtype == "float64"
+    with pytest.raises(InvalidValueError, match=r"implementation numpy: expected the model mlp\. Received: 'cnn3'"):
+        TrainConfig(model="cnn3", implementation="numpy")
+    with pytest.raises(
+        InvalidValueError, match=r"implementation keras: expected the dtype float32\. Received: 'float64'"
+    ):
+        TrainConfig(dtype="float64")
+
+
 @pytest.mark.parametrize(
     ("field", "values"),
     [
         ("model", ["resnet", 3, None]),
+        ("implementation", ["torch", None]),
+        ("dtype", ["float16"]),
         ("train_size", [0, -5, 1.5, None, True, 2**31]),
         ("val_size", [0]),
         ("split_seed", [-1, 0.5]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ood_fashion import paper, tables
+from ood_fashion import paper, study_tables
 from ood_fashion.histories import Record
 from ood_fashion.reproduction import _compare, _judge
 from ood_fashion.runs import Run
@@ -82,6 +82,6 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     assert figure["ours"]["values"] == [run.read_metrics()["results"][1]["accuracy"]]
     assert run.config.train_size == 60
     table = (tmp_path / "r/reproduction.md").read_text()
-    assert table.rstrip() == tables.reproduction_report(record, markdown=True)
+    assert table.rstrip() == study_tables.reproduction_report(record, markdown=True)
     assert re.search(r"\| CNN-3 +\| +68,106 \| +68,106 \|", table)
     assert len(re.findall(r"\| open +\|", table)) == len(paper.CLAIMS)

@@ -41,6 +41,8 @@ class CommandGroup(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
         except click.UsageError as error:
             _fail_on_usage(error)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -90,11 +92,19 @@ shift_option = click.option(
 MODEL_CHOICE = click.Choice(list(MODELS))
 
 
-def setting(name: str, kind: type, description: str) -> Decorator:
-    """Make the option for a field of `TrainConfig`, which knows the default and checks the value."""
-    default = TrainConfig.__dataclass_fields__[name].default
+def setting(name: str, kind: type, description: str, *, flag: str | None = None, default: Any = None) -> Decorator:
+    """Make the option for a field of `TrainConfig`, which checks the value.
+
+    Args:
+        name: the field.
+        kind: its type.
+        description: the option's help.
+        flag: the option's name, if it is not the field's.
+        default: what the help says that the command takes, if not the field's default.
+    """
+    default = TrainConfig.__dataclass_fields__[name].default if default is None else default
     shown = "" if default is None else f"  [default: {default}]"
-    return click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{description}{shown}")
+    return click.option(f"--{flag or name.replace('_', '-')}", name, type=kind, help=f"{description}{shown}")
 
 
 def show(record: Any, text: str, as_json: bool) -> None:

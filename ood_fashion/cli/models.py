@@ -155,7 +155,7 @@ def train(
 
     Example: ood-fashion train --model cnn3 --momentum 0.5 --out runs/momentum
     """
-    from ood_fashion import datasets, runs, tables
+    from ood_fashion import datasets, records, runs, tables
 
     given = _given(settings, protocol, no_early_stopping)
     config = TrainConfig(**given)
@@ -166,7 +166,7 @@ def train(
         used_device = devices.select_device(device)
         dataset = datasets.load_dataset(data_dir)
         if run is None:
-            run = training.start_run(out or runs.new_run_path(config), config, dataset, used_device)
+            run = records.start_run(out or runs.new_run_path(config), config, dataset, used_device)
         if not quiet:
             click.echo(f"Run folder: {run.path}", err=True)
         training.train(run, dataset, () if quiet else (callbacks.Progress(),))
@@ -215,7 +215,7 @@ def evaluate(
     if model_file is not None:
         name = str(model_file)
     else:
-        run = runs.Run.open(run_dir).require_complete() if run_dir else runs.latest_complete_run()
+        run = runs.Run.open(run_dir).require_keras().require_complete() if run_dir else runs.latest_complete_run()
         name, model_file = run.config.model, run.model_path
     from ood_fashion.nn import devices, evaluation, models
 

@@ -63,13 +63,13 @@ def reproduce(
     as_json: bool,
     **changes: int | None,
 ) -> None:
-    """Repeat all of the document, beside its figures.
+    """Repeat all of the document.
 
     The result is a folder with the document's studies, and a table of its figures and claims beside ours.
 
     Example: ood-fashion reproduce --seeds 5 --out studies/reproduction
     """
-    from ood_fashion import datasets, reproduction, tables
+    from ood_fashion import datasets, reproduction, study_tables
 
     dataset = datasets.load_dataset(data_dir)
     path = _folder(out, "reproduction")
@@ -85,7 +85,7 @@ def reproduce(
         device=device,
         progress=_progress,
     )
-    show(record, tables.reproduction_report(record), as_json)
+    show(record, study_tables.reproduction_report(record), as_json)
     _raise(failures)
 
 
@@ -110,12 +110,12 @@ def study(
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum
     """
-    from ood_fashion import datasets, tables
+    from ood_fashion import datasets, study_tables
 
     dataset = datasets.load_dataset(data_dir)
     given = {field: value for field, value in changes.items() if value is not None}
     run = StudyRun.create(_folder(out, name), name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
     click.echo(f"Study folder: {run.path}", err=True)
     (summary,), failures = run_studies([run], jobs=jobs, data_dir=data_dir, device=device, progress=_progress)
-    show(summary, tables.study_table(summary), as_json)
+    show(summary, study_tables.study_table(summary), as_json)
     _raise(failures)

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
-import numpy as np
-from scipy import special
 
 from ood_fashion.datasets import Dataset
-from ood_fashion.metrics import accuracy_record
+from ood_fashion.metrics import accuracy_record, predictions
 from ood_fashion.nn.models import check_fit
 from ood_fashion.nn.pipelines import shifted_batches
 from ood_fashion.runs import Predictions
@@ -21,7 +19,8 @@ def predict(model: keras.Model, dataset: Dataset, shift: Shift) -> Predictions:
     """Predict the class of every image of the dataset's test set under a shift.
 
     Args:
-        model: takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1]; gives logits.
+        model: takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1]; gives logits or
+            probabilities.
         dataset: whose test set to use.
         shift: what to do to the images.
 
@@ -29,8 +28,7 @@ def predict(model: keras.Model, dataset: Dataset, shift: Shift) -> Predictions:
         ModelError: the model does not fit the data.
     """
     image_shape = check_fit(model, dataset.image_shape, dataset.num_classes)
-    logits = model.predict(shifted_batches(dataset.test, shift, image_shape=image_shape), verbose=0)
-    return Predictions(np.argmax(logits, axis=1), np.max(special.softmax(logits, axis=1), axis=1))
+    return predictions(model.predict(shifted_batches(dataset.test, shift, image_shape=image_shape), verbose=0))
 
 
 def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:

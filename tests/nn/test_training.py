@@ -15,7 +15,8 @@ from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
 from ood_fashion.nn.models import load_model
 from ood_fashion.nn.pipelines import training_batches
-from ood_fashion.nn.training import compile_as_configured, initial_model, kept_epoch, start_run, train
+from ood_fashion.nn.training import compile_as_configured, initial_model, train
+from ood_fashion.records import kept_epoch, start_run
 from ood_fashion.runs import Run
 
 SMALL: dict[str, Any] = {
