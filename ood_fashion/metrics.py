@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -42,16 +43,47 @@ def confusion_matrix(
     return counts.reshape(num_classes, num_classes)
 
 
-def to_probabilities(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Turn a classifier's scores (n, classes) into probabilities, float64 (n, classes).
+def to_probabilities(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Turn a classifier's scores into probabilities.
 
-    Rows that are all non-negative and sum to 1 within 1e-3 are probabilities already; anything else is taken as logits.
+    Args:
+        scores: (n, classes). Rows that are all non-negative and sum to 1 within 1e-3 are probabilities; anything else
+            is taken as logits.
+        temperature: divides the logits, or the logarithms of probabilities.
+
+    Returns:
+        float64 (n, classes).
     """
     scores = np.asarray(scores, np.float64)
     if scores.min(initial=0) >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
-    probabilities: NDArray[np.float64] = special.softmax(scores, axis=1)
+        if temperature == 1:
+            return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+        scores = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
+    probabilities: NDArray[np.float64] = special.softmax(scores / temperature, axis=1)
     return probabilities
+
+
+def fit_temperature(scores: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
+    """Find the temperature of least negative log-likelihood (C. Guo et al., ICML 2017, section 4.2).
+
+    Args:
+        scores: of validation images, (n, classes).
+        labels: (n,).
+
+    Returns:
+        The temperature, from 0.01 to 100: above 1 where the classifier is too confident.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def nll(log_temperature: float) -> float:
+        return negative_log_likelihood(to_probabilities(scores, math.exp(log_temperature)), labels)
+
+    return math.exp(minimize_scalar(nll, bounds=(math.log(0.01), math.log(100)), method="bounded").x)
+
+
+def negative_log_likelihood(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the mean negative log-likelihood of labels (n,) in nats, with probabilities (n, classes) of 1e-15 or more."""
+    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, 1)).mean())
 
 
 def predictions(scores: NDArray[np.floating[Any]]) -> Predictions:
@@ -88,7 +120,7 @@ def full_record(
         **accuracy_record(shift, classes, labels),
         "balanced_accuracy": float(np.nanmean(by_class)),
         "class_accuracy": _without_nan(by_class),
-        "nll": float(-np.log(np.clip(of_label, 1e-15, 1)).mean()),
+        "nll": negative_log_likelihood(probabilities, labels),
         "brier": float(((probabilities**2).sum(axis=1) - 2 * of_label + 1).mean()),
         "ece": calibration_error(confidences, correct),
         "ece_equal_width": calibration_error(confidences, correct, equal_mass=False),

@@ -9,6 +9,28 @@ from ood_fashion import paper, specs
 from ood_fashion.tables import table
 
 
+def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
+    """Show what `comparison.compare` says."""
+    rows = [
+        [
+            "none (in-domain)" if record["shift"] == "none" else record["shift"],
+            f"{record['accuracy_a']:.4f}",
+            f"{record['accuracy_b']:.4f}",
+            f"{record['difference']:+.4f}",
+            "{:+.4f} to {:+.4f}".format(*record["interval"]),
+            _p_value(record["p"]),
+            _p_value(record["p_holm"]),
+        ]
+        for record in records
+    ]
+    headers = ["test set", "A", "B", "A - B", "95% interval", "p", "p (Holm)"]
+    return "\n".join([f"A: {name_a}", f"B: {name_b}", "", table(rows, headers, right=[1, 2, 3, 5, 6])])
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
 def study_table(summary: Mapping[str, Any]) -> str:
     """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
     shown = summary["measures"]

@@ -70,6 +70,31 @@ def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = Non
     return "\n".join([table(rows, headers, right=[1, 3, 4]), *notes])
 
 
+def metrics_table(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
+    """Show records of `nn.evaluation.evaluate_fully`, with a second table for calibrated ones."""
+    rows, calibrated = [], []
+    for record in records:
+        shift = "none (in-domain)" if record["shift"] == "none" else record["shift"]
+        columns = ("accuracy", "balanced_accuracy", "nll", "brier", "ece", "flip_rate")
+        changes = [(change, name) for change, name in zip(record["class_change"], class_names, strict=True) if change]
+        hurt = "{1} {0:+.2f}".format(*min(changes)) if changes else "-"
+        least = "{1} {0:+.2f}".format(*max(changes)) if changes else "-"
+        rows.append([shift, *(f"{record[column]:.4f}" for column in columns), hurt, least])
+        if "calibrated" in record:
+            pairs = ((record[column], record["calibrated"][column]) for column in ("nll", "brier", "ece"))
+            calibrated.append([shift, *(f"{value:.4f}" for pair in pairs for value in pair)])
+    headers = ["test set", "accuracy", "balanced", "NLL", "Brier", "ECE", "flips", "class hurt most", "least"]
+    shown = [table(rows, headers, right=range(1, 7))]
+    if calibrated:
+        shown += [
+            "",
+            f"Calibrated on the validation images, at temperature {records[0]['temperature']:.3f}:",
+            "",
+            table(calibrated, ["test set", "NLL", "then", "Brier", "then", "ECE", "then"], right=range(1, 7)),
+        ]
+    return "\n".join(shown)
+
+
 def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
     """Show a complete run: what config.json, history.csv and metrics.json say."""
     spent = metrics["training"]

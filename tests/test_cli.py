@@ -190,6 +190,16 @@ def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     assert json.loads(invoke("evaluate", *arguments).stdout)["results"] == metrics["results"][:1]
 
 
+def test_evaluate_in_every_way(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("evaluate", "--run", run_dir, "--all", "--metrics", "all", "--calibrate", "--data-dir", small_folder)
+    records = json.loads(invoke(*arguments, "--json").stdout)["results"]
+    accuracies = [record["accuracy"] for record in json.loads((run_dir / "metrics.json").read_text())["results"]]
+    assert [record["accuracy"] for record in records] == accuracies
+    text = invoke(*arguments).stdout
+    assert re.search(r"rotate180 +0\.\d{4}( +\d\.\d{4}){5}", text)
+    assert f"at temperature {records[0]['temperature']:.3f}" in text
+
+
 def test_resume_of_a_complete_run_shows_it(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
     result = invoke("train", "--resume", "--out", run_dir, "--json")
@@ -276,6 +286,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --run occupied", 1, "occupied: expected a run folder, with a config.json. Received: a folder"),
         ("evaluate --run incomplete", 1, "expected a complete run. Received: one without metrics.json. Finish it"),
         ("evaluate --run a --model-file b", 2, "exclude each other"),
+        ("evaluate --calibrate --model-file b", 2, "--calibrate needs a run"),
         ("evaluate --model-file model.h5", 1, "expected a .keras file. Received: .h5"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),

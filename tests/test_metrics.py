@@ -14,6 +14,7 @@ from ood_fashion.metrics import (
     calibration_error,
     confusion_matrix,
     corruption_errors,
+    fit_temperature,
     full_record,
     to_probabilities,
 )
@@ -127,3 +128,19 @@ def test_corruption_errors_by_hand() -> None:
         corruption_errors(reference, ours)
     with pytest.raises(InvalidValueError, match=r"none under \['up4'\]"):
         corruption_errors({"up4": 0.5}, {"up4": 1.0})
+
+
+def test_a_temperature_is_found_again() -> None:
+    """Labels drawn from softmax(logits / 2.5) make logits too confident by that factor."""
+    rng = np.random.default_rng(0)
+    logits = 4 * rng.normal(size=(20_000, 5))
+    labels = (special.softmax(logits / 2.5, axis=1).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
+    assert fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.03)
+    assert fit_temperature(special.softmax(logits, axis=1), labels) == pytest.approx(2.5, rel=0.03)
+    before, after = (full_record("none", to_probabilities(logits, t), labels) for t in (1, 2.5))
+    assert after["accuracy"] == before["accuracy"]
+    assert after["ece"] < 0.02 < before["ece"]
+
+
+def test_a_temperature_is_found_where_all_is_right() -> None:
+    assert 0.01 <= fit_temperature(5 * np.eye(3), np.arange(3)) < 0.3

@@ -10,7 +10,7 @@ import click
 
 from ood_fashion import __version__
 from ood_fashion.cli.base import CommandGroup
-from ood_fashion.cli.models import data, evaluate, params, train
+from ood_fashion.cli.models import compare, data, evaluate, params, train
 from ood_fashion.cli.scratch import scratch
 from ood_fashion.cli.studies import reproduce, study
 
@@ -25,5 +25,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, scratch, study, reproduce):
+for command in (data, params, train, evaluate, compare, scratch, study, reproduce):
     main.add_command(command)

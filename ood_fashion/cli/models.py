@@ -188,6 +188,14 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]")
 @click.option("--model-file", type=click.Path(path_type=Path), help="A .keras file of any origin, instead of a run's.")
 @shift_option
+@click.option(
+    "--metrics",
+    type=click.Choice(["accuracy", "all"]),
+    default="accuracy",
+    show_default=True,
+    help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
+)
+@click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
 @device_option
 @data_dir_option
@@ -197,6 +205,8 @@ def evaluate(
     run_dir: Path | None,
     model_file: Path | None,
     shifts: tuple[Shift, ...],
+    metrics: str,
+    calibrate: bool,
     all_sets: bool,
     device: str,
     data_dir: Path | None,
@@ -212,11 +222,14 @@ def evaluate(
 
     if run_dir and model_file:
         raise click.UsageError("--run and --model-file exclude each other.")
+    if calibrate and model_file:
+        raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
+    config = None
     if model_file is not None:
         name = str(model_file)
     else:
         run = runs.Run.open(run_dir).require_keras().require_complete() if run_dir else runs.latest_complete_run()
-        name, model_file = run.config.model, run.model_path
+        config, name, model_file = run.config, run.config.model, run.model_path
     from ood_fashion.nn import devices, evaluation, models
 
     devices.select_device(device)
@@ -224,6 +237,42 @@ def evaluate(
     model = models.load_model(model_file)
     dataset = datasets.load_dataset(data_dir)
     chosen = [*map(Shift.parse, paper.TEST_SETS if all_sets else ()), *shifts] or [Shift()]
-    records = evaluation.evaluate(model, dataset, dict.fromkeys(chosen))
-    table = tables.accuracy_table(records, name if dataset.is_genuine else None)
+    chosen = list(dict.fromkeys(chosen))
+    if metrics == "all" or calibrate:
+        validation = None
+        if calibrate and config:
+            _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
+        records = evaluation.evaluate_fully(model, dataset, chosen, validation)
+        table = tables.metrics_table(records, dataset.class_names)
+    else:
+        records = evaluation.evaluate(model, dataset, chosen)
+        table = tables.accuracy_table(records, name if dataset.is_genuine else None)
     show({"model": name, "results": records}, table, as_json)
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@shift_option
+@data_dir_option
+@json_option
+def compare(a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Path | None, as_json: bool) -> None:
+    """Test whether one model beats another.
+
+    A and B are run folders or .keras files. A pattern in quotes, such as 'studies/s/trials/cnn2-s*', means several
+    trainings, which are compared over seeds. Without --shift, the document's five test sets are used.
+
+    Example: ood-fashion compare runs/cnn2 runs/cnn3 --shift up4
+    """
+    from ood_fashion import comparison, datasets, study_tables
+
+    dataset = datasets.load_dataset(data_dir)
+    chosen = list(dict.fromkeys(shifts or [SHIFTS[name] for name in paper.TEST_SETS]))
+    sides = [
+        [comparison.correct_predictions(path, dataset, chosen) for path in comparison.expand(pattern)]
+        for pattern in (a, b)
+    ]
+    records = comparison.compare(*sides)
+    conclusion = comparison.conclude(records, "A", "B")
+    table = f"{study_tables.comparison_table(records, a, b)}\n\n{conclusion}"
+    show({"a": a, "b": b, "results": records, "conclusion": conclusion}, table, as_json)

@@ -7,7 +7,7 @@ import pytest
 from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
-from ood_fashion.nn.evaluation import evaluate
+from ood_fashion.nn.evaluation import evaluate, evaluate_fully
 from ood_fashion.nn.models import build_model
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.statistics import wilson_interval
@@ -56,3 +56,24 @@ def test_every_input_shape_gives_the_same_accuracy(small_fashion: Dataset, shape
 def test_a_model_for_other_data_is_refused(small_fashion: Dataset) -> None:
     with pytest.raises(ModelError, match="a score per class"):
         evaluate(build_model("mlp", num_classes=3), small_fashion, [Shift()])
+
+
+def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:
+    """The last layer's logits, four times as large, are too confident: calibration finds a larger temperature."""
+    model = build_model("mlp", seed=1)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(small_fashion.train.images / 255.0, small_fashion.train.labels, epochs=5, batch_size=20, verbose=0)
+    shifts = [SHIFTS["none"], SHIFTS["up4"]]
+    confident = build_model("mlp")
+    weights = model.get_weights()
+    confident.set_weights([*weights[:2], 4 * weights[2], 4 * weights[3]])
+    validation = Split(small_fashion.train.images[400:], small_fashion.train.labels[400:])
+    plain, calm = (evaluate_fully(m, small_fashion, shifts, validation) for m in (confident, model))
+    for record, short in zip(plain, evaluate(confident, small_fashion, shifts), strict=True):
+        assert {name: record[name] for name in short} == short
+    assert plain[0]["temperature"] == pytest.approx(4 * calm[0]["temperature"], rel=0.01)
+    assert plain[0]["calibrated"]["nll"] == pytest.approx(calm[0]["calibrated"]["nll"], rel=1e-3)
+    assert plain[0]["calibrated"]["nll"] < plain[0]["nll"]
+    assert plain[0]["flip_rate"] == 0
+    assert plain[1]["flip_rate"] > 0
+    assert "calibrated" not in evaluate_fully(model, small_fashion, shifts[:1])[0]
