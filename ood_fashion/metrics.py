@@ -82,7 +82,7 @@ def fit_temperature(scores: NDArray[np.floating[Any]], labels: NDArray[np.int64]
 
 
 def negative_log_likelihood(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the mean negative log-likelihood of labels (n,) in nats, with probabilities (n, classes) of 1e-15 or more."""
+    """Return the labels' mean negative log-likelihood in nats; probabilities (n, classes) count as 1e-15 at least."""
     return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, 1)).mean())
 
 
