@@ -51,7 +51,17 @@ def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], comma
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "params", "params --json", "data --help", "data", "train --help", "evaluate --help"]
+    "arguments",
+    [
+        "--help",
+        "params",
+        "params --json",
+        "data --help",
+        "data",
+        "train --help",
+        "evaluate --help",
+        "sweep rotate --help",
+    ],
 )
 def test_light_commands_import_neither_tensorflow_nor_matplotlib(arguments: str) -> None:
     program = (

@@ -11,6 +11,7 @@ import click
 from ood_fashion import __version__
 from ood_fashion.cli.base import CommandGroup
 from ood_fashion.cli.models import data, evaluate, params, train
+from ood_fashion.cli.sweep import sweep
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,5 +24,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate):
+for command in (data, params, train, evaluate, sweep):
     main.add_command(command)

@@ -41,6 +41,8 @@ class CommandGroup(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
         except click.UsageError as error:
             _fail_on_usage(error)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
