@@ -57,7 +57,7 @@ def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift]) -
         from ood_fashion.nn.models import load_model
 
         model = load_model(model_path)
-        saved |= {str(shift): predict(model, dataset, shift).classes for shift in missing}
+        saved |= {shift: found.classes for shift, found in predict(model, dataset, missing).items()}
     return {str(shift): saved[str(shift)] == dataset.test.labels for shift in shifts}
 
 

@@ -211,3 +211,23 @@ def corruption_errors(
     if empty := sorted(family for family, (_ours, theirs) in sums.items() if theirs == 0):
         raise InvalidValueError(f"reference: expected errors to compare with. Received: none under {empty}.")
     return {family: ours / theirs for family, (ours, theirs) in sorted(sums.items())}
+
+
+def worst_case(hits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which images are right under every one of the shifts: bool (shifts, n) to (n,)."""
+    return np.asarray(hits.all(axis=0))
+
+
+def worst_of_random(hits: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.bool_]:
+    """Say which images are right under each of `count` shifts, drawn anew for every image, with replacement.
+
+    The worst of 10 random choices is an attack of Engstrom et al., ICML 2019.
+
+    Args:
+        hits: whether each image is right under each shift, (shifts, n).
+        count: how many to draw.
+        seed: decides which.
+    """
+    shifts, n = hits.shape
+    drawn = np.random.default_rng(seed).integers(0, shifts, (count, n))
+    return np.asarray(np.take_along_axis(hits, drawn, axis=0).all(axis=0))

@@ -379,3 +379,24 @@ def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
         if run.is_complete and run.config.implementation == "keras":
             return run
     raise RunError(f"{root}: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3")
+
+
+def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RUNS_ROOT) -> dict[str, Path]:
+    """Name the model files of complete runs and others; those of the latest complete run if none is given.
+
+    A run's is named after its model, and a file by its path. Where that names two, the runs' folders name them.
+
+    Raises:
+        RunError: a run is absent or incomplete, or one is given twice.
+    """
+    chosen = [Run.open(path).require_complete() for path in run_dirs]
+    if not chosen and not files:
+        chosen = [latest_complete_run(root)]
+    models = [run.config.model for run in chosen]
+    named = [
+        (run.config.model if models.count(run.config.model) == 1 else str(run.path), run.model_path) for run in chosen
+    ]
+    named += [(str(path), path) for path in files]
+    if len(dict(named)) < len(named):
+        raise RunError(f"expected every model once. Received: {', '.join(name for name, _ in named)}.")
+    return dict(named)

@@ -107,6 +107,35 @@ def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]
     return f"{summary}\n\n{accuracy_table(metrics['results'], metrics['model'] if genuine else None)}"
 
 
+def sweep_report(report: Mapping[str, Any]) -> str:
+    """Show a sweep: the figures of every model side by side, and the worst case."""
+    models, results = report["models"], report["results"]
+    accuracies = {(row["model"], row["shift"]): f"{row['accuracy']:.4f}" for row in results}
+    parts = []
+    if report["kind"] == "corruptions":
+        named = dict.fromkeys(row["corruption"] for row in results[1:] if row["severity"])
+        for model in models:
+            rows = [(name, *(accuracies[model, f"{name}:{severity}"] for severity in SEVERITIES)) for name in named]
+            headers = [f"{model}: none {accuracies[model, 'none']}", *map(str, SEVERITIES)]
+            parts.append(table(rows, headers, right=range(1, 6)))
+    elif report["kind"] == "rotate":
+        shifts = [row["shift"] for row in results if row["model"] == models[0]]
+        rows = [(shift, *(accuracies[model, shift] for model in models)) for shift in shifts]
+        parts.append(table(rows, ["test set", *models], right=range(1, 1 + len(models))))
+    summary = [
+        (
+            row["model"],
+            f"the worst of {row['worst of']}",
+            f"{row['accuracy']:.4f}",
+            f"{row['ci95'][0]:.4f} to {row['ci95'][1]:.4f}",
+            f"{row['n']:,}",
+        )
+        for row in report["worst"]
+    ]
+    parts.append(table(summary, ["model", "each image under", "accuracy", "95% interval", "n"], right=[2, 4]))
+    return "\n\n".join(parts)
+
+
 def corruption_table() -> str:
     """Show the corruptions with their parameters, as a Markdown table for the docs."""
     rows = [

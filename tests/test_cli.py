@@ -67,6 +67,7 @@ def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], comma
         "scratch mini-cnn --steps 9",
         "scratch perceptron --train-size 99",
         "scratch gradcheck",
+        "sweep rotate --help",
     ],
 )
 def test_light_commands_import_neither_tensorflow_nor_matplotlib(arguments: str) -> None:

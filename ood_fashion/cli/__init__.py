@@ -13,6 +13,7 @@ from ood_fashion.cli.base import CommandGroup
 from ood_fashion.cli.models import compare, data, evaluate, params, train
 from ood_fashion.cli.scratch import scratch
 from ood_fashion.cli.studies import reproduce, study
+from ood_fashion.cli.sweep import sweep
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,5 +26,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, compare, scratch, study, reproduce):
+for command in (data, params, train, evaluate, compare, sweep, scratch, study, reproduce):
     main.add_command(command)

@@ -1,66 +1,83 @@
-"""Predictions of a Keras model on shifted test sets, and their accuracy."""
+"""Scores of Keras models on shifted images, and what they are worth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.metrics import accuracy_record, fit_temperature, full_record, predictions, to_probabilities
 from ood_fashion.nn.models import check_fit
-from ood_fashion.nn.pipelines import shifted_batches
+from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, shift_beforehand, shift_within
 from ood_fashion.runs import Predictions
 from ood_fashion.shifts import Shift
 
+Scorer = Callable[[Shift], NDArray[np.float32]]
 
-def score(model: keras.Model, dataset: Dataset, shift: Shift, split: Split | None = None) -> NDArray[np.float32]:
-    """Score the classes for every image of the dataset's test set under a shift.
+
+def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None = None) -> Scorer:
+    """Prepare to score the classes under many shifts, of the same images.
+
+    Each shift's images are made once for all models, batch by batch in a compiled function that is traced once for all
+    shifts of a kind.
 
     Args:
-        model: takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1]; gives logits or
-            probabilities.
-        dataset: whose test set to use.
-        shift: what to do to the images.
-        split: other images of the dataset to score.
+        models: each takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1], and gives logits
+            or probabilities.
+        dataset: tells the shape of the images and the number of classes.
+        split: the images; the dataset's test set unless given.
 
     Returns:
-        float32 (n, classes).
+        A function from a shift to each model's scores for each image, float32 (models, n, classes).
 
     Raises:
-        ModelError: the model does not fit the data.
+        ModelError: a model does not fit the data.
     """
-    image_shape = check_fit(model, dataset.image_shape, dataset.num_classes)
-    batches = shifted_batches(split or dataset.test, shift, image_shape=image_shape)
-    scores: NDArray[np.float32] = model.predict(batches, verbose=0)
-    return scores
+    shapes = [check_fit(model, dataset.image_shape, dataset.num_classes) for model in models]
+    given = (split or dataset.test).images
+
+    @tf.function  # type: ignore[untyped-decorator] # TensorFlow gives it no types
+    def score(images: tf.Tensor, taps: Any) -> tf.Tensor:
+        pairs = zip(models, shapes, strict=True)
+        return tf.stack([model(shift_within(images, taps, shape), training=False) for model, shape in pairs])
+
+    def score_under(shift: Shift) -> NDArray[np.float32]:
+        pixels, taps = shift_beforehand(given, shift)
+        images, tensors = tf.constant(pixels), [tuple(map(tf.constant, pair)) for pair in taps]
+        starts = range(0, len(given), EVALUATION_BATCH_SIZE)
+        batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
+        return np.concatenate(batches, axis=1)
+
+    return score_under
 
 
-def predict(model: keras.Model, dataset: Dataset, shift: Shift) -> Predictions:
-    """Predict the class of every image of the dataset's test set under a shift, from `score`."""
-    return predictions(score(model, dataset, shift))
-
-
-def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:
-    """Measure a model's accuracy on the dataset's test set under each shift.
+def predict(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> dict[str, Predictions]:
+    """Predict the class of every image of the dataset's test set under each shift.
 
     Args:
-        model: as in `predict`; any scores whose largest is the predicted class will do.
+        model: as for `scorer`.
         dataset: whose test set to use.
         shifts: what to do to the images, one after another.
 
     Returns:
-        A `metrics.accuracy_record` per shift.
+        The predictions by the text form of the shift.
 
     Raises:
         ModelError: the model does not fit the data.
     """
-    return [
-        accuracy_record(str(shift), predict(model, dataset, shift).classes, dataset.test.labels) for shift in shifts
-    ]
+    score = scorer([model], dataset)
+    return {str(shift): predictions(score(shift)[0]) for shift in shifts}
+
+
+def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:
+    """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of each of `predict`."""
+    predicted = predict(model, dataset, shifts)
+    return [accuracy_record(shift, classes, dataset.test.labels) for shift, (classes, _) in predicted.items()]
 
 
 def evaluate_fully(
@@ -69,7 +86,7 @@ def evaluate_fully(
     """Measure a model in every way under each shift.
 
     Args:
-        model: as in `score`.
+        model: as for `scorer`.
         dataset: whose test set to use.
         shifts: what to do to the images, one after another.
         validation: images to calibrate the model on, if it is to be.
@@ -81,12 +98,12 @@ def evaluate_fully(
     Raises:
         ModelError: the model does not fit the data.
     """
-    labels = dataset.test.labels
-    unshifted = to_probabilities(score(model, dataset, Shift()))
-    temperature = validation and fit_temperature(score(model, dataset, Shift(), validation), validation.labels)
+    labels, score = dataset.test.labels, scorer([model], dataset)
+    unshifted = to_probabilities(score(UNSHIFTED)[0])
+    temperature = validation and fit_temperature(scorer([model], dataset, validation)(UNSHIFTED)[0], validation.labels)
     records = []
     for shift in shifts:
-        scores = score(model, dataset, shift)
+        scores = score(shift)[0]
         record = full_record(str(shift), to_probabilities(scores), labels, unshifted)
         if temperature:
             calibrated = full_record(str(shift), to_probabilities(scores, temperature), labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from ood_fashion.datasets import Split
 from ood_fashion.shifts import Shift
@@ -99,17 +100,35 @@ def shifted_batches(
         Batches of images, float32 (b, *image_shape) in [0, 1], and labels, int64 (b,).
     """
     height, width = split.images.shape[1:]
-    maps = [step.source_map(height, width) for step in shift.steps]
-    # A corruption of pixels, and what comes before it, is applied beforehand; what follows are affine maps.
-    first = max((i + 1 for i, source in enumerate(maps) if source is None), default=0)
-    pixels = Shift(shift.steps[:first]).apply_uint8(split.images) if first else split.images
-    taps = [source.taps(height, width) for source in maps[first:] if source is not None]
+    pixels, taps = shift_beforehand(split.images, shift)
 
     def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = to_unit_range(tf.reshape(images, (-1, height * width)))
-        for indices, weights in taps:
-            pixels = tf.add_n([tf.gather(pixels, i, axis=1) * w for i, w in zip(indices, weights, strict=True)])
-        return tf.reshape(pixels, (-1, *(image_shape or (height, width, 1)))), labels
+        return shift_within(images, taps, image_shape or (height, width, 1)), labels
 
     batches = tf.data.Dataset.from_tensor_slices((pixels, split.labels)).batch(batch_size)
     return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+Taps = list[tuple[NDArray[np.int32], NDArray[np.float32]]]
+
+
+def shift_beforehand(images: NDArray[np.uint8], shift: Shift) -> tuple[NDArray[np.uint8], Taps]:
+    """Do the part of a shift that NumPy has to do, and prepare the rest for TensorFlow.
+
+    Returns:
+        The images, uint8 (n, height, width), after the last corruption of pixels, and the affine maps that follow as
+        weighted sums of pixels (`SourceMap.taps`).
+    """
+    height, width = images.shape[1:]
+    maps = [step.source_map(height, width) for step in shift.steps]
+    first = max((i + 1 for i, source in enumerate(maps) if source is None), default=0)
+    pixels = Shift(shift.steps[:first]).apply_uint8(images) if first else images
+    return pixels, [source.taps(height, width) for source in maps[first:] if source is not None]
+
+
+def shift_within(images: tf.Tensor, taps: Taps, image_shape: Shape) -> tf.Tensor:
+    """Do the rest of a shift: uint8 (b, height, width) to float32 (b, *image_shape) in [0, 1]."""
+    pixels = to_unit_range(tf.reshape(images, (-1, images.shape[1] * images.shape[2])))
+    for indices, weights in taps:
+        pixels = tf.add_n([tf.gather(pixels, indices[k], axis=1) * weights[k] for k in range(indices.shape[0])])
+    return tf.reshape(pixels, (-1, *image_shape))

@@ -95,7 +95,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
             f"{divergence} Lower --learning-rate or --momentum. "
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
-    predictions = {name: predict(model, dataset, SHIFTS[name]) for name in paper.TEST_SETS}
+    predictions = predict(model, dataset, [SHIFTS[name] for name in paper.TEST_SETS])
     run.write_predictions(predictions)
     metrics = {
         "model": config.model,
