@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.runs import atomic_write
+from ood_fashion.files import atomic_write
 from ood_fashion.shifts import Corrupt, Shift
 
 

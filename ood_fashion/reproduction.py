@@ -10,8 +10,8 @@ from typing import Any
 
 from ood_fashion import paper, specs, study_tables
 from ood_fashion.datasets import Dataset
+from ood_fashion.files import atomic_write, read_json, write_json
 from ood_fashion.histories import Record
-from ood_fashion.runs import atomic_write, read_json, write_json
 from ood_fashion.scratch_runs import check_everything
 from ood_fashion.statistics import summarize
 from ood_fashion.studies import STUDIES, StudyRun, run_studies

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,71 +30,11 @@ from numpy.typing import NDArray
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.files import TEMPORARY, atomic_write, make_empty_folder, read_json, write_json
 from ood_fashion.specs import MODELS
 
 RUNS_ROOT = Path("runs")
 """Where runs go and are looked for when none is named."""
-
-_TEMPORARY = ".tmp-"
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, which takes its place if the block succeeds.
-
-    Raises:
-        RunError: the folder cannot be written to.
-    """
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def make_empty_folder(path: Path) -> None:
-    """Make a folder, or take an empty one; what a killed write has left in it does not count.
-
-    Raises:
-        RunError: the folder holds something already, or cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        occupied = any(not entry.name.startswith(_TEMPORARY) for entry in path.iterdir())
-    except OSError as error:
-        raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
-    if occupied:
-        raise RunError(
-            f"{path}: expected an empty or absent folder. Add --resume to finish it, or choose another --out."
-        )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON document in one piece.
-
-    Raises:
-        RunError: the folder cannot be written to.
-    """
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        RunError: the file is absent or damaged.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
-    return content
 
 
 @dataclass(frozen=True)
@@ -211,7 +150,7 @@ class Run:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json, which completes the run, and delete the checkpoint and what a kill has left."""
         write_json(self.path / "metrics.json", metrics)
-        for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{_TEMPORARY}*")):
+        for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{TEMPORARY}*")):
             leftover.unlink(missing_ok=True)
 
     def read_metrics(self) -> dict[str, Any]:

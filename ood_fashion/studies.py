@@ -16,8 +16,8 @@ from typing import Any
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import RunError
+from ood_fashion.files import make_empty_folder, read_json, write_json
 from ood_fashion.histories import Record, best_setting
-from ood_fashion.runs import make_empty_folder, read_json, write_json
 from ood_fashion.statistics import summarize
 from ood_fashion.trials import Progress, Trial, run_trials
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
+from ood_fashion.files import atomic_write
 from ood_fashion.metrics import accuracy, worst_case, worst_of_random
-from ood_fashion.runs import atomic_write
 from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
 
 SWEEPS_ROOT = Path("sweeps")

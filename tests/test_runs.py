@@ -8,11 +8,11 @@ import pytest
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
+from ood_fashion.files import atomic_write
 from ood_fashion.runs import (
     Checkpoint,
     Predictions,
     Run,
-    atomic_write,
     find_runs,
     find_unfinished_run,
     latest_complete_run,

@@ -11,6 +11,7 @@ from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, split_train
 from ood_fashion.errors import DivergenceError
+from ood_fashion.files import atomic_write
 from ood_fashion.metrics import accuracy_record
 from ood_fashion.nn import engine
 from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
@@ -18,7 +19,7 @@ from ood_fashion.nn.evaluation import predict
 from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import shifted_batches
 from ood_fashion.records import kept_epoch, require_same_dataset, training_summary
-from ood_fashion.runs import Run, atomic_write
+from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS
 
 
