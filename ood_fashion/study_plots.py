@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ood_fashion import paper
 from ood_fashion.histories import History, patience_table
@@ -31,6 +31,7 @@ def _figure(columns: int = 1) -> tuple[Figure, list[Axes]]:
     axes = list(np.atleast_1d(figure.subplots(1, columns)))
     for axis in axes:
         axis.grid(alpha=0.3)
+        axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
@@ -117,6 +118,8 @@ def momentum(summary: Summary) -> Figure:
     for number, setting in enumerate(settings):
         _curve(left, setting["histories"], "loss", setting["setting"], number)
     left.set(xlabel="epoch", ylabel="training loss (during the epoch)", yscale="log")
+    for of in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+        of(ScalarFormatter())
     left.legend(title="momentum", frameon=False, fontsize="small")
     alphas = [float(setting["setting"]) for setting in settings]
     summaries = [setting["measures"]["accuracy none"] for setting in settings]

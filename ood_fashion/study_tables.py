@@ -40,6 +40,11 @@ def study_table(summary: Mapping[str, Any]) -> str:
     ]
     headers = [summary["factor"], "seeds", *map(_measure, shown)]
     lines = [summary["title"], "", table(rows, headers, right=range(1, len(headers)))]
+    if patiences := summary.get("patience"):
+        columns = ("epochs", "kept epoch", "test accuracy", "cost")
+        outcomes = [[str(row["patience"]), *(estimate(row[column]) for column in columns)] for row in patiences]
+        headers = ["patience", "epochs run", "kept epoch", "test accuracy", "below the best epoch's"]
+        lines += ["", "Had training stopped early:", "", table(outcomes, headers, right=range(1, 5))]
     if best := summary.get("best"):
         lines += ["", _verdict(best, summary["factor"])]
     return "\n".join(lines)
