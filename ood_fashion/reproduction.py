@@ -13,11 +13,13 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.files import atomic_write, read_json, write_json
 from ood_fashion.histories import Record
 from ood_fashion.scratch_runs import check_everything
-from ood_fashion.statistics import summarize
+from ood_fashion.statistics import compare_unpaired, summarize
 from ood_fashion.studies import STUDIES, StudyRun, run_studies
 
 _OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
 """The document studied batch sizes with its NumPy network."""
+
+SIGNIFICANCE = 0.05
 
 
 def reproduce(
@@ -103,17 +105,13 @@ def _compare(figure: paper.Figure, summary: Record) -> Record:
 
 
 def _judge(claim: paper.Claim, summary: Record) -> Record:
-    """Hold a claim against the differences between settings, seed by seed."""
-    lower, higher = (_values(summary, setting, claim.measure) for setting in (claim.lower, claim.higher))
-    differences = [higher[seed] - lower[seed] for seed in sorted(lower.keys() & higher.keys())]
-    difference = summarize(differences) if differences else None
-    interval = difference and difference["interval"]
+    """Hold a claim against the difference between settings, by Welch's t test over the seeds."""
+    higher, lower = (list(_values(summary, setting, claim.measure).values()) for setting in (claim.higher, claim.lower))
+    found = compare_unpaired(higher, lower) if min(len(higher), len(lower)) > 1 else None
     verdict = "open"
-    if interval and interval[0] > 0:
-        verdict = "holds"
-    elif interval and interval[1] < 0:
-        verdict = "wrong"
-    return {"problem": claim.problem, "claim": claim.text, "difference": difference, "verdict": verdict}
+    if found and found["p"] < SIGNIFICANCE:
+        verdict = "holds" if found["difference"] > 0 else "wrong"
+    return {"problem": claim.problem, "claim": claim.text, "comparison": found, "verdict": verdict}
 
 
 def read_reproduction(path: Path) -> Record:

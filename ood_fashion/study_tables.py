@@ -110,8 +110,7 @@ def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) ->
         [
             claim["problem"],
             claim["claim"],
-            estimate(claim["difference"]) if claim["difference"] else "-",
-            _interval(claim["difference"], "interval"),
+            *_difference(claim["comparison"]),
             claim["verdict"],
         ]
         for claim in record["claims"]
@@ -146,8 +145,8 @@ def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) ->
             "",
             f"{title}Claims",
             "",
-            "The difference that the claim says is positive, seed by seed, with its 95% interval: the claim holds "
-            "where the interval lies above 0, is wrong where it lies below, and is open otherwise.",
+            "The difference of means that the claim says is positive, with its 95% interval over the seeds (Welch): "
+            "the claim holds where the interval lies above 0, is wrong where it lies below, and is open otherwise.",
             "",
             table(claims, ["problem", "claim", "difference", "95% interval", "verdict"], right=[2, 3], style=style),
             "",
@@ -156,6 +155,16 @@ def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) ->
             table(paper.CORRECTIONS, ["problem", "the document", "right"], right=[], style=style),
         ]
     )
+
+
+def _difference(comparison: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Show a difference and its interval, to as many decimals as suit its size."""
+    if comparison is None:
+        return "-", "-"
+    size = max(map(abs, comparison["interval"]))
+    decimals = 0 if size >= 1000 else 1 if size >= 2 else 4
+    low, high = comparison["interval"]
+    return f"{comparison['difference']:,.{decimals}f}", f"{low:,.{decimals}f} to {high:,.{decimals}f}"
 
 
 def _number(value: float) -> str:

@@ -53,7 +53,7 @@ def test_a_figure_after_an_epoch_is_taken_from_the_history() -> None:
         ([], [2.0], "open"),
     ],
 )
-def test_a_claim_is_held_against_differences_seed_by_seed(
+def test_a_claim_is_held_against_the_difference_over_seeds(
     lower: list[float], higher: list[float], verdict: str
 ) -> None:
     groups = {name: values for name, values in (("a", lower), ("b", higher)) if values}
