@@ -97,7 +97,7 @@ class Corrupt:
     """Corrupt the content as `CORRUPTIONS[name]` says, at a severity from 0 to 5.
 
     Raises:
-        InvalidValueError: the severity or the seed is no whole number or out of range.
+        InvalidValueError: there is no such corruption, or the severity or the seed is no whole number or out of range.
     """
 
     name: str
@@ -105,6 +105,8 @@ class Corrupt:
     seed: float = 0
 
     def __post_init__(self) -> None:
+        if self.name not in CORRUPTIONS:
+            raise InvalidValueError(f"expected one of {', '.join(CORRUPTIONS)}. Received: '{self.name}'.")
         for field, most in (("severity", SEVERITIES[-1]), ("seed", MOST_SEED)):
             value = getattr(self, field)
             if not (float(value).is_integer() and 0 <= value <= most):

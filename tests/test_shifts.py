@@ -204,3 +204,8 @@ def test_every_named_shift_prints_its_name() -> None:
 def test_what_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         Shift.parse(text)
+
+
+def test_an_unknown_corruption_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"expected one of gaussian_noise, .*Received: 'smoke'"):
+        Corrupt("smoke", 1)
