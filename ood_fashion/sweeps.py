@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
 from ood_fashion.files import atomic_write
-from ood_fashion.metrics import accuracy, worst_case, worst_of_random
+from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
 from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
 
 SWEEPS_ROOT = Path("sweeps")
@@ -54,8 +55,8 @@ class Sweep:
             hits: whether each model is right about each image at each point, (points, models, n).
 
         Returns:
-            "results", a record per model and point, and "worst", two per model: the accuracy on images that the model
-            gets right at every point, and at each of `RANDOM_SHIFTS` points drawn for every image.
+            "results", a record per model and point; "worst", two per model: the accuracy on images that the model gets
+            right at every point, and at each of `RANDOM_SHIFTS` points drawn for every image; and `over_shifts`.
         """
         results, worst = [], []
         for m, model in enumerate(models):
@@ -66,7 +67,39 @@ class Sweep:
             drawn = worst_of_random(hits[:, m], RANDOM_SHIFTS, RANDOM_SEED)
             for name, of in ((f"all {len(hits)}", worst_case(hits[:, m])), (f"{RANDOM_SHIFTS} random", drawn)):
                 worst.append({"model": model, "worst of": name, **accuracy(int(of.sum()), len(of))})
-        return {"kind": self.kind, "models": list(models), "results": results, "worst": worst}
+        report = {"kind": self.kind, "models": list(models), "results": results, "worst": worst}
+        return {**report, "over_shifts": over_shifts(results)}
+
+
+def over_shifts(results: Sequence[Point]) -> list[Point]:
+    """Summarise each model over all shifts but the identity.
+
+    Args:
+        results: those of `Sweep.report`; the first model is the reference of the others.
+
+    Returns:
+        A record per model: mean accuracy, the shift with the worst and the accuracy there; and where the identity is
+        among the shifts, mce and relative_mce, the means of `metrics.corruption_errors` (None where the reference makes
+        no error to compare with).
+    """
+    accuracies: dict[str, dict[str, float]] = {}
+    for row in results:
+        accuracies.setdefault(row["model"], {})[row["shift"]] = row["accuracy"]
+    reference, records = next(iter(accuracies.values())), []
+    for model, by_shift in accuracies.items():
+        shifted = {shift: accuracy for shift, accuracy in by_shift.items() if shift != "none"}
+        if not shifted:
+            continue
+        worst = min(shifted, key=lambda shift: shifted[shift])
+        record = {"model": model, "mean": fmean(shifted.values()), "worst_shift": worst, "worst": shifted[worst]}
+        if "none" in by_shift:
+            for name, relative in (("mce", False), ("relative_mce", True)):
+                try:
+                    record[name] = fmean(corruption_errors(by_shift, reference, relative=relative).values())
+                except InvalidValueError:
+                    record[name] = None
+        records.append(record)
+    return records
 
 
 def translations(most: int) -> Sweep:

@@ -133,6 +133,18 @@ def sweep_report(report: Mapping[str, Any]) -> str:
         for row in report["worst"]
     ]
     parts.append(table(summary, ["model", "each image under", "accuracy", "95% interval", "n"], right=[2, 4]))
+    over = [
+        [
+            row["model"],
+            f"{row['mean']:.4f}",
+            f"{row['worst']:.4f} ({row['worst_shift']})",
+            *("-" if row.get(name) is None else f"{row[name]:.3f}" for name in ("mce", "relative_mce")),
+        ]
+        for row in report["over_shifts"]
+    ]
+    if over:
+        headers = ["over all shifts", "mean", "worst", f"mCE, {models[0]} = 1", "relative mCE"]
+        parts.append(table(over, headers, right=[1, 3, 4]))
     return "\n\n".join(parts)
 
 

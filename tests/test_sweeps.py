@@ -13,7 +13,17 @@ from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.metrics import worst_case, worst_of_random
 from ood_fashion.shifts import Shift
 from ood_fashion.statistics import wilson_interval
-from ood_fashion.sweeps import Hits, Sweep, corruptions, measure, open_folder, rotations, translations, write_report
+from ood_fashion.sweeps import (
+    Hits,
+    Sweep,
+    corruptions,
+    measure,
+    open_folder,
+    over_shifts,
+    rotations,
+    translations,
+    write_report,
+)
 
 
 def test_the_points_of_each_sweep() -> None:
@@ -119,3 +129,21 @@ def test_the_folder_is_named_after_what_decides_the_figures(tmp_path: Path, monk
     one, same, other = (open_folder(None, settings) for settings in (SETTINGS, SETTINGS, {**SETTINGS, "n": 3}))
     assert one == same != other
     assert one.parent == Path("sweeps")
+
+
+def test_over_shifts_by_hand() -> None:
+    """The first model is the reference: its errors are 0.4 + 0.6 under fog and 0.5 under rotate90."""
+    accuracies = {
+        "a": {"none": 0.8, "fog:1": 0.6, "fog:2": 0.4, "rotate90": 0.5},
+        "b": {"none": 0.9, "fog:1": 0.8, "fog:2": 0.7, "rotate90": 0.1},
+    }
+    rows = [{"model": m, "shift": s, "accuracy": a} for m, by_shift in accuracies.items() for s, a in by_shift.items()]
+    first, second = over_shifts(rows)
+    assert (first["mce"], first["relative_mce"]) == (1, 1)
+    assert second["mean"] == pytest.approx(1.6 / 3)
+    assert (second["worst_shift"], second["worst"]) == ("rotate90", 0.1)
+    assert second["mce"] == pytest.approx((0.5 / 1.0 + 0.9 / 0.5) / 2)
+    assert second["relative_mce"] == pytest.approx((0.3 / 0.6 + 0.8 / 0.3) / 2)
+    flawless = [{"model": "a", "shift": shift, "accuracy": 1.0} for shift in ("none", "fog:1")]
+    assert over_shifts(flawless)[0]["mce"] is None
+    assert over_shifts(flawless[:1]) == []
