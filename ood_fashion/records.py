@@ -41,7 +41,8 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str) ->
     return Run.create(
         path,
         config,
-        dataset={"source": dataset.source, "genuine": dataset.is_genuine, "sha256": dataset.sha256},
+        dataset={"source": dataset.source, "genuine": dataset.is_genuine, "sha256": dataset.sha256}
+        | {"class_names": list(dataset.class_names)},
         device=device,
         threads=os.cpu_count(),
         versions={"python": platform.python_version()}
@@ -76,7 +77,7 @@ def require_same_dataset(run: Run, dataset: Dataset) -> None:
     if began_on.get("sha256") != dataset.sha256:
         raise RunError(
             f"{run.path}: expected the dataset that the run began on, {began_on.get('source')}. "
-            f"Received: {dataset.source}, whose content differs. Name the folder with --data-dir."
+            f"Received: {dataset.source}, whose content differs. Name it with --data-dir or --dataset."
         )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import make_empty_folder, read_json, write_json
 from ood_fashion.histories import Record, best_setting, patience_table
@@ -196,7 +196,7 @@ class StudyRun:
 
 
 def run_studies(
-    study_runs: Sequence[StudyRun], *, jobs: int | None, data_dir: Path | None, device: str, progress: Progress
+    study_runs: Sequence[StudyRun], *, jobs: int | None, data_dir: Source | None, device: str, progress: Progress
 ) -> tuple[list[Record], list[str]]:
     """Train what is not finished yet in all of the studies, and write their summaries and figures.
 

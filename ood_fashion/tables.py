@@ -33,6 +33,7 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     everything = {"name": "all", **record["images"]}
     rows = [(row["name"], f"{row['train']:,}", f"{row['test']:,}") for row in [*record["classes"], everything]]
     height, width = record["image_shape"]
+    pixels = "training" if record["images"]["train"] else "test"
     verdict = "genuine Fashion-MNIST, every pixel and label" if record["genuine"] else "not Fashion-MNIST as published"
     export = record.get("export")
     written = [f"Written: {export['folder']}, as {export['format']}: {', '.join(export['shifts'])}"] if export else []
@@ -40,7 +41,7 @@ def dataset_table(record: Mapping[str, Any]) -> str:
         [
             f"Source:  {record['source']}",
             f"Content: {verdict} (by SHA-256)",
-            f"Images:  {height}x{width}, {record['dtype']}; training pixels / 255 have mean {record['pixel_mean']:.4f}"
+            f"Images:  {height}x{width}, {record['dtype']}; {pixels} pixels / 255 have mean {record['pixel_mean']:.4f}"
             f" and standard deviation {record['pixel_std']:.4f}",
             *written,
             "",

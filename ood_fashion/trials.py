@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, load_dataset
+from ood_fashion.datasets import Dataset, Source, load_dataset
 from ood_fashion.errors import OodFashionError, RunError
 from ood_fashion.histories import Record, measures
 from ood_fashion.records import start_run
@@ -59,7 +59,7 @@ _MOST_JOBS = 4
 
 
 def run_trials(
-    trials: Sequence[Trial], *, jobs: int | None, data_dir: Path | None, device: str, progress: Progress
+    trials: Sequence[Trial], *, jobs: int | None, data_dir: Source | None, device: str, progress: Progress
 ) -> list[str]:
     """Train what is not finished yet, in worker processes that share the machine's threads.
 
@@ -86,7 +86,7 @@ def run_trials(
         return [failure for failure in progress(outcomes, len(trials)) if failure]
 
 
-def _run_trial(trial: Trial, data_dir: Path | None, device: str, threads: int | None) -> str | None:
+def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:
     """Train a trial, or finish it; return what went wrong, if anything did."""
     try:
         run = trial.open() if (trial.path / "config.json").exists() else None
@@ -117,6 +117,6 @@ _TRAINERS = {"keras": _train_keras, "numpy": _train_numpy}
 
 
 @lru_cache(maxsize=1)
-def _load_dataset(data_dir: Path | None) -> Dataset:
+def _load_dataset(data_dir: Source | None) -> Dataset:
     """Load the dataset once a worker."""
     return load_dataset(data_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -74,11 +75,29 @@ class ShiftType(click.ParamType[Shift]):
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Folder with the four IDX files of an MNIST-format dataset.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
-)
+
+
+def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --data-dir and --dataset, which reach the command together, as `data_dir`: a `datasets.Source` or None."""
+
+    @click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        help="Folder with the four IDX files of an MNIST-format dataset, or an .npz file with x_test, y_test and, to "
+        "train, x_train, y_train.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
+    )
+    @click.option(
+        "--dataset", help="A dataset of TensorFlow Datasets: fashion_mnist, mnist, kmnist, emnist/letters ..."
+    )
+    @functools.wraps(command)
+    def with_source(*, data_dir: Path | None, dataset: str | None, **arguments: Any) -> None:
+        if data_dir and dataset:
+            raise click.UsageError("--data-dir and --dataset exclude each other.")
+        command(data_dir=data_dir or dataset, **arguments)
+
+    return with_source
+
+
 device_option = click.option(
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="What to compute on."
 )

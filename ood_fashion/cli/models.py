@@ -18,6 +18,7 @@ from ood_fashion.cli.base import (
     show,
 )
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, PROTOCOLS, TrainConfig
+from ood_fashion.datasets import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
@@ -41,7 +42,7 @@ from ood_fashion.specs import MODELS
 @json_option
 def data(
     *,
-    data_dir: Path | None,
+    data_dir: Source | None,
     offline: bool,
     preview: Path | None,
     gallery: Path | None,
@@ -141,7 +142,7 @@ def train(
     protocol: str | None,
     no_early_stopping: bool,
     device: str,
-    data_dir: Path | None,
+    data_dir: Source | None,
     out: Path | None,
     resume: bool,
     quiet: bool,
@@ -209,7 +210,7 @@ def evaluate(
     calibrate: bool,
     all_sets: bool,
     device: str,
-    data_dir: Path | None,
+    data_dir: Source | None,
     as_json: bool,
 ) -> None:
     """Measure a trained model on shifted images.

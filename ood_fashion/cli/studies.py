@@ -11,6 +11,7 @@ import click
 from tqdm import tqdm
 
 from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
 from ood_fashion.studies import STUDIES, STUDIES_ROOT, StudyRun, run_studies
 
@@ -59,7 +60,7 @@ def reproduce(
     out: Path | None,
     resume: bool,
     device: str,
-    data_dir: Path | None,
+    data_dir: Source | None,
     as_json: bool,
     **changes: int | None,
 ) -> None:
@@ -100,7 +101,7 @@ def study(
     out: Path | None,
     resume: bool,
     device: str,
-    data_dir: Path | None,
+    data_dir: Source | None,
     as_json: bool,
     **changes: int | None,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, device_option, json_option, show
+from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
 from ood_fashion.corruptions import CORRUPTIONS
 
 if TYPE_CHECKING:
@@ -16,21 +16,20 @@ if TYPE_CHECKING:
 
 def _common(command: Any) -> Any:
     """Give a command the options that all sweeps share."""
-    for option in reversed(
-        [
-            click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
-                         help="A run folder; may be repeated.  [default: the latest complete]"),
-            click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
-                         help="A .keras file of any origin; may be repeated."),
-            click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
-            click.option("--out", type=click.Path(path_type=Path),
-                         help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
-            click.option("--quiet", is_flag=True, help="Show no progress."),
-            device_option,
-            data_dir_option,
-            json_option,
-        ]
-    ):  # fmt: skip
+    options: list[Decorator] = [
+        click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
+                     help="A run folder; may be repeated.  [default: the latest complete]"),
+        click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
+                     help="A .keras file of any origin; may be repeated."),
+        click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
+        click.option("--out", type=click.Path(path_type=Path),
+                     help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
+        click.option("--quiet", is_flag=True, help="Show no progress."),
+        device_option,
+        data_dir_option,
+        json_option,
+    ]  # fmt: skip
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -38,7 +38,8 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
     Raises:
         ModelError: a model does not fit the data.
     """
-    shapes = [check_fit(model, dataset.image_shape, dataset.num_classes) for model in models]
+    or_more = not dataset.knows_all_classes
+    shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
     given = (split or dataset.test).images
 
     @tf.function  # type: ignore[untyped-decorator] # TensorFlow gives it no types

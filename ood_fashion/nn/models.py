@@ -109,8 +109,13 @@ def load_model(path: Path) -> keras.Model:
         raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {reason}") from error
 
 
-def check_fit(model: keras.Model, image_shape: tuple[int, int], num_classes: int) -> specs.Shape:
-    """Check that a model takes images of this shape and scores this many classes.
+_OTHER_DATA = "Name the model's data with --dataset or --data-dir, or take another model."
+
+
+def check_fit(
+    model: keras.Model, image_shape: tuple[int, int], num_classes: int, *, or_more: bool = False
+) -> specs.Shape:
+    """Check that a model takes images of this shape and scores this many classes, or more if `or_more`.
 
     Returns:
         The shape in which the model takes one image: (height, width, 1), (height, width) or (height * width,).
@@ -120,9 +125,11 @@ def check_fit(model: keras.Model, image_shape: tuple[int, int], num_classes: int
     """
     height, width = image_shape
     taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if not isinstance(given, tuple) or len(given) != 2 or given[1] != num_classes:
+    scores = given[1] if isinstance(given, tuple) and len(given) == 2 else None
+    if scores is None or not (scores == num_classes or (or_more and scores > num_classes)):
         raise ModelError(
-            f"model {model.name}: expected an output of shape (n, {num_classes}), a score per class. Received: {given}."
+            f"model {model.name}: expected an output of shape (n, {num_classes}), a score per class of the data. "
+            f"Received: {given}. {_OTHER_DATA}"
         )
     for shape in ((height, width, 1), (height, width), (height * width,)):
         if (
@@ -133,5 +140,5 @@ def check_fit(model: keras.Model, image_shape: tuple[int, int], num_classes: int
             return shape
     raise ModelError(
         f"model {model.name}: expected an input of shape (n, {height}, {width}, 1), (n, {height}, {width}) "
-        f"or (n, {height * width}). Received: {taken}."
+        f"or (n, {height * width}), as the data are. Received: {taken}. {_OTHER_DATA}"
     )
