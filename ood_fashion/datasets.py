@@ -33,13 +33,15 @@ _BYCLASS = (*string.digits, *string.ascii_uppercase, *string.ascii_lowercase)
 _BALANCED = (*string.digits, *string.ascii_uppercase, *"abdefghnqrt")
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "fashion_mnist": FASHION_CLASSES,
+    "mnist": tuple(string.digits),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
     "emnist": _BYCLASS,
     "emnist/byclass": _BYCLASS,
     "emnist/bymerge": _BALANCED,
     "emnist/balanced": _BALANCED,
     "emnist/letters": ("none", *string.ascii_uppercase),
 }
-"""Names of classes by label, where TensorFlow Datasets does not know better ones or only numbers them."""
+"""Names of classes by label; TensorFlow Datasets knows those of other sets, and only numbers these of EMNIST."""
 
 FILES = {
     "train images": "train-images-idx3-ubyte",

@@ -17,7 +17,7 @@ class InvalidValueError(OodFashionError, ValueError):
 
 
 class DataError(OodFashionError):
-    """The dataset is absent, damaged or too small for what was asked."""
+    """A dataset or a picture is absent, damaged, or not what was asked for."""
 
 
 class RunError(OodFashionError):

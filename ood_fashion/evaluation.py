@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,28 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
     if outputs == "logits":  # moved, which changes nothing for them, they cannot be taken for probabilities
         given = given - np.float32(1) - given.max(axis=1, keepdims=True)
     return predictions(given)
+
+
+def top_classes(
+    probabilities: NDArray[np.floating[Any]], names: Sequence[str], count: int = 3
+) -> list[list[dict[str, Any]]]:
+    """Return the most probable classes of each image, the first of equals first.
+
+    Args:
+        probabilities: (n, classes).
+        names: a name for each class; with more or fewer than there are, classes are named by their numbers.
+        count: how many classes, unless there are fewer.
+
+    Returns:
+        For each image, records of label, class (its name) and probability.
+    """
+    if len(names) != probabilities.shape[1]:
+        names = [str(label) for label in range(probabilities.shape[1])]
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return [
+        [{"label": int(k), "class": names[k], "probability": float(row[k])} for k in best]
+        for row, best in zip(probabilities, order, strict=True)
+    ]
 
 
 def _called(predict: Classifier, batch: NDArray[np.float32]) -> NDArray[Any]:

@@ -107,6 +107,11 @@ class Run:
             raise RunError(f"{self.path / 'config.json'}: expected a run's config. Received: {error}") from error
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes it was trained on; none where config.json does not say."""
+        return tuple(self.record["dataset"].get("class_names", ()))
+
+    @property
     def is_complete(self) -> bool:
         """Whether the run has its metrics."""
         return (self.path / "metrics.json").is_file()

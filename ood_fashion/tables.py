@@ -96,6 +96,27 @@ def metrics_table(records: Sequence[Mapping[str, Any]], class_names: Sequence[st
     return "\n".join(shown)
 
 
+def preparation_notes(records: Iterable[Mapping[str, Any]]) -> str:
+    """Say what was done to each picture, a line each; pictures that were left alone share one."""
+    lines, untouched = [], 0
+    for record in records:
+        if record["prepared"]:
+            lines.append(f"{record['image']}: {', '.join(record['prepared'])}.")
+        else:
+            untouched += 1
+    if untouched:
+        lines.append(f"{untouched:,} taken as {'they are' if untouched > 1 else 'it is'}: grey, of the model's size.")
+    return "\n".join(lines)
+
+
+def prediction_table(records: Iterable[Mapping[str, Any]]) -> str:
+    """Show the records of `ood-fashion predict`: each picture's classes, the most probable first."""
+    rows = [
+        [record["image"], *(f"{top['class']} {top['probability']:.3f}" for top in record["top"])] for record in records
+    ]
+    return table(rows, ["image", "class", "or", "or"][: len(rows[0])], right=[])
+
+
 def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
     """Show a complete run: what config.json, history.csv and metrics.json say."""
     spent = metrics["training"]

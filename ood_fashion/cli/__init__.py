@@ -11,6 +11,7 @@ import click
 from ood_fashion import __version__
 from ood_fashion.cli.base import CommandGroup
 from ood_fashion.cli.models import compare, data, evaluate, params, train
+from ood_fashion.cli.pictures import predict
 from ood_fashion.cli.scratch import scratch
 from ood_fashion.cli.studies import reproduce, study
 from ood_fashion.cli.sweep import sweep
@@ -26,5 +27,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, compare, sweep, scratch, study, reproduce):
+for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce):
     main.add_command(command)

@@ -6,12 +6,13 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import click
 
 from ood_fashion.config import DEVICES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
+from ood_fashion.runs import Run, latest_complete_run
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
 
@@ -108,6 +109,39 @@ shift_option = click.option(
     multiple=True,
     help=f"{USAGE}. May be repeated.",
 )
+run_option = click.option(
+    "--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]"
+)
+model_file_option = click.option(
+    "--model-file",
+    type=click.Path(path_type=Path),
+    help="A .keras file or SavedModel folder of any origin, instead of a run's.",
+)
+
+
+class OpenedModel(NamedTuple):
+    """A Keras model, what to call it, and the run that it comes from, if any."""
+
+    model: Any
+    name: str
+    run: Run | None
+
+
+def open_model(run_dir: Path | None, model_file: Path | None, device: str) -> OpenedModel:
+    """Load what --run and --model-file name, or else the latest complete run's model, onto a device."""
+    if run_dir and model_file:
+        raise click.UsageError("--run and --model-file exclude each other.")
+    run = None
+    if model_file is None:
+        run = Run.open(run_dir).require_keras().require_complete() if run_dir else latest_complete_run()
+    path = model_file or cast(Run, run).model_path
+    from ood_fashion.nn import devices, models
+
+    devices.select_device(device)
+    click.echo(f"Model: {path}", err=True)
+    return OpenedModel(models.load_model(path), run.config.model if run else str(path), run)
+
+
 MODEL_CHOICE = click.Choice(list(MODELS))
 
 

@@ -13,6 +13,9 @@ from ood_fashion.cli.base import (
     data_dir_option,
     device_option,
     json_option,
+    model_file_option,
+    open_model,
+    run_option,
     setting,
     shift_option,
     show,
@@ -186,8 +189,8 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
 
 
 @click.command()
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]")
-@click.option("--model-file", type=click.Path(path_type=Path), help="A .keras file of any origin, instead of a run's.")
+@run_option
+@model_file_option
 @shift_option
 @click.option(
     "--metrics",
@@ -219,29 +222,20 @@ def evaluate(
 
     Example: ood-fashion evaluate --shift rotate90 --shift translate:2,-1.5+rotate:10
     """
-    from ood_fashion import datasets, runs, tables
+    from ood_fashion import datasets, tables
 
-    if run_dir and model_file:
-        raise click.UsageError("--run and --model-file exclude each other.")
     if calibrate and model_file:
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
-    config = None
-    if model_file is not None:
-        name = str(model_file)
-    else:
-        run = runs.Run.open(run_dir).require_keras().require_complete() if run_dir else runs.latest_complete_run()
-        config, name, model_file = run.config, run.config.model, run.model_path
-    from ood_fashion.nn import devices, evaluation, models
+    model, name, run = open_model(run_dir, model_file, device)
+    from ood_fashion.nn import evaluation
 
-    devices.select_device(device)
-    click.echo(f"Model: {model_file}", err=True)
-    model = models.load_model(model_file)
     dataset = datasets.load_dataset(data_dir)
     chosen = [*map(Shift.parse, paper.TEST_SETS if all_sets else ()), *shifts] or [Shift()]
     chosen = list(dict.fromkeys(chosen))
     if metrics == "all" or calibrate:
         validation = None
-        if calibrate and config:
+        if calibrate and run:
+            config = run.config
             _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
         records = evaluation.evaluate_fully(model, dataset, chosen, validation)
         table = tables.metrics_table(records, dataset.class_names)
@@ -257,7 +251,7 @@ def evaluate(
 @shift_option
 @data_dir_option
 @json_option
-def compare(a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Path | None, as_json: bool) -> None:
+def compare(a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Source | None, as_json: bool) -> None:
     """Test whether one model beats another.
 
     A and B are run folders or .keras files. A pattern in quotes, such as 'studies/s/trials/cnn2-s*', means several

@@ -11,11 +11,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ood_fashion.datasets import Dataset, Split
+from ood_fashion.errors import ModelError
 from ood_fashion.metrics import accuracy_record, fit_temperature, full_record, predictions, to_probabilities
 from ood_fashion.nn.models import check_fit
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, shift_beforehand, shift_within
 from ood_fashion.runs import Predictions
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts import Shift, to_unit_range
 
 Scorer = Callable[[Shift], NDArray[np.float32]]
 
@@ -73,6 +74,28 @@ def predict(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> di
     """
     score = scorer([model], dataset)
     return {str(shift): predictions(score(shift)[0]) for shift in shifts}
+
+
+def classify(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the probability of each class for each image.
+
+    Args:
+        model: as for `scorer`.
+        images: uint8 (n, height, width), of the size that the model takes.
+
+    Returns:
+        Probabilities, (n, classes).
+
+    Raises:
+        ModelError: the model does not take such images, or gives no numbers.
+    """
+    height, width = images.shape[1:]
+    image_shape = check_fit(model, (height, width), 1, or_more=True)
+    batch = to_unit_range(images).reshape(-1, *image_shape)
+    probabilities = to_probabilities(model.predict(batch, batch_size=EVALUATION_BATCH_SIZE, verbose=0))
+    if not np.isfinite(probabilities).all():
+        raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
+    return probabilities
 
 
 def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:
