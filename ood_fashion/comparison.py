@@ -47,7 +47,7 @@ def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift]) -
     """
     saved: dict[str, NDArray[np.int64]] = {}
     model_path = path
-    if path.is_dir():
+    if path.is_dir() and not (path / "saved_model.pb").exists():
         run = Run.open(path).require_complete()
         require_same_dataset(run, dataset)
         model_path = run.model_path

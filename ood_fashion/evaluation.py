@@ -1,4 +1,4 @@
-"""Any classifier as a function from arrays to arrays: reading what it gives, and its accuracy on shifted images.
+"""Any classifier as a function from arrays to arrays: reading what it gives, and what that is worth on shifted images.
 
 `ood_fashion.nn.evaluation` measures Keras models, which take their images from a `tf.data` pipeline.
 """
@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
-from ood_fashion.metrics import accuracy_record, predictions
-from ood_fashion.runs import Predictions
+from ood_fashion.metrics import accuracy_record, full_record, to_probabilities
 from ood_fashion.shifts import Shift
 
 OUTPUTS = ("auto", "probabilities", "logits", "classes")
@@ -29,10 +28,11 @@ def evaluate(
     labels: ArrayLike,
     shifts: Iterable[Shift | str],
     *,
+    full: bool = False,
     outputs: str = "auto",
     batch_size: int = 500,
 ) -> list[dict[str, Any]]:
-    """Measure the accuracy of any classifier under each shift.
+    """Measure any classifier under each shift.
 
     Args:
         predict: called on batches of images, float32 (n, height, width) in [0, 1]. It gives scores, (n, classes), of
@@ -40,11 +40,12 @@ def evaluate(
         images: (n, height, width), uint8 in 0-255 or floats in [0, 1].
         labels: the true classes, integers (n,).
         shifts: what to do to the images, one after another; a text is read by `Shift.parse`.
+        full: measure likelihood, calibration and more too, for which `predict` must give scores.
         outputs: what `predict` gives, as in `read_outputs`.
         batch_size: images a call; no more than these are held shifted at a time.
 
     Returns:
-        A `metrics.accuracy_record` per shift.
+        A `metrics.accuracy_record` per shift, or if `full` a `metrics.full_record`.
 
     Raises:
         DataError: images or labels are of another shape, type or range, or there are none.
@@ -54,28 +55,39 @@ def evaluate(
     pixels, classes = _checked(images, labels)
     if batch_size < 1:
         raise InvalidValueError(f"batch size: expected a whole number of 1 or more. Received: {batch_size}.")
-    records = []
-    for shift in [Shift.parse(shift) if isinstance(shift, str) else shift for shift in shifts]:
+
+    def score(shift: Shift) -> NDArray[Any]:
         given = []
         for start in range(0, len(pixels), batch_size):
             places = np.arange(start, min(start + batch_size, len(pixels)))
             given.append(_called(predict, shift.apply(pixels[places], places)))
-        found = read_outputs(_joined(given), int(classes.max()) + 1, outputs)
-        records.append(accuracy_record(str(shift), found.classes, classes))
-    return records
+        scores = read_outputs(_joined(given), int(classes.max()) + 1, outputs)
+        if full and scores.ndim == 1:
+            raise ModelError("predict: expected scores (n, classes), for all metrics. Received: class labels (n,).")
+        return scores
+
+    parsed = [Shift.parse(shift) if isinstance(shift, str) else shift for shift in shifts]
+    if full:
+        unshifted = to_probabilities(score(Shift()))
+        return [full_record(str(shift), to_probabilities(score(shift)), classes, unshifted) for shift in parsed]
+    return [accuracy_record(str(shift), _largest(score(shift)), classes) for shift in parsed]
 
 
-def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -> Predictions:
-    """Read what a classifier gives for a whole set of images.
+def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
+    return scores if scores.ndim == 1 else np.argmax(scores, axis=1)
+
+
+def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -> NDArray[Any]:
+    """Check what a classifier gives for a whole set of images.
 
     Args:
-        given: scores, floats (n, classes), or class labels, integers (n,).
+        given: scores, numbers (n, classes), or class labels, integers (n,).
         num_classes: the fewest classes that there must be scores for.
         outputs: one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores as `metrics.to_probabilities`
             does: for probabilities if none is negative and each image's sum to 1 within 0.001, else for logits.
 
     Returns:
-        The predicted class of each image, and the probability that it is given; NaN where only classes are.
+        The class labels, int64 (n,), or scores that `metrics.to_probabilities` takes for what they are.
 
     Raises:
         InvalidValueError: `outputs` is none of `OUTPUTS`.
@@ -84,12 +96,11 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
     if outputs not in OUTPUTS:
         raise InvalidValueError(f"outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}.")
     if given.ndim == 1 and np.issubdtype(given.dtype, np.integer) and outputs in ("auto", "classes"):
-        return Predictions(given.astype(np.int64), np.full(len(given), np.nan, np.float32))
+        return given.astype(np.int64)
     if given.ndim != 2 or outputs == "classes" or given.dtype.kind not in "iuf":
-        wanted = "integers (n,)" if outputs == "classes" else f"{outputs}, (n, classes)"
-        if outputs == "auto":
-            wanted = "scores (n, classes) or class labels, integers (n,)"
-        raise ModelError(f"model outputs: expected {wanted}. Received: {given.dtype} {given.shape}.")
+        wanted = {"auto": "scores (n, classes) or class labels, integers (n,)", "classes": "integers (n,)"}
+        expected = wanted.get(outputs, f"{outputs}, (n, classes)")
+        raise ModelError(f"model outputs: expected {expected}. Received: {given.dtype} {given.shape}.")
     if given.shape[1] < num_classes:
         raise ModelError(
             f"model outputs: expected scores for {num_classes} classes at least, those of the labels. "
@@ -103,9 +114,9 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
             f"model outputs: expected probabilities, none negative and each image's with the sum 1. "
             f"Received: from {given.min():.4g}, with sums from {sums.min():.4g} to {sums.max():.4g}. Declare logits."
         )
-    if outputs == "logits":  # moved, which changes nothing for them, they cannot be taken for probabilities
-        given = given - np.float32(1) - given.max(axis=1, keepdims=True)
-    return predictions(given)
+    if outputs == "logits":  # below 0 they cannot be taken for probabilities, and mean the same
+        return np.asarray(given - given.max(axis=1, keepdims=True) - np.float32(1))
+    return given
 
 
 def top_classes(

@@ -147,7 +147,8 @@ def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: in
     hashes = {}
     for name, path in model_files.items():
         try:
-            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            parts = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+            hashes[name] = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
         except OSError as error:
             raise ModelError(f"{path}: expected a model file. Received: {error.strerror}.") from error
     return {

@@ -10,6 +10,7 @@ from ood_fashion import paper
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation import evaluate, read_outputs
+from ood_fashion.metrics import to_probabilities
 from ood_fashion.nn import evaluation as keras_evaluation
 from ood_fashion.nn.models import build_model
 from ood_fashion.shifts import SHIFTS, Shift
@@ -59,19 +60,42 @@ def test_the_batch_size_changes_nothing(small_fashion: Dataset, batch_size: int)
 SOFTMAX = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
 
 
+def probabilities(scores: NDArray[Any], outputs: str = "auto") -> NDArray[np.float64]:
+    return to_probabilities(read_outputs(scores, scores.shape[1], outputs))
+
+
+def softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True))
+
+
 def test_probabilities_are_told_from_logits() -> None:
-    assert read_outputs(SOFTMAX, 3).classes.tolist() == [0, 2]
-    np.testing.assert_allclose(read_outputs(SOFTMAX.astype(np.float16), 3).confidences, [0.9, 0.5], atol=1e-3)
+    np.testing.assert_allclose(probabilities(SOFTMAX), SOFTMAX)
+    np.testing.assert_allclose(probabilities(SOFTMAX.astype(np.float16)), SOFTMAX, atol=1e-3)
     for scores in (SOFTMAX * 2, SOFTMAX - 1 / 3, np.array([[1, 2, 3]]), np.array([[0.0, -np.inf, 1.0]])):
-        softmax = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(read_outputs(scores, 3).confidences, softmax.max(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(probabilities(scores), softmax(scores))
     # One image whose scores sum to 1 by chance does not make the others probabilities.
-    chance = read_outputs(np.array([[0.5, 0.5], [2.0, 0.0]]), 2)
-    assert chance.confidences[1] == pytest.approx(1 / (1 + np.exp(-2)))
+    chance = np.array([[0.5, 0.5], [2.0, 0.0]])
+    np.testing.assert_allclose(probabilities(chance), softmax(chance))
+
+
+def test_all_metrics(small_fashion: Dataset) -> None:
+    """Those of a Keras model, from a callable; without scores there are none."""
+    model, shifts = build_model("mlp", seed=2), [Shift(), Shift.parse("rotate:30")]
+    images, labels = small_fashion.test.images, small_fashion.test.labels
+    records = evaluate(lambda batch: model(batch[..., None]), images, labels, shifts, full=True)
+    expected = keras_evaluation.evaluate_fully(model, small_fashion, shifts)
+    for record, other in zip(records, expected, strict=True):
+        assert record["correct"] == other["correct"]
+        assert record.keys() == other.keys()
+        for name in ("nll", "brier", "ece"):
+            assert record[name] == pytest.approx(other[name], rel=1e-4)
+    with pytest.raises(ModelError, match=r"expected scores \(n, classes\), for all metrics. Received: class labels"):
+        evaluate(lambda batch: np.argmax(linear(batch), axis=1), images, labels, shifts, full=True)
 
 
 def test_what_is_declared_goes() -> None:
-    np.testing.assert_allclose(read_outputs(SOFTMAX, 3, "logits").confidences[0], 1 / (1 + np.exp(-0.8) + np.exp(-0.9)))
+    np.testing.assert_allclose(probabilities(SOFTMAX, "logits"), softmax(SOFTMAX))
+    np.testing.assert_allclose(probabilities(SOFTMAX, "probabilities"), SOFTMAX)
     with pytest.raises(ModelError, match=r"expected probabilities.* sums from 2 to 2\. Declare logits"):
         read_outputs(SOFTMAX * 2, 3, "probabilities")
     with pytest.raises(ModelError, match=r"Received: from -0\.5, with sums from 1 to 1"):
@@ -82,12 +106,6 @@ def test_what_is_declared_goes() -> None:
         read_outputs(np.array([1, 2]), 3, "logits")
     with pytest.raises(InvalidValueError, match="expected one of auto, probabilities, logits, classes"):
         read_outputs(SOFTMAX, 3, "scores")
-
-
-def test_classes_alone_have_no_confidence() -> None:
-    predictions = read_outputs(np.array([3, 1], np.uint8), 10)
-    assert predictions.classes.tolist() == [3, 1]
-    assert np.isnan(predictions.confidences).all()
 
 
 IMAGES, LABELS = np.zeros((4, 5, 6), np.uint8), np.array([0, 1, 2, 2])

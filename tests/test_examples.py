@@ -45,6 +45,12 @@ def test_a_keras_model_of_another_program(small_folder: Path, tmp_path: Path, in
         assert done.exit_code == 0, done.stderr
         results.append(json.loads(done.stdout)["results"])
     assert results[0] == results[1]
+    same = invoke("compare", "my_model.keras", "my_saved_model", "--data-dir", small_folder, "--shift", "up4", "--json")
+    assert json.loads(same.stdout)["results"][0]["difference"] == 0
+    done = invoke(
+        "sweep", "rotate", "--step", 90, "--model-file", "my_saved_model", "--data-dir", small_folder, "--quiet"
+    )
+    assert done.exit_code == 0, done.stderr
     assert [record["shift"] for record in results[0]] == list(paper.TEST_SETS)
     assert results[0][0]["accuracy"] > 0.4 > results[0][2]["accuracy"]
 

@@ -20,7 +20,7 @@ def _common(command: Any) -> Any:
         click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
                      help="A run folder; may be repeated.  [default: the latest complete]"),
         click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
-                     help="A .keras file of any origin; may be repeated."),
+                     help="A .keras file or SavedModel folder of any origin; may be repeated."),
         click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
         click.option("--out", type=click.Path(path_type=Path),
                      help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
