@@ -34,6 +34,7 @@ from tabulate import tabulate
 
 from ood_fashion import specs
 from ood_fashion.datasets import Split, load_dataset
+from ood_fashion.paper import PARAMETERS
 from ood_fashion.shifts import to_unit_range
 from ood_fashion.sweeps import rotations, translations
 
@@ -95,7 +96,7 @@ def _write(path: Path | None, **content: Any) -> None:
 
 
 @main.command()
-@click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
+@click.option("--model", "models", type=click.Choice(list(PARAMETERS)), multiple=True, default=list(PARAMETERS))
 @click.option("--batch-size", "batch_sizes", type=int, multiple=True, help="[default: 1, 5, 50, 500; CNNs 5, 32]")
 @click.option("--contender", "names", type=click.Choice(list(CONTENDERS)), multiple=True, default=list(CONTENDERS))
 @_rounds_option
@@ -178,7 +179,7 @@ def _train(folder: str, *options: str) -> tuple[float, float]:
 
 
 @main.command()
-@click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
+@click.option("--model", "models", type=click.Choice(list(PARAMETERS)), multiple=True, default=list(PARAMETERS))
 @click.option("--epochs", default=12, show_default=True, help="Epochs of both, without early stopping.")
 @_rounds_option
 @_json_option

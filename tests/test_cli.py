@@ -20,6 +20,7 @@ from ood_fashion import paper
 from ood_fashion.cli import main
 from ood_fashion.datasets import Dataset
 from ood_fashion.nn.models import build_model
+from ood_fashion.specs import MODELS
 from tests.conftest import Invoke
 
 ROOT = Path(__file__).parents[1]
@@ -97,8 +98,10 @@ def test_params(invoke: Invoke) -> None:
     ):
         assert re.search(line, text)
     records = json.loads(invoke("params", "--json", "--verify").stdout)
-    assert {record["model"]: record["parameters"] for record in records} == paper.PARAMETERS
-    assert all(record["verified"] and record["document"] == record["parameters"] for record in records)
+    assert [record["model"] for record in records] == list(MODELS)
+    assert {record["model"]: record["document"] for record in records if record["document"]} == paper.PARAMETERS
+    assert all(record["verified"] and record["document"] in (None, record["parameters"]) for record in records)
+    assert "in the document" not in invoke("params", "--model", "p4cnn").stdout
     assert [record["model"] for record in json.loads(invoke("params", "--model", "cnn2", "--json").stdout)] == ["cnn2"]
 
 
