@@ -204,6 +204,16 @@ def test_evaluate_in_every_way(invoke: Invoke, run_dir: Path, small_folder: Path
     assert f"at temperature {records[0]['temperature']:.3f}" in text
 
 
+def test_evaluate_averages_over_an_orbit(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--tta", "c4", "--json")
+    document = json.loads(invoke("evaluate", *arguments, "--all").stdout)
+    assert document["tta"] == "c4"
+    upright, _, *turned = (record["correct"] for record in document["results"])
+    assert turned == [upright] * 3
+    text = invoke("evaluate", *arguments[:-1], "--metrics", "all", "--shift", "rotate90").stdout
+    assert f"{upright / 200:.4f}" in text
+
+
 def test_resume_of_a_complete_run_shows_it(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
     result = invoke("train", "--resume", "--out", run_dir, "--json")
@@ -291,6 +301,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --run incomplete", 1, "expected a complete run. Received: one without metrics.json. Finish it"),
         ("evaluate --run a --model-file b", 2, "exclude each other"),
         ("evaluate --calibrate --model-file b", 2, "--calibrate needs a run"),
+        ("evaluate --tta c5", 2, "test-time averaging: expected c4, or translate:N with N from 1 to 14. Received"),
         ("evaluate --model-file model.h5", 1, "expected a .keras file. Received: .h5"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),

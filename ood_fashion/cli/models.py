@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ood_fashion import paper
+from ood_fashion import orbits, paper
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     data_dir_option,
@@ -195,6 +195,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
     show_default=True,
     help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
 )
+@click.option("--tta", help=f"Average the probabilities over {orbits.USAGE}.")
 @click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
 @device_option
@@ -206,6 +207,7 @@ def evaluate(
     model_file: Path | None,
     shifts: tuple[Shift, ...],
     metrics: str,
+    tta: str | None,
     calibrate: bool,
     all_sets: bool,
     device: str,
@@ -217,6 +219,8 @@ def evaluate(
     Without --shift and --all, the test set is taken as it is.
 
     Example: ood-fashion evaluate --shift rotate90 --shift translate:2,-1.5+rotate:10
+
+    Example: ood-fashion evaluate --all --tta c4
     """
     from ood_fashion import datasets, runs, tables
 
@@ -224,6 +228,7 @@ def evaluate(
         raise click.UsageError("--run and --model-file exclude each other.")
     if calibrate and model_file:
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
+    orbit = orbits.parse_orbit(tta) if tta else (Shift(),)
     config = None
     if model_file is not None:
         name = str(model_file)
@@ -242,12 +247,13 @@ def evaluate(
         validation = None
         if calibrate and config:
             _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-        records = evaluation.evaluate_fully(model, dataset, chosen, validation)
+        records = evaluation.evaluate_fully(model, dataset, chosen, validation, orbit)
         table = tables.metrics_table(records, dataset.class_names)
     else:
-        records = evaluation.evaluate(model, dataset, chosen)
-        table = tables.accuracy_table(records, name if dataset.is_genuine else None)
-    show({"model": name, "results": records}, table, as_json)
+        records = evaluation.evaluate(model, dataset, chosen, orbit)
+        table = tables.accuracy_table(records, name if dataset.is_genuine and not tta else None)
+    averaged = {"tta": tta} if tta else {}
+    show({"model": name, **averaged, "results": records}, table, as_json)
 
 
 @click.command()
