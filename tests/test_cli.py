@@ -227,6 +227,14 @@ def test_resume_starts_a_run_where_there_is_none(invoke: Invoke, run_dir: Path, 
     assert document["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
 
 
+def test_resume_knows_the_augmentations(invoke: Invoke, small_folder: Path) -> None:
+    settings = ("--model", "mlp", *SMALL[2:6], "--epochs", 1, "--augment", "translate:2.0", "--augment", "rotate90")
+    arguments = ("train", *settings, "--data-dir", small_folder, "--quiet", "--json", "--out", "run")
+    document = json.loads(invoke(*arguments).stdout)
+    assert json.loads(Path("run/config.json").read_text())["config"]["augment"] == ["translate:2", "rotate90"]
+    assert json.loads(invoke(*arguments, "--resume").stdout) == document
+
+
 @pytest.mark.parametrize("seconds_after_start", [0.0, 1.2])
 def test_sigkill_then_resume_gives_the_same_bits(
     small_folder: Path, tmp_path: Path, seconds_after_start: float
@@ -292,6 +300,9 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("train --out occupied", 1, "occupied: expected an empty or absent folder"),
         ("train --out file", 1, "file: expected a folder to write to. Received: File exists"),
         ("train --out /proc/run", 1, "/proc/run: expected a folder to write to. Received: "),
+        ("train --augment translate:1.5", 2, "augment: expected translate:N with whole pixels N from 1 to 28."),
+        ("train --augment flip", 2, "augment: expected translate:N, rotate90, mirror or rotate:D. Received: 'flip'"),
+        ("train --resume --out incomplete --augment mirror", 1, "Received: augment ['mirror'] instead of []"),
         ("train --resume --out incomplete --epochs 5", 1, "Received: epochs 5 instead of 30"),
         ("train --resume --out incomplete", 1, "incomplete: expected the dataset that the run began on"),
         ("train --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ood_fashion import orbits, paper
+from ood_fashion import augmentations, orbits, paper
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     data_dir_option,
@@ -121,7 +121,12 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @setting("train_size", int, "Number of training images.")
 @setting("val_size", int, "Number of validation images, which follow the training images.")
 @setting("split_seed", int, "Shuffle the images before they are split, seeded with this.")
-@setting("seed", int, "Decides the initial weights and the order of the batches.")
+@setting("seed", int, "Decides the initial weights, the order of the batches and the augmentations.")
+@click.option(
+    "--augment",
+    multiple=True,
+    help=f"Change the training images at random, anew in every epoch: {augmentations.USAGE}. May be repeated.",
+)
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
 )
@@ -154,6 +159,8 @@ def train(
     accuracy on the document's five test sets.
 
     Example: ood-fashion train --model cnn3 --momentum 0.5 --out runs/momentum
+
+    Example: ood-fashion train --model gapcnn --augment translate:4 --augment mirror
     """
     from ood_fashion import datasets, records, runs, tables
 
@@ -177,6 +184,10 @@ def train(
 def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bool) -> dict[str, Any]:
     """Return the fields of `TrainConfig` that the command line names."""
     given = {name: value for name, value in settings.items() if value is not None}
+    # In the text form that a run's settings have, so that --resume finds them.
+    given["augment"] = [str(augmentations.Augmentation.parse(text)) for text in given.pop("augment", ())]
+    if not given["augment"]:
+        del given["augment"]
     if no_early_stopping:
         if "patience" in given:
             raise click.UsageError("--patience and --no-early-stopping exclude each other.")
