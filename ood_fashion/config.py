@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ood_fashion.augmentations import Augmentation
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.specs import MODELS
 
@@ -38,7 +39,8 @@ class TrainConfig:
         momentum: the alpha of v <- alpha v + gradient, in [0, 1).
         patience: stop after so many epochs in a row without a better validation accuracy, and keep the best weights;
             None runs all epochs and keeps the last weights.
-        seed: decides the initial weights and the order of the batches.
+        seed: decides the initial weights, the order of the batches and the augmentations' random numbers.
+        augment: texts of augmentations, applied to every training image from left to right, anew in every epoch.
         engine: one of `ENGINES`: "stock" trains by Keras's `fit` alone, "compiled" by many steps in one XLA program,
             which rounds differently, "auto" by whichever should take less time.
         monitor_test: measure the accuracy on the test set after every epoch too, to look at; nothing depends on it.
@@ -60,6 +62,7 @@ class TrainConfig:
     momentum: float = 0.0
     patience: int | None = 3
     seed: int = 1
+    augment: tuple[str, ...] = ()
     engine: str = "auto"
     monitor_test: bool = False
     implementation: str = "keras"
@@ -71,6 +74,9 @@ class TrainConfig:
             value = getattr(self, field.name)
             if not holds(value):
                 raise InvalidValueError(f"{field.name.replace('_', ' ')}: expected {expected}. Received: {value!r}.")
+        object.__setattr__(self, "augment", tuple(str(Augmentation.parse(text)) for text in self.augment))
+        if self.implementation == "numpy" and self.augment:
+            raise InvalidValueError(f"implementation numpy: expected no augmentation. Received: {self.augment}.")
         if self.implementation == "numpy" and self.model != "mlp":
             raise InvalidValueError(f"implementation numpy: expected the model mlp. Received: {self.model!r}.")
         if self.implementation == "numpy" and self.monitor_test:
@@ -78,9 +84,14 @@ class TrainConfig:
         if self.implementation == "keras" and self.dtype != "float32":
             raise InvalidValueError(f"implementation keras: expected the dtype float32. Received: {self.dtype!r}.")
 
+    @property
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """The augmentations that `augment` names."""
+        return tuple(map(Augmentation.parse, self.augment))
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dict of JSON values."""
-        return asdict(self)
+        return {**asdict(self), "augment": list(self.augment)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
@@ -125,6 +136,10 @@ _RULES: dict[str, Rule] = {
     "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "patience": _whole(1, optional=True),
     "seed": _whole(0),
+    "augment": (
+        "a list of texts",
+        lambda value: isinstance(value, list | tuple) and all(isinstance(text, str) for text in value),
+    ),
     "engine": _one_of(ENGINES),
     "monitor_test": ("true or false", lambda value: isinstance(value, bool)),
     "implementation": _one_of(IMPLEMENTATIONS),

@@ -3,6 +3,7 @@
 steps    one process, the contenders in turn: updates a second of this package, stock Keras, PyTorch, JAX and NumPy
 process  whole processes: `ood-fashion train` against scripts/stock_keras.py, from start-up to evaluation
 shifts   images a second of sweeps, against plain batched `predict` of the images as they are
+augment  images a second of the compiled engine with and without augmentations
 scaling  seconds and peak memory of `ood-fashion train` from 1,000 to 59,000 training images
 
 PyTorch and JAX come with the extra `bench`; what is not installed is named as absent.
@@ -34,6 +35,7 @@ from tabulate import tabulate
 
 from ood_fashion import specs
 from ood_fashion.datasets import Split, load_dataset
+from ood_fashion.paper import PARAMETERS
 from ood_fashion.shifts import to_unit_range
 from ood_fashion.sweeps import rotations, translations
 
@@ -95,7 +97,7 @@ def _write(path: Path | None, **content: Any) -> None:
 
 
 @main.command()
-@click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
+@click.option("--model", "models", type=click.Choice(list(PARAMETERS)), multiple=True, default=list(PARAMETERS))
 @click.option("--batch-size", "batch_sizes", type=int, multiple=True, help="[default: 1, 5, 50, 500; CNNs 5, 32]")
 @click.option("--contender", "names", type=click.Choice(list(CONTENDERS)), multiple=True, default=list(CONTENDERS))
 @_rounds_option
@@ -178,7 +180,7 @@ def _train(folder: str, *options: str) -> tuple[float, float]:
 
 
 @main.command()
-@click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
+@click.option("--model", "models", type=click.Choice(list(PARAMETERS)), multiple=True, default=list(PARAMETERS))
 @click.option("--epochs", default=12, show_default=True, help="Epochs of both, without early stopping.")
 @_rounds_option
 @_json_option
@@ -255,6 +257,44 @@ def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | 
         results.append({"model": name, "rates": rates})
     click.echo(tabulate(rows, headers="keys", disable_numparse=True))
     _write(json_path, results=results)
+
+
+@main.command()
+@click.option("--model", type=click.Choice(list(specs.MODELS)), default="cnn3", show_default=True)
+@click.option("--images", default=2_000, show_default=True, help="Images in a round.")
+@_rounds_option
+@_json_option
+def augment(model: str, images: int, rounds: int, json_path: Path | None) -> None:
+    """Time epochs of the compiled engine under augmentations against plain ones, in turn, after warming up."""
+    from ood_fashion.config import TrainConfig
+    from ood_fashion.nn import engine
+    from ood_fashion.nn.models import build_model
+    from ood_fashion.nn.training import compile_as_configured
+
+    train = load_dataset(download=False).train
+    split = Split(train.images[:images], train.labels[:images])
+    runs: dict[str, Run] = {}
+    for texts in ((), ("translate:4",), ("translate:4", "rotate90", "mirror"), ("rotate:30",)):
+        config = TrainConfig(model=model, train_size=images, engine="compiled", augment=texts)
+        stack = engine.steps_per_program(config)
+        trainer = engine.CompiledTrainer.of(build_model(model), split, config.batch_size, config.augmentations)
+        compile_as_configured(trainer, config)
+        data = engine.training_data(split, config, stack, range(1))
+        options = {"steps_per_epoch": engine.calls_per_epoch(config, stack), "shuffle": False, "verbose": 0}
+        runs[" ".join(texts) or "none"] = partial(trainer.fit, data, **options)
+    for run in runs.values():
+        run()
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            rates[name].append(images / time_call(run))
+    rows = []
+    for name, measured in rates.items():
+        ratios = sorted(ours / plain for ours, plain in zip(measured, rates["none"], strict=True))
+        ratio = f"{median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        rows.append({"augment": name, "images/s": f"{median(measured):,.0f}", "ratio": ratio})
+    click.echo(tabulate(rows, headers="keys", disable_numparse=True))
+    _write(json_path, model=model, results=rates)
 
 
 @main.command()

@@ -20,6 +20,7 @@ from ood_fashion import paper
 from ood_fashion.cli import main
 from ood_fashion.datasets import Dataset
 from ood_fashion.nn.models import build_model
+from ood_fashion.specs import MODELS
 from tests.conftest import Invoke
 
 ROOT = Path(__file__).parents[1]
@@ -97,8 +98,10 @@ def test_params(invoke: Invoke) -> None:
     ):
         assert re.search(line, text)
     records = json.loads(invoke("params", "--json", "--verify").stdout)
-    assert {record["model"]: record["parameters"] for record in records} == paper.PARAMETERS
-    assert all(record["verified"] and record["document"] == record["parameters"] for record in records)
+    assert [record["model"] for record in records] == list(MODELS)
+    assert {record["model"]: record["document"] for record in records if record["document"]} == paper.PARAMETERS
+    assert all(record["verified"] and record["document"] in (None, record["parameters"]) for record in records)
+    assert "in the document" not in invoke("params", "--model", "p4cnn").stdout
     assert [record["model"] for record in json.loads(invoke("params", "--model", "cnn2", "--json").stdout)] == ["cnn2"]
 
 
@@ -201,6 +204,16 @@ def test_evaluate_in_every_way(invoke: Invoke, run_dir: Path, small_folder: Path
     assert f"at temperature {records[0]['temperature']:.3f}" in text
 
 
+def test_evaluate_averages_over_an_orbit(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--tta", "c4", "--json")
+    document = json.loads(invoke("evaluate", *arguments, "--all").stdout)
+    assert document["tta"] == "c4"
+    upright, _, *turned = (record["correct"] for record in document["results"])
+    assert turned == [upright] * 3
+    text = invoke("evaluate", *arguments[:-1], "--metrics", "all", "--shift", "rotate90").stdout
+    assert f"{upright / 200:.4f}" in text
+
+
 def test_resume_of_a_complete_run_shows_it(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
     result = invoke("train", "--resume", "--out", run_dir, "--json")
@@ -212,6 +225,14 @@ def test_resume_starts_a_run_where_there_is_none(invoke: Invoke, run_dir: Path, 
     arguments = ("--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--json", "--resume")
     document = json.loads(invoke("train", *arguments, "--out", "new").stdout)
     assert document["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
+
+
+def test_resume_knows_the_augmentations(invoke: Invoke, small_folder: Path) -> None:
+    settings = ("--model", "mlp", *SMALL[2:6], "--epochs", 1, "--augment", "translate:2.0", "--augment", "rotate90")
+    arguments = ("train", *settings, "--data-dir", small_folder, "--quiet", "--json", "--out", "run")
+    document = json.loads(invoke(*arguments).stdout)
+    assert json.loads(Path("run/config.json").read_text())["config"]["augment"] == ["translate:2", "rotate90"]
+    assert json.loads(invoke(*arguments, "--resume").stdout) == document
 
 
 @pytest.mark.parametrize("seconds_after_start", [0.0, 1.2])
@@ -279,6 +300,9 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("train --out occupied", 1, "occupied: expected an empty or absent folder"),
         ("train --out file", 1, "file: expected a folder to write to. Received: File exists"),
         ("train --out /proc/run", 1, "/proc/run: expected a folder to write to. Received: "),
+        ("train --augment translate:1.5", 2, "augment: expected translate:N with whole pixels N from 1 to 28."),
+        ("train --augment flip", 2, "augment: expected translate:N, rotate90, mirror or rotate:D. Received: 'flip'"),
+        ("train --resume --out incomplete --augment mirror", 1, "Received: augment ['mirror'] instead of []"),
         ("train --resume --out incomplete --epochs 5", 1, "Received: epochs 5 instead of 30"),
         ("train --resume --out incomplete", 1, "incomplete: expected the dataset that the run began on"),
         ("train --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),
@@ -293,6 +317,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --data-dir a --dataset mnist", 2, "--data-dir and --dataset exclude each other"),
         ("data --dataset nonsense", 2, "expected one of TensorFlow Datasets, such as mnist, kmnist or emnist"),
         ("data --data-dir absent.npz", 1, "absent.npz: expected a readable .npz file. Received: No such file"),
+        ("evaluate --tta c5", 2, "test-time averaging: expected c4, or translate:N with N from 1 to 14. Received"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
         ("evaluate --model-file classes.keras", 1, "expected an output of shape (n, 10)"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ood_fashion import paper
+from ood_fashion import augmentations, orbits, paper
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     data_dir_option,
@@ -125,7 +125,12 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @setting("train_size", int, "Number of training images.")
 @setting("val_size", int, "Number of validation images, which follow the training images.")
 @setting("split_seed", int, "Shuffle the images before they are split, seeded with this.")
-@setting("seed", int, "Decides the initial weights and the order of the batches.")
+@setting("seed", int, "Decides the initial weights, the order of the batches and the augmentations.")
+@click.option(
+    "--augment",
+    multiple=True,
+    help=f"Change the training images at random, anew in every epoch: {augmentations.USAGE}. May be repeated.",
+)
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
 )
@@ -158,6 +163,8 @@ def train(
     accuracy on the document's five test sets.
 
     Example: ood-fashion train --model cnn3 --momentum 0.5 --out runs/momentum
+
+    Example: ood-fashion train --model gapcnn --augment translate:4 --augment mirror
     """
     from ood_fashion import datasets, records, runs, tables
 
@@ -181,6 +188,10 @@ def train(
 def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bool) -> dict[str, Any]:
     """Return the fields of `TrainConfig` that the command line names."""
     given = {name: value for name, value in settings.items() if value is not None}
+    # In the text form that a run's settings have, so that --resume finds them.
+    given["augment"] = [str(augmentations.Augmentation.parse(text)) for text in given.pop("augment", ())]
+    if not given["augment"]:
+        del given["augment"]
     if no_early_stopping:
         if "patience" in given:
             raise click.UsageError("--patience and --no-early-stopping exclude each other.")
@@ -199,6 +210,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
     show_default=True,
     help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
 )
+@click.option("--tta", help=f"Average the probabilities over {orbits.USAGE}.")
 @click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
 @device_option
@@ -210,6 +222,7 @@ def evaluate(
     model_file: Path | None,
     shifts: tuple[Shift, ...],
     metrics: str,
+    tta: str | None,
     calibrate: bool,
     all_sets: bool,
     device: str,
@@ -221,11 +234,14 @@ def evaluate(
     Without --shift and --all, the test set is taken as it is.
 
     Example: ood-fashion evaluate --shift rotate90 --shift translate:2,-1.5+rotate:10
+
+    Example: ood-fashion evaluate --all --tta c4
     """
     from ood_fashion import datasets, tables
 
     if calibrate and model_file:
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
+    orbit = orbits.parse_orbit(tta) if tta else (Shift(),)
     model, name, run = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation
 
@@ -237,12 +253,13 @@ def evaluate(
         if calibrate and run:
             config = run.config
             _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-        records = evaluation.evaluate_fully(model, dataset, chosen, validation)
+        records = evaluation.evaluate_fully(model, dataset, chosen, validation, orbit)
         table = tables.metrics_table(records, dataset.class_names)
     else:
-        records = evaluation.evaluate(model, dataset, chosen)
-        table = tables.accuracy_table(records, name if dataset.is_genuine else None)
-    show({"model": name, "results": records}, table, as_json)
+        records = evaluation.evaluate(model, dataset, chosen, orbit)
+        table = tables.accuracy_table(records, name if dataset.is_genuine and not tta else None)
+    averaged = {"tta": tta} if tta else {}
+    show({"model": name, **averaged, "results": records}, table, as_json)
 
 
 @click.command()

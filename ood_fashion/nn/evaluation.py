@@ -14,14 +14,18 @@ from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
 from ood_fashion.metrics import accuracy_record, fit_temperature, full_record, predictions, to_probabilities
 from ood_fashion.nn.models import check_fit
-from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, shift_beforehand, shift_within
+from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
+from ood_fashion.orbits import Orbit
 from ood_fashion.runs import Predictions
 from ood_fashion.shifts import Shift, to_unit_range
 
 Scorer = Callable[[Shift], NDArray[np.float32]]
 
+ALONE: Orbit = (UNSHIFTED,)
+"""The orbit that averages nothing."""
 
-def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None = None) -> Scorer:
+
+def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None = None, orbit: Orbit = ALONE) -> Scorer:
     """Prepare to score the classes under many shifts, of the same images.
 
     Each shift's images are made once for all models, batch by batch in a compiled function that is traced once for all
@@ -32,6 +36,10 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
             or probabilities.
         dataset: tells the shape of the images and the number of classes.
         split: the images; the dataset's test set unless given.
+        orbit: geometric shifts g that follow each shift. With more than one, the scores are the mean of the
+            probabilities, p(x) = 1/|G| * sum over g of softmax(f(g x)). Over a group, such as the quarter turns, p does
+            not change when x is moved by one of its elements: the same terms come in another order. They are added in
+            order of size, so not a bit changes.
 
     Returns:
         A function from a shift to each model's scores for each image, float32 (models, n, classes).
@@ -42,29 +50,46 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
     or_more = not dataset.knows_all_classes
     shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
     given = (split or dataset.test).images
+    orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit]
 
     @tf.function  # type: ignore[untyped-decorator] # TensorFlow gives it no types
     def score(images: tf.Tensor, taps: Any) -> tf.Tensor:
         pairs = zip(models, shapes, strict=True)
         return tf.stack([model(shift_within(images, taps, shape), training=False) for model, shape in pairs])
 
-    def score_under(shift: Shift) -> NDArray[np.float32]:
-        pixels, taps = shift_beforehand(given, shift)
-        images, tensors = tf.constant(pixels), [tuple(map(tf.constant, pair)) for pair in taps]
+    def score_once(images: tf.Tensor, taps: Taps) -> NDArray[np.float32]:
+        tensors = [tuple(map(tf.constant, pair)) for pair in taps]
         starts = range(0, len(given), EVALUATION_BATCH_SIZE)
         batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
         return np.concatenate(batches, axis=1)
 
+    def score_under(shift: Shift) -> NDArray[np.float32]:
+        pixels, taps = shift_beforehand(given, shift)
+        images = tf.constant(pixels)
+        scores = [score_once(images, [*taps, *more]) for more in orbit_taps]
+        return scores[0] if len(scores) == 1 else mean_probabilities(scores)
+
     return score_under
 
 
-def predict(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> dict[str, Predictions]:
+def mean_probabilities(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Average the probabilities of several scorings, each (models, n, classes), whatever their order, bit for bit."""
+    stack = np.stack([[to_probabilities(one) for one in models] for models in scores]).astype(np.float32)
+    stack.sort(axis=0)
+    mean: NDArray[np.float32] = stack.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def predict(
+    model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], orbit: Orbit = ALONE
+) -> dict[str, Predictions]:
     """Predict the class of every image of the dataset's test set under each shift.
 
     Args:
         model: as for `scorer`.
         dataset: whose test set to use.
         shifts: what to do to the images, one after another.
+        orbit: as for `scorer`.
 
     Returns:
         The predictions by the text form of the shift.
@@ -72,7 +97,7 @@ def predict(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> di
     Raises:
         ModelError: the model does not fit the data.
     """
-    score = scorer([model], dataset)
+    score = scorer([model], dataset, orbit=orbit)
     return {str(shift): predictions(score(shift)[0]) for shift in shifts}
 
 
@@ -98,14 +123,20 @@ def classify(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float6
     return probabilities
 
 
-def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:
+def evaluate(
+    model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], orbit: Orbit = ALONE
+) -> list[dict[str, Any]]:
     """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of each of `predict`."""
-    predicted = predict(model, dataset, shifts)
+    predicted = predict(model, dataset, shifts, orbit)
     return [accuracy_record(shift, classes, dataset.test.labels) for shift, (classes, _) in predicted.items()]
 
 
 def evaluate_fully(
-    model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], validation: Split | None = None
+    model: keras.Model,
+    dataset: Dataset,
+    shifts: Iterable[Shift],
+    validation: Split | None = None,
+    orbit: Orbit = ALONE,
 ) -> list[dict[str, Any]]:
     """Measure a model in every way under each shift.
 
@@ -114,6 +145,7 @@ def evaluate_fully(
         dataset: whose test set to use.
         shifts: what to do to the images, one after another.
         validation: images to calibrate the model on, if it is to be.
+        orbit: as for `scorer`.
 
     Returns:
         A `metrics.full_record` per shift; with `validation` also the temperature, and under `calibrated` the nll, brier
@@ -122,9 +154,11 @@ def evaluate_fully(
     Raises:
         ModelError: the model does not fit the data.
     """
-    labels, score = dataset.test.labels, scorer([model], dataset)
+    labels, score = dataset.test.labels, scorer([model], dataset, orbit=orbit)
     unshifted = to_probabilities(score(UNSHIFTED)[0])
-    temperature = validation and fit_temperature(scorer([model], dataset, validation)(UNSHIFTED)[0], validation.labels)
+    temperature = None
+    if validation:
+        temperature = fit_temperature(scorer([model], dataset, validation, orbit)(UNSHIFTED)[0], validation.labels)
     records = []
     for shift in shifts:
         scores = score(shift)[0]

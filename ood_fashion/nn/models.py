@@ -14,11 +14,20 @@ import tensorflow as tf
 
 from ood_fashion import specs
 from ood_fashion.errors import ModelError
+from ood_fashion.nn.blur_pool import MaxBlurPooling2D
+from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 
 
 def _initialized(seed: int) -> dict[str, Any]:
     """Keras's default initialisers (Glorot and Bengio, AISTATS 2010, and zeros) with a seed of their own."""
     return {"kernel_initializer": keras.initializers.GlorotUniform(seed=seed), "bias_initializer": "zeros"}
+
+
+def _group_convolution(
+    kind: type[LiftingConv2D], layer: specs.LiftingConv2D, name: str, seed: int
+) -> keras.layers.Layer:
+    options = {"use_bias": False, "data_format": "channels_last", "name": name}
+    return kind(layer.filters, layer.kernel_size, layer.reflections, **options, **_initialized(seed))
 
 
 LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
@@ -38,6 +47,22 @@ LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] =
     specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(
         layer.pool_size, data_format="channels_last", name=name
     ),
+    specs.MaxBlurPool2D: lambda layer, name, seed: MaxBlurPooling2D(layer.pool_size, name=name),
+    specs.ZeroPad2D: lambda layer, name, seed: keras.layers.ZeroPadding2D(
+        layer.padding, data_format="channels_last", name=name
+    ),
+    specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(
+        data_format="channels_last", name=name
+    ),
+    specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", name=name
+    ),
+    specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
+    specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
+    specs.LiftingConv2D: lambda layer, name, seed: _group_convolution(LiftingConv2D, layer, name, seed),
+    specs.GroupConv2D: lambda layer, name, seed: _group_convolution(GroupConv2D, layer, name, seed),
+    specs.GroupBatchNorm: lambda layer, name, seed: GroupBatchNormalization(layer.reflections, name=name),
+    specs.GroupMaxPool: lambda layer, name, seed: GroupMaxPooling(layer.reflections, name=name),
 }
 """What builds each kind of layer description, from the description, a name and a seed."""
 

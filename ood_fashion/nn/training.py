@@ -64,7 +64,9 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
     training, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
     model = initial_model(config, dataset)
     stack = engine.steps_per_program(config)
-    trainer = model if stack is None else engine.CompiledTrainer.of(model, training, config.batch_size)
+    trainer = model
+    if stack is not None:
+        trainer = engine.CompiledTrainer.of(model, training, config.batch_size, config.augmentations)
     compile_as_configured(trainer, config)
     initial_weights = model.get_weights()
     stopping = None if config.patience is None else EarlyStopping(config.patience)

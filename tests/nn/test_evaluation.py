@@ -7,8 +7,10 @@ import pytest
 from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
-from ood_fashion.nn.evaluation import evaluate, evaluate_fully
+from ood_fashion.metrics import to_probabilities
+from ood_fashion.nn.evaluation import evaluate, evaluate_fully, scorer
 from ood_fashion.nn.models import build_model
+from ood_fashion.orbits import parse_orbit
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.statistics import wilson_interval
 
@@ -77,3 +79,37 @@ def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:
     assert plain[0]["flip_rate"] == 0
     assert plain[1]["flip_rate"] > 0
     assert "calibrated" not in evaluate_fully(model, small_fashion, shifts[:1])[0]
+
+
+@pytest.mark.parametrize("name", ["cnn2", "mlp"])
+def test_averaging_over_the_turns_makes_any_model_invariant_to_them(small_fashion: Dataset, name: str) -> None:
+    """Bit for bit, with random weights; the model alone is far from it."""
+    model, turns = build_model(name, seed=3), [SHIFTS[f"rotate{degrees}"] for degrees in (90, 180, 270)]
+    plain, averaged = scorer([model], small_fashion), scorer([model], small_fashion, orbit=parse_orbit("c4"))
+    upright = averaged(Shift())
+    for turn in turns:
+        np.testing.assert_array_equal(averaged(turn), upright)
+        assert not np.allclose(plain(turn), plain(Shift()), atol=0.01)
+    corrupted = Shift.parse("up4+fog:3"), Shift.parse("up4+fog:3+rotate90")
+    np.testing.assert_array_equal(averaged(corrupted[1]), averaged(corrupted[0]))
+
+
+def test_averages_are_those_of_the_chains(small_fashion: Dataset) -> None:
+    """Two models at once, against the mean of the probabilities under each chain of shift and element."""
+    models = [build_model("mlp", seed=1), build_model("cnn2", seed=2)]
+    plain, orbit = scorer(models, small_fashion), parse_orbit("translate:1")
+    received = scorer(models, small_fashion, orbit=orbit)(Shift.parse("gaussian_noise:2+rotate:20"))
+    chains = [plain(Shift.parse(f"gaussian_noise:2+rotate:20+{element}")) for element in orbit]
+    expected = np.mean([[to_probabilities(scores) for scores in chain] for chain in chains], axis=0)
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+    np.testing.assert_allclose(received.sum(axis=-1), 1, atol=1e-6)
+
+
+def test_both_kinds_of_record_average(small_fashion: Dataset) -> None:
+    model, turned, orbit = build_model("mlp", seed=2), [Shift(), SHIFTS["rotate180"]], parse_orbit("c4")
+    validation = Split(small_fashion.train.images[:100], small_fashion.train.labels[:100])
+    short = evaluate(model, small_fashion, turned, orbit)
+    full = evaluate_fully(model, small_fashion, turned, validation, orbit)
+    assert [record["accuracy"] for record in full] == [record["accuracy"] for record in short]
+    assert full[1]["flip_rate"] == 0
+    assert full[1]["calibrated"] == full[0]["calibrated"]

@@ -145,6 +145,16 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert_same_result(run, undisturbed)
 
 
+def test_a_killed_run_takes_up_the_statistics_of_batch_normalisation(small_fashion: Dataset, tmp_path: Path) -> None:
+    settings = {"model": "gapcnn", "train_size": 41, "val_size": 20, "epochs": 2, "patience": None}
+    undisturbed = trained(tmp_path / "undisturbed", small_fashion, **settings)
+    run = start_run(tmp_path / "run", undisturbed.config, small_fashion, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(run, small_fashion, [Kill(0, "end")])
+    train(Run.open(run.path), small_fashion)
+    assert_same_result(run, undisturbed)
+
+
 def test_a_run_killed_before_its_metrics_is_completed(small_fashion: Dataset, reference: Run, tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     run = start_run(tmp_path / "run", reference.config, small_fashion, "cpu")
