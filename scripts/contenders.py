@@ -231,7 +231,12 @@ def prepare_from_scratch(work: Work, split: Split) -> tuple[Run, str]:
     if work.model != "mlp":
         raise ImportError("the MLP only")
     sgd, x, rng = SGD(build_mlp(), LEARNING_RATE), as_examples(split.images), np.random.default_rng(0)
-    return lambda: train_epoch(sgd, x, split.labels, work.batch_size, rng), ""
+
+    def run() -> None:
+        for _ in range(work.epochs):
+            train_epoch(sgd, x, split.labels, work.batch_size, rng)
+
+    return run, ""
 
 
 CONTENDERS: dict[str, Callable[[Work, Split], tuple[Run, str]]] = {
