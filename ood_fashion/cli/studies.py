@@ -11,6 +11,7 @@ import click
 from tqdm import tqdm
 
 from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
 from ood_fashion.studies import STUDIES, STUDIES_ROOT, StudyRun, run_studies
@@ -92,6 +93,7 @@ def reproduce(
 
 @click.command()
 @click.argument("name", type=click.Choice(list(STUDIES)))
+@click.option("--implementation", type=click.Choice(IMPLEMENTATIONS), help="What trains the MLP.  [default: keras]")
 @_grid_options(seeds=3)
 def study(
     name: str,
@@ -103,7 +105,7 @@ def study(
     device: str,
     data_dir: Source | None,
     as_json: bool,
-    **changes: int | None,
+    **changes: int | str | None,
 ) -> None:
     """Repeat one of the document's studies.
 
