@@ -232,7 +232,19 @@ def group_channels(channels: int, reflections: bool, layer: str) -> int:
 
 
 @dataclass(frozen=True)
-class LiftingConv2D(Conv2D):
+class LinearConv2D(Conv2D):
+    """Convolution with square kernels, stride 1, no padding, without bias, linear: for batch normalisation and ReLU."""
+
+    name = "linear_conv2d"
+
+    def parameters(self, shape: Shape) -> ParameterCount:
+        """Return kernel * kernel * channels * filters."""
+        factors = (self.kernel_size, self.kernel_size, shape[-1], self.filters)
+        return ParameterCount("*".join(map(str, factors)), math.prod(factors))
+
+
+@dataclass(frozen=True)
+class LiftingConv2D(LinearConv2D):
     """Convolution with each kernel in all its orientations, without bias: from images to maps on the group.
 
     The orientations are the quarter turns (p4), with `reflections` also the mirrored ones (p4m). The output's channels
@@ -245,11 +257,6 @@ class LiftingConv2D(Conv2D):
     def output_shape(self, shape: Shape) -> Shape:
         """Return (height - kernel + 1, width - kernel + 1, elements * filters)."""
         return (*_window_output(shape, self.kernel_size, 1, self.name), group_order(self.reflections) * self.filters)
-
-    def parameters(self, shape: Shape) -> ParameterCount:
-        """Return kernel * kernel * channels * filters."""
-        factors = (self.kernel_size, self.kernel_size, shape[-1], self.filters)
-        return ParameterCount("*".join(map(str, factors)), math.prod(factors))
 
 
 @dataclass(frozen=True)
@@ -356,9 +363,9 @@ MODELS: dict[str, ModelSpec] = {
         "GAP-CNN",
         (
             ZeroPad2D(6),
-            *(Conv2D(32, 5), BatchNorm(), MaxBlurPool2D(2)),
-            *(Conv2D(64, 3), BatchNorm(), MaxBlurPool2D(2)),
-            *(Conv2D(56, 3), BatchNorm(), GlobalAveragePool2D()),
+            *(LinearConv2D(32, 5), BatchNorm(), ReLU(), MaxBlurPool2D(2)),
+            *(LinearConv2D(64, 3), BatchNorm(), ReLU(), MaxBlurPool2D(2)),
+            *(LinearConv2D(56, 3), BatchNorm(), ReLU(), GlobalAveragePool2D()),
         ),
     ),
 }

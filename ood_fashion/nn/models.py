@@ -23,11 +23,10 @@ def _initialized(seed: int) -> dict[str, Any]:
     return {"kernel_initializer": keras.initializers.GlorotUniform(seed=seed), "bias_initializer": "zeros"}
 
 
-def _group_convolution(
-    kind: type[LiftingConv2D], layer: specs.LiftingConv2D, name: str, seed: int
-) -> keras.layers.Layer:
-    options = {"use_bias": False, "data_format": "channels_last", "name": name}
-    return kind(layer.filters, layer.kernel_size, layer.reflections, **options, **_initialized(seed))
+def _linear(layer: specs.LinearConv2D, name: str, seed: int) -> dict[str, Any]:
+    """What all convolutions without bias and activation are built with."""
+    options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "name": name}
+    return {**options, "use_bias": False, "data_format": "channels_last", **_initialized(seed)}
 
 
 LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
@@ -59,8 +58,13 @@ LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] =
     ),
     specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
     specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
-    specs.LiftingConv2D: lambda layer, name, seed: _group_convolution(LiftingConv2D, layer, name, seed),
-    specs.GroupConv2D: lambda layer, name, seed: _group_convolution(GroupConv2D, layer, name, seed),
+    specs.LinearConv2D: lambda layer, name, seed: keras.layers.Conv2D(**_linear(layer, name, seed)),
+    specs.LiftingConv2D: lambda layer, name, seed: LiftingConv2D(
+        reflections=layer.reflections, **_linear(layer, name, seed)
+    ),
+    specs.GroupConv2D: lambda layer, name, seed: GroupConv2D(
+        reflections=layer.reflections, **_linear(layer, name, seed)
+    ),
     specs.GroupBatchNorm: lambda layer, name, seed: GroupBatchNormalization(layer.reflections, name=name),
     specs.GroupMaxPool: lambda layer, name, seed: GroupMaxPooling(layer.reflections, name=name),
 }
