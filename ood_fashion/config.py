@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ood_fashion.augmentations import Augmentation
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.specs import MODELS
 
@@ -16,7 +17,10 @@ PROTOCOLS: dict[str, dict[str, int]] = {
 }
 """Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too."""
 
+IMPLEMENTATIONS = ("keras", "numpy")
+DTYPES = ("float32", "float64")
 ENGINES = ("auto", "compiled", "stock")
+EXPORT_FORMATS = ("npz", "idx", "tfds")
 DEVICES = ("auto", "cpu", "gpu")
 
 
@@ -35,10 +39,14 @@ class TrainConfig:
         momentum: the alpha of v <- alpha v + gradient, in [0, 1).
         patience: stop after so many epochs in a row without a better validation accuracy, and keep the best weights;
             None runs all epochs and keeps the last weights.
-        seed: decides the initial weights and the order of the batches.
+        seed: decides the initial weights, the order of the batches and the augmentations' random numbers.
+        augment: texts of augmentations, applied to every training image from left to right, anew in every epoch.
         engine: one of `ENGINES`: "stock" trains by Keras's `fit` alone, "compiled" by many steps in one XLA program,
             which rounds differently, "auto" by whichever should take less time.
         monitor_test: measure the accuracy on the test set after every epoch too, to look at; nothing depends on it.
+        implementation: one of `IMPLEMENTATIONS`: "keras", or "numpy", the MLP of `from_scratch`, which leaves `engine`
+            aside.
+        dtype: one of `DTYPES`, the type of the weights; Keras trains in float32.
 
     Raises:
         InvalidValueError: a value is of the wrong type or out of range.
@@ -54,8 +62,11 @@ class TrainConfig:
     momentum: float = 0.0
     patience: int | None = 3
     seed: int = 1
+    augment: tuple[str, ...] = ()
     engine: str = "auto"
     monitor_test: bool = False
+    implementation: str = "keras"
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -63,10 +74,24 @@ class TrainConfig:
             value = getattr(self, field.name)
             if not holds(value):
                 raise InvalidValueError(f"{field.name.replace('_', ' ')}: expected {expected}. Received: {value!r}.")
+        object.__setattr__(self, "augment", tuple(str(Augmentation.parse(text)) for text in self.augment))
+        if self.implementation == "numpy" and self.augment:
+            raise InvalidValueError(f"implementation numpy: expected no augmentation. Received: {self.augment}.")
+        if self.implementation == "numpy" and self.model != "mlp":
+            raise InvalidValueError(f"implementation numpy: expected the model mlp. Received: {self.model!r}.")
+        if self.implementation == "numpy" and self.monitor_test:
+            raise InvalidValueError("implementation numpy: expected no monitoring of the test set. Received: it is on.")
+        if self.implementation == "keras" and self.dtype != "float32":
+            raise InvalidValueError(f"implementation keras: expected the dtype float32. Received: {self.dtype!r}.")
+
+    @property
+    def augmentations(self) -> tuple[Augmentation, ...]:
+        """The augmentations that `augment` names."""
+        return tuple(map(Augmentation.parse, self.augment))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a dict of JSON values."""
-        return asdict(self)
+        return {**asdict(self), "augment": list(self.augment)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
@@ -96,8 +121,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _one_of(names: Collection[str]) -> Rule:
+    return f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
+
+
 _RULES: dict[str, Rule] = {
-    "model": (f"one of {', '.join(MODELS)}", lambda value: isinstance(value, str) and value in MODELS),
+    "model": _one_of(MODELS),
     "train_size": _whole(1),
     "val_size": _whole(1),
     "split_seed": _whole(0, optional=True),
@@ -107,6 +136,12 @@ _RULES: dict[str, Rule] = {
     "momentum": ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
     "patience": _whole(1, optional=True),
     "seed": _whole(0),
-    "engine": (f"one of {', '.join(ENGINES)}", lambda value: isinstance(value, str) and value in ENGINES),
+    "augment": (
+        "a list of texts",
+        lambda value: isinstance(value, list | tuple) and all(isinstance(text, str) for text in value),
+    ),
+    "engine": _one_of(ENGINES),
     "monitor_test": ("true or false", lambda value: isinstance(value, bool)),
+    "implementation": _one_of(IMPLEMENTATIONS),
+    "dtype": _one_of(DTYPES),
 }

@@ -1,30 +1,26 @@
-"""Where the pixels come from: the sources of Fashion-MNIST, reading and checking them, and the splits.
+"""Where the pixels come from: the sources of Fashion-MNIST and of other datasets, checking them, and the splits.
 
-Any dataset in the format of the MNIST database of handwritten digits (LeCun et al.) is read the same way.
+Any grey images of one size will do: IDX files, the format of the MNIST database of handwritten digits (LeCun et al.),
+arrays in an .npz file, or a dataset of TensorFlow Datasets.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import math
 import os
-import struct
-import sys
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+import string
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-from urllib.request import urlopen
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ood_fashion.data_files import read_idx, read_npz
 from ood_fashion.errors import DataError
-from ood_fashion.native_log import quiet_tensorflow
+from ood_fashion.tfds_reader import DownloadError, read_tfds
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -32,6 +28,20 @@ Labels = NDArray[np.int64]
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+
+_BYCLASS = (*string.digits, *string.ascii_uppercase, *string.ascii_lowercase)
+_BALANCED = (*string.digits, *string.ascii_uppercase, *"abdefghnqrt")
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "fashion_mnist": FASHION_CLASSES,
+    "mnist": tuple(string.digits),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "emnist": _BYCLASS,
+    "emnist/byclass": _BYCLASS,
+    "emnist/bymerge": _BALANCED,
+    "emnist/balanced": _BALANCED,
+    "emnist/letters": ("none", *string.ascii_uppercase),
+}
+"""Names of classes by label; TensorFlow Datasets knows those of other sets, and only numbers these of EMNIST."""
 
 FILES = {
     "train images": "train-images-idx3-ubyte",
@@ -49,6 +59,9 @@ GENUINE_SHA256 = {
 """SHA-256 of the uint8 array bytes; the files' own checksums vary with the compressor."""
 
 
+_SPLITS = ("train", "test")
+_PARTS = ("images", "labels")
+
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -65,22 +78,32 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test set, and where they came from."""
+    """A training and a test set, where they came from, and the names of the classes if they are known.
+
+    The training set may be empty, with images of shape (0, height, width).
+    """
 
     train: Split
     test: Split
     source: str
+    names: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        _, height, width = self.train.images.shape
+        _, height, width = self.test.images.shape
         return height, width
 
     @cached_property
     def num_classes(self) -> int:
-        """One more than the largest training label."""
-        return int(self.train.labels.max()) + 1
+        """Number of names, or else one more than the largest label."""
+        known = self.train.labels if len(self.train) else self.test.labels
+        return len(self.names) or int(known.max()) + 1
+
+    @property
+    def knows_all_classes(self) -> bool:
+        """Whether there are no more than `num_classes`."""
+        return bool(self.names or len(self.train))
 
     @cached_property
     def sha256(self) -> dict[str, str]:
@@ -98,15 +121,15 @@ class Dataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Fashion-MNIST's names, or numbers for any other content."""
-        return FASHION_CLASSES if self.is_genuine else tuple(map(str, range(self.num_classes)))
+        """The classes' names, which are numbers where no better ones are known."""
+        return FASHION_CLASSES if self.is_genuine else self.names or tuple(map(str, range(self.num_classes)))
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Return what there is to say about a dataset as JSON values."""
     splits = {"train": dataset.train, "test": dataset.test}
     counts = {name: np.bincount(split.labels, minlength=dataset.num_classes) for name, split in splits.items()}
-    pixels = dataset.train.images
+    pixels = dataset.train.images if len(dataset.train) else dataset.test.images
     return {
         "source": dataset.source,
         "genuine": dataset.is_genuine,
@@ -151,46 +174,6 @@ def split_train(dataset: Dataset, train_size: int, val_size: int, *, seed: int |
     )
 
 
-def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes, gzipped or not.
-
-    Args:
-        path: the file.
-        dimensions: number of axes expected: 3 for images, 1 for labels.
-
-    Raises:
-        DataError: the file cannot be read, is no such IDX file, or does not hold what its header says.
-    """
-    magic = bytes((0, 0, 8, dimensions))  # 8 is the unsigned byte
-    try:
-        with path.open("rb") as raw:
-            gzipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if gzipped else raw as file:
-                header = file.read(4 * (1 + dimensions))
-                if not header.startswith(magic) or len(header) < 4 * (1 + dimensions):
-                    received = header[:4].hex() or "an empty file"
-                    raise DataError(f"{path}: expected an IDX header that begins {magic.hex()}. Received: {received}.")
-                shape = struct.unpack(f">{dimensions}I", header[4:])
-                size = math.prod(shape)
-                content = _read_at_most(file, size + 1)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DataError(f"{path}: expected a readable IDX file. Received: {error}. Fetch the file again.") from error
-    if len(content) != size:
-        received = f"only {len(content):,}" if len(content) < size else "more"
-        raise DataError(f"{path}: expected {size:,} bytes for {shape}. Received: {received}. Fetch the file again.")
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def _read_at_most(file: BinaryIO, size: int) -> bytes:
-    """Read in pieces, so that a size that a damaged header claims is not allocated."""
-    pieces = []
-    while size > 0 and (piece := file.read(min(size, 1 << 24))):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
 def load_idx_folder(folder: Path, source: str) -> Dataset:
     """Read the four IDX files of an MNIST-format dataset and check that they fit together.
 
@@ -201,85 +184,157 @@ def load_idx_folder(folder: Path, source: str) -> Dataset:
     if missing := [stem for stem, path in zip(FILES.values(), paths.values(), strict=True) if path is None]:
         raise DataError(f"{folder}: expected {', '.join(missing)}, each with or without .gz. Received: no such file.")
     arrays = {key: read_idx(cast(Path, path), 3 if "images" in key else 1) for key, path in paths.items()}
-    for name in ("train", "test"):
-        images, labels = arrays[f"{name} images"], arrays[f"{name} labels"]
-        if len(images) != len(labels) or not images.size:
-            raise DataError(
-                f"{paths[f'{name} labels']}: expected a label for each of the {len(images):,} images in "
-                f"{paths[f'{name} images']}, one at least. Received: {len(labels):,} labels, {images.size:,} pixels."
-            )
-    train_shape, test_shape = (arrays[f"{name} images"].shape[1:] for name in ("train", "test"))
-    if train_shape != test_shape:
-        raise DataError(
-            f"{paths['test images']}: expected images of {train_shape}, as for training. Received: {test_shape}."
-        )
-    classes = np.unique(arrays["train labels"])
-    if len(classes) != int(classes[-1]) - int(classes[0]) + 1:
-        gap = next(int(label) for label in range(classes[0], classes[-1]) if label not in classes)
-        raise DataError(
-            f"{paths['train labels']}: expected labels without gaps. Received: labels up to {classes[-1]} but no {gap}."
-        )
-    if (worst := int(arrays["test labels"].max())) > classes[-1]:
-        raise DataError(
-            f"{paths['test labels']}: expected labels up to {classes[-1]}, as in the training set. Received: {worst}."
-        )
-    train, test = (
-        Split(arrays[f"{name} images"], arrays[f"{name} labels"].astype(np.int64)) for name in ("train", "test")
+    return _dataset(arrays, {key: str(path) for key, path in paths.items()}, source)
+
+
+def load_npz(path: Path) -> Dataset:
+    """Read x_test and y_test, and x_train and y_train if they are there, as `data_files.read_npz` does.
+
+    Raises:
+        DataError: the file is damaged or holds something else, or counts, sizes or labels do not match.
+    """
+    arrays = read_npz(path)
+    keys = {
+        f"{split} {part}": f"{letter}_{split}" for split in _SPLITS for letter, part in zip("xy", _PARTS, strict=True)
+    }
+    present = {key: name for key, name in keys.items() if name in arrays}
+    return _dataset(
+        {key: arrays[name] for key, name in present.items()},
+        {key: f"{path}: {name}" for key, name in present.items()},
+        str(path),
     )
-    return Dataset(train, test, source)
+
+
+def load_named(name: str, *, download: bool = True) -> Dataset:
+    """Read a dataset of TensorFlow Datasets, a prepared copy or else a download.
+
+    Args:
+        name: as in `tfds_reader.read_tfds`.
+        download: whether it may be downloaded.
+
+    Raises:
+        InvalidValueError: there is no such dataset.
+        DataError: it is not there, is damaged, or is not grey images of one size with a label.
+    """
+    folder = _tfds_dir()
+    try:
+        return _load_tfds(name, folder, download=download)
+    except DownloadError as error:
+        raise DataError(
+            f"dataset '{name}': expected a copy in {folder} or a download. Received: {error}. "
+            f"Check the network, then {_fetch(name)}."
+        ) from error
+
+
+def _load_tfds(name: str, folder: Path, *, download: bool) -> Dataset:
+    splits, names = read_tfds(name, folder, download=download)
+    better = CLASS_NAMES.get(name, ())
+    arrays: dict[str, NDArray[Any]] = {}
+    for split, (images, labels) in splits.items():
+        arrays |= {f"{split} images": images, f"{split} labels": labels}
+    places = {key: f"{folder}/{name}: {key}" for key in arrays}
+    return _dataset(arrays, places, f"TensorFlow Datasets ({folder}/{name})", (*better, *names[len(better) :]))
+
+
+def _dataset(
+    arrays: Mapping[str, NDArray[Any]], places: Mapping[str, str], source: str, names: tuple[str, ...] = ()
+) -> Dataset:
+    """Check that arrays by the keys of `FILES` fit together, and name those that do not by their `places`."""
+    for split in _SPLITS:
+        if f"{split} images" in arrays:
+            images, labels = arrays[f"{split} images"], arrays[f"{split} labels"]
+            if len(images) != len(labels) or not images.size:
+                raise DataError(
+                    f"{places[f'{split} labels']}: expected a label for each of the {len(images):,} images in "
+                    f"{places[f'{split} images']}, one at least. "
+                    f"Received: {len(labels):,} labels, {images.size:,} pixels."
+                )
+    test = Split(arrays["test images"], arrays["test labels"].astype(np.int64))
+    shape = test.images.shape[1:]
+    if "train images" not in arrays:
+        return Dataset(Split(np.empty((0, *shape), np.uint8), np.empty(0, np.int64)), test, source, names)
+    train = Split(arrays["train images"], arrays["train labels"].astype(np.int64))
+    if train.images.shape[1:] != shape:
+        raise DataError(
+            f"{places['test images']}: expected images of {train.images.shape[1:]}, as for training. Received: {shape}."
+        )
+    classes = np.unique(train.labels)
+    last = int(classes[-1])
+    if not names and len(classes) != last - int(classes[0]) + 1:
+        gap = int(classes[np.flatnonzero(np.diff(classes) > 1)[0]]) + 1
+        raise DataError(
+            f"{places['train labels']}: expected labels without gaps. Received: labels up to {last} but no {gap}."
+        )
+    most = len(names) - 1 if names else last
+    if (worst := int(test.labels.max())) > most:
+        raise DataError(
+            f"{places['test labels']}: expected labels up to {most}, as in the training set. Received: {worst}."
+        )
+    return Dataset(train, test, source, names)
 
 
 def _find_file(folder: Path, stem: str) -> Path | None:
     return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()), None)
 
 
-def load_dataset(data_dir: Path | None = None, *, download: bool = True) -> Dataset:
-    """Load the dataset from the first source that is there.
+Source = Path | str
+"""A folder with four IDX files or an .npz file, as a Path, or the name of a TensorFlow Datasets dataset, as a str."""
 
-    The sources in order: `data_dir`, else the folder that the environment variable OOD_FASHION_DATA names; and when
-    neither is given, Keras's cache, the folder of Debian's package `dataset-fashion-mnist` (the system's, then the
-    user's own), a copy that TensorFlow Datasets has prepared, and a download by TensorFlow Datasets.
+
+def load_dataset(source: Source | None = None, *, download: bool = True) -> Dataset:
+    """Load a dataset: what `source` names, or else Fashion-MNIST from the first place that has it.
+
+    The places in order: the folder or file that the environment variable OOD_FASHION_DATA names, unless Fashion-MNIST
+    is asked for by name; Keras's cache; the folder of Debian's package `dataset-fashion-mnist` (the system's, then the
+    user's own); a copy that TensorFlow Datasets has prepared; and a download by TensorFlow Datasets.
 
     Args:
-        data_dir: folder with four IDX files of any MNIST-format dataset.
-        download: whether the last source may be used.
+        source: a Path for `load_idx_folder` or `load_npz`, a str for `load_named`.
+        download: whether anything may be downloaded.
 
     Raises:
-        DataError: the source that was found is damaged, or there is none.
+        InvalidValueError: TensorFlow Datasets has nothing of that name.
+        DataError: the data are damaged, cannot be used, or are nowhere.
     """
-    named = data_dir or (Path(variable) if (variable := os.environ.get("OOD_FASHION_DATA")) else None)
-    if named is not None:
-        return load_idx_folder(named, str(named))
+    if source is None and (variable := os.environ.get("OOD_FASHION_DATA")):
+        source = Path(variable)
+    if isinstance(source, Path):
+        return load_npz(source) if source.suffix == ".npz" else load_idx_folder(source, str(source))
+    if source not in (None, "fashion_mnist"):
+        return load_named(source, download=download)
     tried = []
-    for source in _sources(download):
-        if (reason := source.absent()) is not None:
-            tried.append(f"{source.name}: {reason}; {source.remedy}")
+    for place in _places(download):
+        if (reason := place.absent()) is not None:
+            tried.append(f"{place.name}: {reason}; {place.remedy}")
             continue
         try:
-            return source.load()
-        except _DownloadError as error:
-            tried.append(f"{source.name}: {error}; {source.remedy}")
+            return place.load()
+        except DownloadError as error:
+            tried.append(f"{place.name}: {error}; {place.remedy}")
     raise DataError("no Fashion-MNIST found. Tried:" + "".join(f"\n  - {attempt}" for attempt in tried))
 
 
-class _DownloadError(DataError):
-    """The download did not succeed."""
+def _tfds_dir() -> Path:
+    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+
+
+def _fetch(name: str) -> str:
+    return f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}')\""
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Place:
     name: str
     absent: Callable[[], str | None]  # why it is not there
     load: Callable[[], Dataset]
     remedy: str
 
 
-def _sources(download: bool) -> Iterator[_Source]:
+def _places(download: bool) -> Iterator[_Place]:
     home = Path.home()
     keras_home = Path(os.environ.get("KERAS_HOME") or home / ".keras")
     user_data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
-    tfds_dir = Path(os.environ.get("TFDS_DATA_DIR") or home / "tensorflow_datasets")
-    fetch = "python -c \"import tensorflow_datasets as tfds; tfds.load('fashion_mnist')\""
+    tfds_dir, fetch = _tfds_dir(), _fetch("fashion_mnist")
     for name, folder, remedy in (
         (
             "Keras's cache",
@@ -297,60 +352,27 @@ def _sources(download: bool) -> Iterator[_Source]:
             "scripts/fetch_data.sh unpacks it there without root",
         ),
     ):
-        yield _idx_source(name, folder, remedy)
+        yield _idx_place(name, folder, remedy)
     prepared = tfds_dir / "fashion_mnist"
-    yield _Source(
+    yield _Place(
         "TensorFlow Datasets' prepared copy",
         lambda: None if any(prepared.glob("*/dataset_info.json")) else f"{prepared} is not there",
-        lambda: _load_tfds(tfds_dir, download=False),
+        lambda: _load_tfds("fashion_mnist", tfds_dir, download=False),
         f"{fetch} prepares it",
     )
-    yield _Source(
+    yield _Place(
         "TensorFlow Datasets' download",
         lambda: None if download else "not allowed here",
-        lambda: _load_tfds(tfds_dir, download=True),
+        lambda: _load_tfds("fashion_mnist", tfds_dir, download=True),
         f"check the network, then {fetch}",
     )
 
 
-def _idx_source(name: str, folder: Path, remedy: str) -> _Source:
+def _idx_place(name: str, folder: Path, remedy: str) -> _Place:
     def absent() -> str | None:
         missing = [stem for stem in FILES.values() if _find_file(folder, stem) is None]
         if len(missing) == len(FILES):
             return f"{folder} is not there"
         return f"{folder} lacks {', '.join(missing)}" if missing else None
 
-    return _Source(name, absent, lambda: load_idx_folder(folder, f"{name} ({folder})"), remedy)
-
-
-def _load_tfds(data_dir: Path, *, download: bool) -> Dataset:
-    """Read TensorFlow Datasets' copy and put it back into the order of the IDX files.
-
-    TFDS stores a split sorted by the MD5 of the split's name followed by each example's index.
-    """
-    with quiet_tensorflow():
-        import tensorflow  # noqa: F401
-        import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()
-    config = tfds.ReadConfig(interleave_cycle_length=1)  # reads in the order of storage
-    try:
-        with redirect_stdout(sys.stderr):
-            builder = tfds.builder("fashion_mnist", data_dir=data_dir)
-            if download:
-                # Without a network this fails at once, where TFDS tries again for minutes.
-                urlopen(f"{builder.URL}{FILES['test labels']}.gz", timeout=10).close()
-                builder.download_and_prepare()
-            splits = builder.as_dataset(split=["train", "test"], batch_size=-1, as_supervised=True, read_config=config)
-            stored = tfds.as_numpy(splits)
-    except Exception as error:  # TFDS lets through whatever its downloader, its file system and TensorFlow raise
-        summary = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        if download:
-            raise _DownloadError(summary) from error
-        raise DataError(f"{data_dir}/fashion_mnist: expected a whole copy. Received: {summary}. Delete it.") from error
-    ordered = {}
-    for name, (images, labels) in zip(("train", "test"), stored, strict=True):
-        digests = [hashlib.md5(f"{name}{index}".encode()).digest() for index in range(len(labels))]
-        position = np.argsort(np.array(sorted(range(len(labels)), key=digests.__getitem__)))
-        ordered[name] = Split(np.ascontiguousarray(images[position, :, :, 0]), labels[position].astype(np.int64))
-    return Dataset(ordered["train"], ordered["test"], f"TensorFlow Datasets ({data_dir}/fashion_mnist)")
+    return _Place(name, absent, lambda: load_idx_folder(folder, f"{name} ({folder})"), remedy)

@@ -17,11 +17,15 @@ class InvalidValueError(OodFashionError, ValueError):
 
 
 class DataError(OodFashionError):
-    """The dataset is absent, damaged or too small for what was asked."""
+    """A dataset or a picture is absent, damaged, or not what was asked for."""
 
 
 class RunError(OodFashionError):
     """A run folder is absent, incomplete, in the way or cannot be written."""
+
+
+class ExportError(OodFashionError):
+    """A folder to export to is in the way or cannot be written."""
 
 
 class ModelError(OodFashionError):
@@ -34,3 +38,7 @@ class DeviceError(OodFashionError):
 
 class DivergenceError(OodFashionError):
     """Training produced a loss that is not a finite number."""
+
+
+class CheckError(OodFashionError):
+    """A gradient is not what it should be."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.runs import Predictions
 from ood_fashion.statistics import wilson_interval
+
+
+def accuracy(correct: int, n: int) -> dict[str, Any]:
+    """Return an accuracy with the numbers that it comes from and its 95% Wilson interval, as JSON values."""
+    return {"accuracy": correct / n, "correct": correct, "n": n, "ci95": list(wilson_interval(correct, n))}
 
 
 def accuracy_record(shift: str, classes: NDArray[np.integer[Any]], labels: NDArray[np.int64]) -> dict[str, Any]:
@@ -21,14 +32,7 @@ def accuracy_record(shift: str, classes: NDArray[np.integer[Any]], labels: NDArr
     Returns:
         The shift, accuracy, number of correct predictions, n, and the accuracy's 95% Wilson interval.
     """
-    correct, n = int(np.sum(classes == labels)), len(labels)
-    return {
-        "shift": shift,
-        "accuracy": correct / n,
-        "correct": correct,
-        "n": n,
-        "ci95": list(wilson_interval(correct, n)),
-    }
+    return {"shift": shift, **accuracy(int(np.sum(classes == labels)), len(labels))}
 
 
 def confusion_matrix(
@@ -61,3 +65,193 @@ def confident_mistakes(
     """
     wrong = np.flatnonzero(classes != labels)
     return wrong[np.argsort(-confidences[wrong], kind="stable")][:most]
+
+
+def to_probabilities(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Turn a classifier's scores into probabilities.
+
+    Args:
+        scores: (n, classes). Rows that are all non-negative and sum to 1 within 1e-3 are probabilities; anything else
+            is taken as logits.
+        temperature: divides the logits, or the logarithms of probabilities.
+
+    Returns:
+        float64 (n, classes).
+    """
+    scores = np.asarray(scores, np.float64)
+    if scores.min(initial=0) >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        if temperature == 1:
+            return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+        scores = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
+    probabilities: NDArray[np.float64] = special.softmax(scores / temperature, axis=1)
+    return probabilities
+
+
+def fit_temperature(scores: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
+    """Find the temperature of least negative log-likelihood (C. Guo et al., ICML 2017, section 4.2).
+
+    Args:
+        scores: of validation images, (n, classes).
+        labels: (n,).
+
+    Returns:
+        The temperature, from 0.01 to 100: above 1 where the classifier is too confident.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def nll(log_temperature: float) -> float:
+        return negative_log_likelihood(to_probabilities(scores, math.exp(log_temperature)), labels)
+
+    return math.exp(minimize_scalar(nll, bounds=(math.log(0.01), math.log(100)), method="bounded").x)
+
+
+def negative_log_likelihood(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the labels' mean negative log-likelihood in nats; probabilities (n, classes) count as 1e-15 at least."""
+    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, 1)).mean())
+
+
+def predictions(scores: NDArray[np.floating[Any]]) -> Predictions:
+    """Return the class with the highest score of each image, and its probability, from scores (n, classes)."""
+    return Predictions(np.argmax(scores, axis=1), to_probabilities(scores).max(axis=1).astype(np.float32))
+
+
+def full_record(
+    shift: str,
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    unshifted: NDArray[np.float64] | None = None,
+) -> dict[str, Any]:
+    """Measure predictions under a shift in every way.
+
+    Args:
+        shift: the shift's text form.
+        probabilities: (n, classes).
+        labels: (n,).
+        unshifted: the probabilities for the same images as they are, for what a shift changes.
+
+    Returns:
+        `accuracy_record`, and balanced_accuracy (the mean over the classes that occur), class_accuracy (None for those
+        that do not), nll (mean negative log-likelihood in nats, probabilities clipped to 1e-15), brier (mean squared
+        distance to the one-hot label, 0 to 2), ece and ece_equal_width (15 bins). With `unshifted` also flip_rate (how
+        often the predicted class differs from the unshifted one), and class_change (by how much each class's accuracy
+        differs).
+    """
+    classes = probabilities.argmax(axis=1)
+    correct, confidences = classes == labels, probabilities.max(axis=1)
+    by_class = class_accuracies(labels, classes, probabilities.shape[1])
+    of_label = probabilities[np.arange(len(labels)), labels]
+    record = {
+        **accuracy_record(shift, classes, labels),
+        "balanced_accuracy": float(np.nanmean(by_class)),
+        "class_accuracy": _without_nan(by_class),
+        "nll": negative_log_likelihood(probabilities, labels),
+        "brier": float(((probabilities**2).sum(axis=1) - 2 * of_label + 1).mean()),
+        "ece": calibration_error(confidences, correct),
+        "ece_equal_width": calibration_error(confidences, correct, equal_mass=False),
+    }
+    if unshifted is not None:
+        before = unshifted.argmax(axis=1)
+        record["flip_rate"] = float(np.mean(classes != before))
+        record["class_change"] = _without_nan(by_class - class_accuracies(labels, before, probabilities.shape[1]))
+    return record
+
+
+def class_accuracies(
+    labels: NDArray[np.int64], classes: NDArray[np.integer[Any]], num_classes: int
+) -> NDArray[np.float64]:
+    """Return the accuracy on each class's images, (num_classes,): NaN for a class that does not occur."""
+    counts = np.bincount(labels, minlength=num_classes)
+    right = np.bincount(labels[classes == labels], minlength=num_classes)
+    return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
+
+
+def calibration_bins(
+    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, bins: int = 15, equal_mass: bool = True
+) -> list[dict[str, float]]:
+    """Group predictions by confidence, and compare the confidence with the accuracy in each group.
+
+    Args:
+        confidences: the probability of the predicted class, (n,).
+        correct: whether it is the true one, (n,).
+        bins: most groups.
+        equal_mass: groups of as many predictions, equally confident ones together; else of equal width in (0, 1].
+
+    Returns:
+        A record per group that is not empty: n, mean confidence, accuracy.
+    """
+    if equal_mass:
+        ranks = np.searchsorted(np.sort(confidences), confidences)  # equal ones have the same rank
+        numbers = (ranks * bins // len(confidences)).astype(int)
+    else:
+        numbers = np.clip(np.ceil(confidences * bins) - 1, 0, bins - 1).astype(int)
+    groups = [numbers == number for number in np.unique(numbers)]
+    return [
+        {"n": int(g.sum()), "confidence": float(confidences[g].mean()), "accuracy": float(correct[g].mean())}
+        for g in groups
+    ]
+
+
+def calibration_error(
+    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, bins: int = 15, equal_mass: bool = True
+) -> float:
+    """Return the expected calibration error: the mean |accuracy - confidence| of `calibration_bins`, weighted by n.
+
+    M. P. Naeini, G. Cooper and M. Hauskrecht, AAAI 2015, with bins of equal width; with equal mass as in
+    K. Nguyen and B. O'Connor, EMNLP 2015.
+    """
+    groups = calibration_bins(confidences, correct, bins=bins, equal_mass=equal_mass)
+    return sum(group["n"] * abs(group["accuracy"] - group["confidence"]) for group in groups) / len(confidences)
+
+
+def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def corruption_errors(
+    accuracies: Mapping[str, float], reference: Mapping[str, float], *, relative: bool = False
+) -> dict[str, float]:
+    """Return each corruption's error, summed over its severities, as a multiple of a reference model's.
+
+    D. Hendrycks and T. Dietterich, ICLR 2019, section 4: CE = sum_s E_s / sum_s E_s(reference), and relative,
+    sum_s (E_s - E) / sum_s (E_s(reference) - E(reference)) with E the error on unshifted images. Their mean over
+    corruptions is mCE, or relative mCE. A shift without severities stands for itself.
+
+    Args:
+        accuracies: the model's, by the text form of the shift; with `relative` one of them is "none".
+        reference: the reference model's, for the same shifts at least.
+        relative: measure the degradation instead of the error.
+
+    Raises:
+        InvalidValueError: the reference lacks a shift, or makes no error in one.
+    """
+    if missing := sorted(accuracies.keys() - reference.keys()):
+        raise InvalidValueError(f"reference: expected accuracies for all shifts. Received: none for {missing}.")
+    sums: dict[str, list[float]] = {}
+    for shift in accuracies.keys() - {"none"}:
+        family = re.sub(r":\d$", "", shift)
+        for side, source in enumerate((accuracies, reference)):
+            error = (source["none"] if relative else 1) - source[shift]
+            sums.setdefault(family, [0.0, 0.0])[side] += error
+    if empty := sorted(family for family, (_ours, theirs) in sums.items() if theirs == 0):
+        raise InvalidValueError(f"reference: expected errors to compare with. Received: none under {empty}.")
+    return {family: ours / theirs for family, (ours, theirs) in sorted(sums.items())}
+
+
+def worst_case(hits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which images are right under every one of the shifts: bool (shifts, n) to (n,)."""
+    return np.asarray(hits.all(axis=0))
+
+
+def worst_of_random(hits: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.bool_]:
+    """Say which images are right under each of `count` shifts, drawn anew for every image, with replacement.
+
+    The worst of 10 random choices is an attack of Engstrom et al., ICML 2019.
+
+    Args:
+        hits: whether each image is right under each shift, (shifts, n).
+        count: how many to draw.
+        seed: decides which.
+    """
+    shifts, n = hits.shape
+    drawn = np.random.default_rng(seed).integers(0, shifts, (count, n))
+    return np.asarray(np.take_along_axis(hits, drawn, axis=0).all(axis=0))

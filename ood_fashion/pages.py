@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from ood_fashion import __version__, plots
 from ood_fashion.errors import RunError
-from ood_fashion.runs import atomic_write
+from ood_fashion.files import atomic_write
 
 
 @dataclass(frozen=True)

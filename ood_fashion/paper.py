@@ -1,4 +1,8 @@
-"""The figures of the source document, a solved course assignment (CSCI 567, homework 3, October 2022)."""
+"""The figures and claims of the source document, a solved course assignment (CSCI 567, homework 3, October 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 TEST_SETS = ("none", "up4", "rotate90", "rotate180", "rotate270")
 """The document's five test sets, by the names of `ood_fashion.shifts.SHIFTS`."""
@@ -15,3 +19,137 @@ ACCURACY = {
 
 SLIPS = {("cnn3", "rotate180"): "a slip of the document: it repeats the figure for rotate270"}
 """Figures in `ACCURACY` that are not what they claim to be, and why."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the document that a study measures anew.
+
+    Attributes:
+        problem: where it stands.
+        value: the document's figure.
+        study: a name in `studies.STUDIES`.
+        setting: one of the study's settings.
+        measure: a name in `histories.measures`, or with `epoch` a column of the history.
+        epoch: the epoch after which it is measured, from 1; None for the training as a whole.
+        slip: why the figure is not what it claims to be, if it is not.
+    """
+
+    problem: str
+    value: float
+    study: str
+    setting: str
+    measure: str
+    epoch: int | None = None
+    slip: str | None = None
+
+
+_LOG = {
+    "loss": (0.6057, 0.5173, 0.4586, 0.4336),  # the document prints ten times as much, a sum over ten chunks
+    "accuracy": (0.7893, 0.8187, 0.8410),
+    "val_accuracy": (0.7765, 0.8015, 0.8145),
+}
+_BATCH_SIZES = {  # epochs run, best epoch, "gradient updates to get the best model"
+    "1": (16, 13, 160_000),
+    "5": (13, 10, 26_000),
+    "50": (46, 43, 9_200),
+    "500": (42, 39, 840),
+    "5000": (161, 158, 322),
+}
+
+FIGURES = (
+    *(
+        Figure("3.1", value, "batch-size", "5", column, epoch)
+        for column, values in _LOG.items()
+        for epoch, value in enumerate(values, start=1)
+    ),
+    *(
+        figure
+        for size, (epochs, best, updates) in _BATCH_SIZES.items()
+        for figure in (
+            Figure("3.2.2", epochs, "batch-size", size, "epochs"),
+            Figure("3.2.2", best, "batch-size", size, "kept epoch"),
+            Figure("3.2.2", updates, "batch-size", size, "updates to kept epoch", slip="counts all epochs run"),
+        )
+    ),
+    *(
+        Figure("3.5", value, "shifts", model, f"accuracy {shift}", slip=SLIPS.get((model, shift)))
+        for model, accuracies in ACCURACY.items()
+        for shift, value in accuracies.items()
+    ),
+)
+"""What the document measured, but for its parameter counts."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the document that a measure is lower in one setting than in another, from one training of each.
+
+    Attributes:
+        problem: where it stands.
+        text: the claim.
+        study: a name in `studies.STUDIES`.
+        measure: a name in `histories.measures`.
+        lower: the setting in which it is said to be lower.
+        higher: the setting in which it is said to be higher.
+    """
+
+    problem: str
+    text: str
+    study: str
+    measure: str
+    lower: str
+    higher: str
+
+
+CLAIMS = (
+    Claim("3.2.3", "the largest batch gives the lower accuracy", "batch-size", "accuracy none", "5000", "5"),
+    Claim("3.2.3", "a larger batch takes fewer updates", "batch-size", "updates to kept epoch", "5000", "5"),
+    Claim("3.2.3", "a small batch trains in less time", "batch-size", "seconds", "5", "5000"),
+    Claim("3.4", "momentum 0.7 has a lower training loss than 0.5", "momentum", "loss", "0.7", "0.5"),
+    Claim("3.4", "momentum 0.7 has a lower training loss than 0.9", "momentum", "loss", "0.7", "0.9"),
+    Claim("3.4", "momentum 0.9 has the highest training loss, above 0.1", "momentum", "loss", "0.1", "0.9"),
+    Claim("3.5 v", "CNN-3 is better than CNN-2 moved up by 4", "shifts", "accuracy up4", "cnn2", "cnn3"),
+    Claim("3.5 v", "CNN-3 is better than CNN-2 in-domain", "shifts", "accuracy none", "cnn2", "cnn3"),
+    Claim("3.5 vi", "CNN-2 is better than CNN-3 turned by 180", "shifts", "accuracy rotate180", "cnn3", "cnn2"),
+)
+
+CORRECTIONS = (
+    (
+        "3.5 vi",
+        'CNN-3\'s accuracy at 180 degrees repeats the one at 270, 0.0465; and "90, 80 and 270" degrees',
+        "measured anew above; 90, 180 and 270",
+    ),
+    (
+        "1.3",
+        "Algorithm 2 updates alpha for all j",
+        "only the picked example i: alpha[y_hat, i] -= 1, alpha[y_i, i] += 1",
+    ),
+    (
+        "3.1.6",
+        "the gradient of W in layer 1 is checked at the weight of pixel (0, 0), which is always 0: 0.000000 = 0.000000",
+        "many coordinates where the gradient is not zero, in float64, by relative error",
+    ),
+    (
+        "3.1.6",
+        "the magnitude check prints 117.085383 for both batch sizes: it took one batch twice, and sums signed values",
+        "L1 norms of the gradients of two batches",
+    ),
+    (
+        "3.2.2",
+        "updates to the best model count all epochs run, 13 x 2,000 = 26,000 at batch size 5",
+        "those up to the best epoch, 10 x 2,000 = 20,000",
+    ),
+    ("2.1", "dl/dv1 has an extra factor exp(-y y_hat)", "-y sigmoid(-y y_hat) o1"),
+    (
+        "1.1",
+        'the cases of the subgradient are conditioned on "y != y_i"',
+        "where the margin is violated: x_i for the violating class, -x_i for the true one, else 0",
+    ),
+    (
+        "3.4, 3.5",
+        "conclusions from one training of each setting",
+        "several seeds and an interval, as in the claims above",
+    ),
+)
+"""The document's slips: where, what it says, and what is right."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.runs import atomic_write
-from ood_fashion.shifts import Shift
+from ood_fashion.files import atomic_write
+from ood_fashion.shifts import Corrupt, Shift
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Told apart with every kind of colour vision, and in grey (Okabe and Ito, 2008)."""
@@ -24,6 +27,7 @@ MARKERS = "osD^vP"
 def style(axis: Axes) -> None:
     """Give axes a faint grid and no frame."""
     axis.grid(alpha=0.3)
+    axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
 
 
@@ -41,6 +45,56 @@ def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:
         row[0].set_ylabel(str(shift), rotation="horizontal", ha="right", va="center")
     for axis, label in zip(axes[0], classes, strict=True):
         axis.set_title(dataset.class_names[label], fontsize="small")
+    return figure
+
+
+GALLERY_BLOCKS = 2
+
+
+def corruption_gallery(dataset: Dataset) -> Figure:
+    """Draw the first test image of two classes under every corruption, a row each, at severities 0 to 5."""
+    labels: NDArray[np.int64] = dataset.test.labels
+    _, first = np.unique(labels, return_index=True)
+    images = dataset.test.images[first[[0, -1]]]
+    severities = (0, *SEVERITIES)
+    names = list(CORRUPTIONS)
+    rows = -(-len(names) // GALLERY_BLOCKS)
+    figure = Figure(figsize=(6.2 * GALLERY_BLOCKS, 0.5 * rows + 0.4), layout="constrained", dpi=90)
+    axes = figure.subplots(rows, GALLERY_BLOCKS, squeeze=False)
+    height, width = dataset.image_shape
+    for axis, name in zip_longest(axes.T.flat, names):
+        axis.set(xticks=[], yticks=[])
+        if name is None:
+            axis.set_axis_off()
+            continue
+        shifted = [Shift((Corrupt(name, severity),)).apply(images) for severity in severities]
+        strip = np.concatenate([image for pair in shifted for image in pair], axis=1)
+        axis.imshow(strip, cmap="gray", vmin=0, vmax=1)
+        axis.set_ylabel(name, rotation="horizontal", ha="right", va="center")
+        axis.vlines(np.arange(1, len(severities)) * 2 * width - 0.5, -0.5, height - 0.5, "white", linewidth=1)
+    for axis in axes[0]:
+        for severity in severities:
+            axis.text((2 * severity + 1) * width - 0.5, -2, f"{severity}", ha="center", va="bottom")
+    return figure
+
+
+def accuracy_per_epoch(history: Sequence[Mapping[str, float]], kept_epoch: int) -> Figure:
+    """Draw training and validation accuracy after each epoch, and mark the epoch whose weights are kept.
+
+    Args:
+        history: a run's rows, one at least.
+        kept_epoch: from 1.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=120)
+    axis = figure.subplots()
+    epochs = [row["epoch"] for row in history]
+    for label, column in (("training", "accuracy"), ("validation", "val_accuracy")):
+        axis.plot(epochs, [row[column] for row in history], marker=".", label=label)
+    axis.axvline(kept_epoch, color="gray", linestyle="dotted", label=f"weights kept (epoch {kept_epoch})")
+    axis.set(xlabel="epoch", ylabel="accuracy")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
     return figure
 
 

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import paper, run_plots, study_plots, tables
+from ood_fashion import paper, run_plots, study_plots, study_tables, tables
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import GENUINE_SHA256, Dataset, load_dataset
+from ood_fashion.datasets import GENUINE_SHA256, Dataset, Source, load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.histories import History, Record
 from ood_fashion.metrics import accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
 from ood_fashion.pages import Drawing, Page, Section, Table
+from ood_fashion.records import require_same_dataset
 from ood_fashion.runs import Predictions, Run
 from ood_fashion.shifts import Shift
 from ood_fashion.specs import MODELS
@@ -30,7 +31,7 @@ _GALLERY_CLASSES, _GALLERY_ROWS = 10, 5
 _MISTAKES = 8
 
 
-def read_page(path: Path, data_dir: Path | None = None) -> Page:
+def read_page(path: Path, data_dir: Source | None = None) -> Page:
     """Read what a folder records.
 
     Args:
@@ -59,11 +60,11 @@ class _RunRecords:
     predictions: dict[str, Predictions]
 
     @classmethod
-    def read(cls, path: Path, data_dir: Path | None) -> _RunRecords:
+    def read(cls, path: Path, data_dir: Source | None) -> _RunRecords:
         run = Run.open(path).require_complete()
         history, metrics, predictions = run.read_history(), run.read_metrics(), run.read_predictions()
         dataset = load_dataset(data_dir)
-        run.require_dataset(dataset.source, dataset.sha256)
+        require_same_dataset(run, dataset)
         for shift, answers in predictions.items():
             _check_predictions(f"{path / 'predictions.npz'}: under {shift},", shift, answers, dataset)
         records = cls(run, dataset, history, metrics, predictions)
@@ -124,7 +125,7 @@ def _described(results: Iterable[Sequence[Any]]) -> str:
     return ", ".join(f"{shift} {correct}/{n}" for shift, correct, n in results) or "no results"
 
 
-def run_page(path: Path, data_dir: Path | None = None) -> Page:
+def run_page(path: Path, data_dir: Source | None = None) -> Page:
     """Describe a complete run; see `read_page`."""
     records = _RunRecords.read(path, data_dir)
     config = records.run.config
@@ -303,7 +304,7 @@ def _mistakes_section(records: _RunRecords) -> Section:
     )
 
 
-def study_page(path: Path, data_dir: Path | None = None) -> Page:
+def study_page(path: Path, data_dir: Source | None = None) -> Page:
     """Describe a study, without the trainings that cannot be read; see `read_page`."""
     study_run = StudyRun(path)
     summary = study_run.summarize()
@@ -313,7 +314,7 @@ def study_page(path: Path, data_dir: Path | None = None) -> Page:
             f"{path}: expected a study with a finished training. Received: {len(trials)} trainings, none of which can "
             f"be read. Finish it: ood-fashion study {summary['study']} --resume --out {path}"
         )
-    headers, rows, notes = tables.study_rows(summary)
+    headers, rows, notes = study_tables.study_rows(summary)
     caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
     shown = [f"{row[0]}: " + ", ".join(map(" ".join, zip(headers[2:], row[2:], strict=True))) for row in rows]
     drawing = Drawing(
@@ -381,5 +382,5 @@ def _values(values: Iterable[Any]) -> str:
     )
 
 
-KINDS: dict[str, Callable[[Path, Path | None], Page]] = {"config.json": run_page, "study.json": study_page}
+KINDS: dict[str, Callable[[Path, Source | None], Page]] = {"config.json": run_page, "study.json": study_page}
 """What turns a folder into a page, by the file that tells its kind; the first that is there counts."""

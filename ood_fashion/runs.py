@@ -3,10 +3,12 @@
 config.json     what decides the run, and where it ran; written first
 checkpoint.npz  the state after the last finished epoch; deleted when the run is complete
 history.csv     a row per epoch
-model.keras     the trained model
+model.keras     the trained model, or
+model.npz       the weights that NumPy trained
 predictions.npz the predicted class of every test image in each test set, and the confidence in it
 metrics.json    a record per test set; written last, so that its presence means that the run is complete
 tensorboard/    TensorBoard's logs, if they were asked for
+MLP_lr0.01_b5.json  the document's result file, and accuracy.png, its plot, of a run in NumPy
 
 Every other file is written under a temporary name and then renamed, so that none is ever half there.
 """
@@ -15,9 +17,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,73 +30,14 @@ from numpy.typing import NDArray
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.files import TEMPORARY, atomic_write, make_empty_folder, read_json, write_json
+from ood_fashion.specs import MODELS
 
 RUNS_ROOT = Path("runs")
 """Where runs go and are looked for when none is named."""
 
 HISTORY_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
 """What every row of a history has; test_accuracy is there if it was monitored."""
-
-_TEMPORARY = ".tmp-"
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, which takes its place if the block succeeds.
-
-    Raises:
-        RunError: the folder cannot be written to.
-    """
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def make_empty_folder(path: Path) -> None:
-    """Make a folder, or take an empty one; what a killed write has left in it does not count.
-
-    Raises:
-        RunError: the folder holds something already, or cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        occupied = any(not entry.name.startswith(_TEMPORARY) for entry in path.iterdir())
-    except OSError as error:
-        raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
-    if occupied:
-        raise RunError(
-            f"{path}: expected an empty or absent folder. Add --resume to finish it, or choose another --out."
-        )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON document in one piece.
-
-    Raises:
-        RunError: the folder cannot be written to.
-    """
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        RunError: the file is absent or damaged.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
-    return content
 
 
 @dataclass(frozen=True)
@@ -168,6 +110,11 @@ class Run:
             raise RunError(f"{self.path / 'config.json'}: expected a run's config. Received: {error}") from error
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes it was trained on; none where config.json does not say."""
+        return tuple(self.record["dataset"].get("class_names", ()))
+
+    @property
     def is_complete(self) -> bool:
         """Whether the run has its metrics."""
         return (self.path / "metrics.json").is_file()
@@ -175,7 +122,7 @@ class Run:
     @property
     def model_path(self) -> Path:
         """Where the trained model is."""
-        return self.path / "model.keras"
+        return self.path / ("model.keras" if self.config.implementation == "keras" else "model.npz")
 
     @property
     def history_path(self) -> Path:
@@ -200,32 +147,57 @@ class Run:
             )
         return self
 
-    def require_dataset(self, source: str, sha256: Mapping[str, str]) -> None:
-        """Check that a dataset is the one that the run began on.
+    @property
+    def plot_path(self) -> Path:
+        """Where the plot of accuracy per epoch goes."""
+        return self.path / "accuracy.png"
 
-        Args:
-            source: where the dataset came from.
-            sha256: its hashes, as in `datasets.Dataset`.
+    def require_keras(self) -> Run:
+        """Return the run itself.
 
         Raises:
-            RunError: its content differs.
+            RunError: it did not train a Keras model.
         """
-        began_on = self.record["dataset"]
-        if began_on.get("sha256") != sha256:
+        if self.config.implementation != "keras":
             raise RunError(
-                f"{self.path}: expected the dataset that the run began on, {began_on.get('source')}. "
-                f"Received: {source}, whose content differs. Name the folder with --data-dir."
+                f"{self.path}: expected a run with a Keras model. Received: one of {self.config.implementation}. "
+                "Its accuracies are in its metrics.json."
             )
+        return self
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write metrics.json, which completes the run, and delete the checkpoint and what a kill has left."""
         write_json(self.path / "metrics.json", metrics)
-        for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{_TEMPORARY}*")):
+        for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{TEMPORARY}*")):
             leftover.unlink(missing_ok=True)
 
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json's content."""
         return read_json(self.require_complete().path / "metrics.json")
+
+    def write_result_file(self, result: dict[str, Any]) -> None:
+        """Write the document's result file, named after the learning rate and the batch size."""
+        config = self.config
+        write_json(
+            self.path / f"{MODELS[config.model].title}_lr{config.learning_rate}_b{config.batch_size}.json", result
+        )
+
+    def write_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Write model.npz, an array per parameter."""
+        with atomic_write(self.model_path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **weights)  # type: ignore[arg-type] # numpy's stub takes `weights` for allow_pickle
+
+    def read_weights(self) -> dict[str, NDArray[Any]]:
+        """Return model.npz's arrays by name.
+
+        Raises:
+            RunError: the file is absent or damaged.
+        """
+        try:
+            with self.model_path.open("rb") as opened, np.load(opened) as file:
+                return {name: file[name] for name in file.files}
+        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
+            raise RunError(f"{self.model_path}: expected weights. Received: {error}.") from error
 
     def read_history(self) -> list[dict[str, float]]:
         """Return history.csv's rows.
@@ -311,8 +283,9 @@ def _describe(path: Path) -> str:
 
 
 def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
-    """Name a folder that does not exist: `root`/<time, UTC>-<model>-s<seed>."""
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{config.model}-s{config.seed}"
+    """Name a folder that does not exist: `root`/<time, UTC>-<model>-s<seed>, or -numpy-<model>- for a run in NumPy."""
+    model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{model}-s{config.seed}"
     candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1_000_000))
     return next(path for path in candidates if not path.exists())
 
@@ -328,7 +301,8 @@ def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path =
     """Find the run that `--resume` means.
 
     Args:
-        given: the settings that were asked for; the run's config must have them.
+        given: the settings that were asked for; the run's config must have them. The implementation is Keras unless
+            given.
         out: the run's folder; None takes the latest incomplete run under `root` with these settings.
         root: where to look.
 
@@ -338,6 +312,7 @@ def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path =
     Raises:
         RunError: the run in `out` began with other settings, or is damaged.
     """
+    given = {"implementation": "keras", **given}
     if out is None:
         return next((run for run in find_runs(root) if not (run.is_complete or _differences(run, given))), None)
     if not (out / "config.json").exists():
@@ -357,12 +332,33 @@ def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
 
 
 def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
-    """Return the run that started last among the complete ones.
+    """Return the run that started last among the complete ones of Keras.
 
     Raises:
         RunError: there is none.
     """
     for run in find_runs(root):
-        if run.is_complete:
+        if run.is_complete and run.config.implementation == "keras":
             return run
     raise RunError(f"{root}: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3")
+
+
+def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RUNS_ROOT) -> dict[str, Path]:
+    """Name the model files of complete runs and others; those of the latest complete run if none is given.
+
+    A run's is named after its model, and a file by its path. Where that names two, the runs' folders name them.
+
+    Raises:
+        RunError: a run is absent or incomplete, or one is given twice.
+    """
+    chosen = [Run.open(path).require_complete() for path in run_dirs]
+    if not chosen and not files:
+        chosen = [latest_complete_run(root)]
+    models = [run.config.model for run in chosen]
+    named = [
+        (run.config.model if models.count(run.config.model) == 1 else str(run.path), run.model_path) for run in chosen
+    ]
+    named += [(str(path), path) for path in files]
+    if len(dict(named)) < len(named):
+        raise RunError(f"expected every model once. Received: {', '.join(name for name, _ in named)}.")
+    return dict(named)

@@ -1,8 +1,10 @@
 """Shifts of images as data: their grammar, the named ones, and the reference implementation in NumPy and SciPy.
 
 A shift is written as its steps joined by `+`, applied from left to right. A step is a name in `SHIFTS`,
-`translate:DX,DY` (pixels, right and down positive, fractions allowed) or `rotate:DEGREES` (counter-clockwise about the
-image's centre, any angle). Whatever comes in from outside the image is 0; between pixels, interpolation is bilinear.
+`translate:DX,DY` (pixels, right and down positive, fractions allowed), `rotate:DEGREES` (counter-clockwise about the
+image's centre, any angle), or a corruption: `NAME:SEVERITY`, or `NAME:SEVERITY,SEED` where it is random. Severities go
+from 0, which changes nothing, to 5. Whatever comes in from outside the image is 0; between pixels, interpolation is
+bilinear.
 
 `ood_fashion.nn.pipelines` applies the same shifts inside `tf.data`.
 """
@@ -11,23 +13,19 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ood_fashion.affine import Floats, SourceMap
+from ood_fashion.corruptions import CORRUPTIONS, MOST_SEED, SEVERITIES, Corruption, blocks, random_key
 from ood_fashion.errors import InvalidValueError
 
-Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class SourceMap:
-    """Where each output pixel comes from: source = matrix @ (row, column) + offset, in pixels of the input."""
-
-    matrix: tuple[tuple[float, float], tuple[float, float]]
-    offset: tuple[float, float]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,9 @@ class Translate:
 
     dx: float
     dy: float
-    keyword: ClassVar[str] = "translate"
-    usage: ClassVar[str] = "translate:DX,DY"
+
+    def __str__(self) -> str:
+        return f"translate:{_number_text(self.dx)},{_number_text(self.dy)}"
 
     @property
     def is_identity(self) -> bool:
@@ -48,10 +47,10 @@ class Translate:
         """Say where each pixel of the moved image comes from."""
         return SourceMap(((1, 0), (0, 1)), (-self.dy, -self.dx))
 
-    def apply(self, images: Floats) -> Floats:
+    def apply(self, images: Floats, indices: Indices) -> Floats:
         """Move a float array (n, height, width)."""
         if not (float(self.dx).is_integer() and float(self.dy).is_integer()):
-            return _interpolate(images, self)
+            return self.source_map(*images.shape[1:]).interpolate(images)
         (to_rows, from_rows), (to_columns, from_columns) = _slices(self.dy), _slices(self.dx)
         moved = np.zeros_like(images)
         moved[:, to_rows, to_columns] = images[:, from_rows, from_columns]
@@ -63,12 +62,13 @@ class Rotate:
     """Turn the content counter-clockwise about the image's centre by `degrees`, taken modulo 360."""
 
     degrees: float
-    keyword: ClassVar[str] = "rotate"
-    usage: ClassVar[str] = "rotate:DEGREES"
 
     def __post_init__(self) -> None:
         # Twice, because a tiny negative angle modulo 360 rounds to 360 itself.
         object.__setattr__(self, "degrees", self.degrees % 360 % 360)
+
+    def __str__(self) -> str:
+        return f"rotate:{_number_text(self.degrees)}"
 
     @property
     def is_identity(self) -> bool:
@@ -81,20 +81,86 @@ class Rotate:
         cos, sin = math.cos(math.radians(rest)), math.sin(math.radians(rest))
         for _ in range(int(quarter_turns)):  # exact where cos(pi / 2) is not
             cos, sin = -sin, cos
-        row, column = (height - 1) / 2, (width - 1) / 2
-        return SourceMap(((cos, sin), (-sin, cos)), (row - cos * row - sin * column, column + sin * row - cos * column))
+        return SourceMap.about_centre(((cos, sin), (-sin, cos)), height, width)
 
-    def apply(self, images: Floats) -> Floats:
+    def apply(self, images: Floats, indices: Indices) -> Floats:
         """Turn a float array (n, height, width)."""
         quarter_turns, rest = divmod(self.degrees, 90)
         height, width = images.shape[1:]
         if rest == 0 and height == width:
             return np.rot90(images, int(quarter_turns), axes=(1, 2))
-        return _interpolate(images, self)
+        return self.source_map(height, width).interpolate(images)
 
 
-Step = Translate | Rotate
-STEPS: dict[str, type[Step]] = {step.keyword: step for step in (Translate, Rotate)}
+@dataclass(frozen=True)
+class Corrupt:
+    """Corrupt the content as `CORRUPTIONS[name]` says, at a severity from 0 to 5.
+
+    Raises:
+        InvalidValueError: there is no such corruption, or the severity or the seed is no whole number or out of range.
+    """
+
+    name: str
+    severity: float
+    seed: float = 0
+
+    def __post_init__(self) -> None:
+        if self.name not in CORRUPTIONS:
+            raise InvalidValueError(f"expected one of {', '.join(CORRUPTIONS)}. Received: '{self.name}'.")
+        for field, most in (("severity", SEVERITIES[-1]), ("seed", MOST_SEED)):
+            value = getattr(self, field)
+            if not (float(value).is_integer() and 0 <= value <= most):
+                raise InvalidValueError(
+                    f"expected a {field} from 0 to {most:,}. Received: {self.name} with {field} {_number_text(value)}."
+                )
+            object.__setattr__(self, field, int(value))
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.severity}" + (f",{self.seed}" if self.seed else "")
+
+    @property
+    def corruption(self) -> Corruption:
+        """What it does."""
+        return CORRUPTIONS[self.name]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether this changes nothing."""
+        return self.severity == 0
+
+    def source_map(self, height: int, width: int) -> SourceMap | None:
+        """Say where each pixel comes from, or None if this is no affine map."""
+        return self.corruption.source_map(int(self.severity), height, width)
+
+    def apply(self, images: Floats, indices: Indices) -> Floats:
+        """Corrupt a float array (n, height, width) of the images with these indices."""
+        key = random_key(self.name, int(self.seed))
+        return self.corruption.apply(images, int(self.severity), key, indices)
+
+
+Step = Translate | Rotate | Corrupt
+
+
+class Form(NamedTuple):
+    """How a step is written: what a message shows, how many numbers it takes, and what makes it of them."""
+
+    usage: str
+    least: int
+    most: int
+    make: Callable[..., Step]
+
+
+FORMS: dict[str, Form] = {
+    "translate": Form("translate:DX,DY", 2, 2, Translate),
+    "rotate": Form("rotate:DEGREES", 1, 1, Rotate),
+    **{
+        name: Form(f"{name}:SEVERITY[,SEED]", 1, 2, partial(Corrupt, name))
+        if corruption.is_random
+        else Form(f"{name}:SEVERITY", 1, 1, partial(Corrupt, name))
+        for name, corruption in CORRUPTIONS.items()
+    },
+}
+"""The steps by their keywords."""
 
 
 def _slices(distance: float) -> tuple[slice, slice]:
@@ -104,16 +170,8 @@ def _slices(distance: float) -> tuple[slice, slice]:
     return (ahead, behind) if distance > 0 else (behind, ahead)
 
 
-def _interpolate(images: Floats, step: Step) -> Floats:
-    """Apply a step to (n, height, width) bilinearly, with zeros around the image."""
-    from scipy import ndimage  # takes a quarter of a second, which `ood-fashion params` need not wait for
-
-    source = step.source_map(*images.shape[1:])
-    matrix = np.eye(3)
-    matrix[1:, 1:] = source.matrix
-    return np.asarray(
-        ndimage.affine_transform(images, matrix, offset=(0.0, *source.offset), order=1, mode="grid-constant", cval=0.0)
-    )
+def _number_text(value: float) -> str:
+    return repr(int(value) if float(value).is_integer() else value)
 
 
 @dataclass(frozen=True)
@@ -126,39 +184,61 @@ class Shift:
         object.__setattr__(self, "steps", tuple(step for step in self.steps if not step.is_identity))
 
     def __str__(self) -> str:
-        return "+".join(map(_step_text, self.steps)) or "none"
+        return "+".join(_NAME_OF_STEPS.get((step,), str(step)) for step in self.steps) or "none"
 
     @classmethod
     def parse(cls, text: str) -> Shift:
         """Read a shift's text form.
 
         Raises:
-            InvalidValueError: a step is unknown, or its numbers are not finite numbers of the right count.
+            InvalidValueError: a step is unknown, or its numbers are not finite, too many, too few or out of range; the
+                message says at which character.
         """
         steps: list[Step] = []
         position = 1
         for term in text.split("+"):
             try:
                 steps += _parse_term(term.strip())
-            except InvalidValueError as error:
-                where = f", at character {position} of '{text}'" if "+" in text else ""
-                raise InvalidValueError(f"shift '{term.strip()}'{where}: {error}") from None
+            except _FaultError as fault:
+                at = position + len(term) - len(term.lstrip()) + fault.offset
+                where = f", at character {at} of '{text}'" if at > 1 else ""
+                raise InvalidValueError(f"shift '{term.strip()}'{where}: {fault}") from None
             position += len(term) + 1
         return cls(tuple(steps))
 
-    def apply(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def apply(self, images: NDArray[Any], indices: Indices | None = None) -> NDArray[np.float32]:
         """Shift images: the reference implementation.
 
         Args:
             images: (n, height, width); uint8 in 0-255 is scaled to 0-1, floats are taken as they are.
+            indices: each image's place in its dataset, (n,), which its random numbers depend on; 0 to n - 1 if None.
 
         Returns:
             float32 (n, height, width).
         """
         shifted: Floats = to_unit_range(images)
+        places = np.arange(len(images)) if indices is None else np.asarray(indices, np.int64)
         for step in self.steps:
-            shifted = step.apply(shifted)
+            shifted = step.apply(shifted, places)
         return np.ascontiguousarray(shifted, dtype=np.float32)
+
+    def apply_uint8(self, images: NDArray[np.uint8], indices: Indices | None = None) -> NDArray[np.uint8]:
+        """Shift images as `apply` does and round to 8 bits, block by block, so that little more memory is needed.
+
+        After a corruption of pixels nothing is lost: `to_unit_range` of the result equals `apply`'s.
+
+        Args:
+            images: uint8 (n, height, width).
+            indices: as for `apply`.
+
+        Returns:
+            uint8 (n, height, width).
+        """
+        shifted = np.empty_like(images)
+        places = np.arange(len(images)) if indices is None else np.asarray(indices, np.int64)
+        for block in blocks(images.shape):
+            shifted[block] = np.rint(self.apply(images[block], places[block]) * np.float32(255))
+        return shifted
 
 
 def to_unit_range(images: NDArray[Any]) -> NDArray[np.float32]:
@@ -175,29 +255,54 @@ SHIFTS: dict[str, Shift] = {
     "rotate270": Shift((Rotate(270),)),
 }
 _NAME_OF_STEPS = {shift.steps: name for name, shift in SHIFTS.items()}
+USAGE = f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, CORRUPTION:SEVERITY, or a chain of these with '+'"
 
 
-def _step_text(step: Step) -> str:
-    numbers = ",".join(repr(int(v) if float(v).is_integer() else v) for v in vars(step).values())
-    return _NAME_OF_STEPS.get((step,), f"{step.keyword}:{numbers}")
+def file_name(shift: Shift) -> str:
+    """Write a shift as part of a file's name: `-` for the colon, `_` for the comma."""
+    return str(shift).replace(":", "-").replace(",", "_")
+
+
+class _FaultError(Exception):
+    """What is wrong with a term, and where in it."""
+
+    def __init__(self, offset: int, message: str) -> None:
+        super().__init__(message)
+        self.offset = offset
 
 
 def _parse_term(term: str) -> tuple[Step, ...]:
     if term in SHIFTS:
         return SHIFTS[term].steps
     keyword, colon, arguments = term.partition(":")
-    if not colon or keyword not in STEPS:
-        usages = [step.usage for step in STEPS.values()]
-        close = difflib.get_close_matches(term, [*SHIFTS, *STEPS], n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise InvalidValueError(
-            f"unknown. Expected {', '.join([*SHIFTS, *usages])}, or a chain of these with '+'.{hint}"
-        )
-    kind = STEPS[keyword]
+    form = FORMS.get(keyword)
+    if form is None:
+        close = difflib.get_close_matches(keyword, [*SHIFTS, *FORMS], n=3)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise _FaultError(0, f"unknown. Expected {USAGE}.{hint}")
+    step: Step | None = None
+    numbers: list[float] = []
+    offset = len(keyword) + len(colon)
+    for text in arguments.split(","):
+        number = _finite(text)
+        if number is not None and len(numbers) < form.most:
+            numbers.append(number)
+        else:
+            raise _FaultError(offset, f"expected {form.usage} with finite numbers. Received: '{term}'.")
+        if len(numbers) >= form.least:
+            try:
+                step = form.make(*numbers)
+            except InvalidValueError as error:
+                raise _FaultError(offset, str(error)) from None
+        offset += len(text) + 1
+    if step is None:
+        raise _FaultError(len(term), f"expected {form.usage} with finite numbers. Received: '{term}'.")
+    return (step,)
+
+
+def _finite(text: str) -> float | None:
     try:
-        numbers = [float(number) for number in arguments.split(",")]
+        number = float(text)
     except ValueError:
-        numbers = []
-    if len(numbers) != kind.usage.count(",") + 1 or not all(map(math.isfinite, numbers)):
-        raise InvalidValueError(f"expected {kind.usage} with finite numbers. Received: '{term}'.")
-    return (kind(*numbers),)
+        return None
+    return number if math.isfinite(number) else None

@@ -61,6 +61,10 @@ class Layer(ABC):
         """Count the parameters for an input of `shape`."""
         return NO_PARAMETERS
 
+    def leftover(self, shape: Shape) -> int:
+        """Say how many rows or columns no window reaches, at the bottom or the right of an input of `shape`."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Flatten(Layer):
@@ -125,6 +129,172 @@ class MaxPool2D(Layer):
         """Return (height // pool, width // pool, channels)."""
         return (*_window_output(shape, self.pool_size, self.pool_size, self.name), shape[-1])
 
+    def leftover(self, shape: Shape) -> int:
+        """Return the larger rest of height and width modulo pool."""
+        return max(side % self.pool_size for side in shape[:2])
+
+
+@dataclass(frozen=True)
+class MaxBlurPool2D(Layer):
+    """Maximum over all squares, a blur by [1, 2, 1] in both axes, then every pool-th pixel (Zhang, ICML 2019).
+
+    The three see squares of pool + 2 pixels together, a stride of pool apart.
+    """
+
+    pool_size: int = 2
+    name = "max_blur_pool2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ((height - pool - 2) // pool + 1, (width - pool - 2) // pool + 1, channels)."""
+        return (*_window_output(shape, self.pool_size + 2, self.pool_size, self.name), shape[-1])
+
+    def leftover(self, shape: Shape) -> int:
+        """Return the larger rest of height - 2 and width - 2 modulo pool."""
+        return max((side - 2) % self.pool_size for side in shape[:2])
+
+
+@dataclass(frozen=True)
+class ZeroPad2D(Layer):
+    """Zeros around the map, so many on each side."""
+
+    padding: int
+    name = "zero_pad2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (height + 2 * padding, width + 2 * padding, channels)."""
+        height, width = _window_output(shape, 1, 1, self.name)
+        return (height + 2 * self.padding, width + 2 * self.padding, shape[-1])
+
+
+@dataclass(frozen=True)
+class GlobalMaxPool2D(Layer):
+    """Each channel's maximum over the map."""
+
+    name = "global_max_pool2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (channels,)."""
+        _window_output(shape, 1, 1, self.name)
+        return shape[-1:]
+
+
+@dataclass(frozen=True)
+class GlobalAveragePool2D(GlobalMaxPool2D):
+    """Each channel's mean over the map."""
+
+    name = "global_average_pool2d"
+
+
+@dataclass(frozen=True)
+class ReLU(Layer):
+    """max(0, x)."""
+
+    name = "relu"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the input's shape."""
+        return shape
+
+
+@dataclass(frozen=True)
+class BatchNorm(ReLU):
+    """Batch normalisation of each channel (Ioffe and Szegedy, ICML 2015).
+
+    Its parameters are a scale and a shift, which are trained, and a moving mean and variance, which are not; Keras
+    counts all four, and so does this.
+    """
+
+    name = "batch_norm"
+
+    def parameters(self, shape: Shape) -> ParameterCount:
+        """Return (2 + 2) * channels."""
+        return ParameterCount(f"(2+2)*{shape[-1]}", 4 * shape[-1])
+
+
+def group_order(reflections: bool) -> int:
+    """Return the number of elements of p4's quarter turns, 4, or of p4m's turns and reflections, 8."""
+    return 8 if reflections else 4
+
+
+def group_channels(channels: int, reflections: bool, layer: str) -> int:
+    """Return how many channels each group element has in a map on the group with so many channels in all.
+
+    Raises:
+        InvalidValueError: the group's elements cannot share them evenly.
+    """
+    order = group_order(reflections)
+    if channels % order:
+        raise InvalidValueError(
+            f"{layer}: expected a map on the group, with a multiple of {order} channels. Received: {channels}. "
+            "Put a lifting convolution before it."
+        )
+    return channels // order
+
+
+@dataclass(frozen=True)
+class LinearConv2D(Conv2D):
+    """Convolution with square kernels, stride 1, no padding, without bias, linear: for batch normalisation and ReLU."""
+
+    name = "linear_conv2d"
+
+    def parameters(self, shape: Shape) -> ParameterCount:
+        """Return kernel * kernel * channels * filters."""
+        factors = (self.kernel_size, self.kernel_size, shape[-1], self.filters)
+        return ParameterCount("*".join(map(str, factors)), math.prod(factors))
+
+
+@dataclass(frozen=True)
+class LiftingConv2D(LinearConv2D):
+    """Convolution with each kernel in all its orientations, without bias: from images to maps on the group.
+
+    The orientations are the quarter turns (p4), with `reflections` also the mirrored ones (p4m). The output's channels
+    are those of the first group element, then those of the second, and so on.
+    """
+
+    reflections: bool = False
+    name = "lifting_conv2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (height - kernel + 1, width - kernel + 1, elements * filters)."""
+        return (*_window_output(shape, self.kernel_size, 1, self.name), group_order(self.reflections) * self.filters)
+
+
+@dataclass(frozen=True)
+class GroupConv2D(LiftingConv2D):
+    """Convolution over the group and the plane, without bias: from maps on the group to maps on the group."""
+
+    name = "group_conv2d"
+
+    def parameters(self, shape: Shape) -> ParameterCount:
+        """Return kernel * kernel * elements * channels * filters."""
+        channels = group_channels(shape[-1], self.reflections, self.name)
+        factors = (self.kernel_size, self.kernel_size, group_order(self.reflections), channels, self.filters)
+        return ParameterCount("*".join(map(str, factors)), math.prod(factors))
+
+
+@dataclass(frozen=True)
+class GroupBatchNorm(BatchNorm):
+    """Batch normalisation of each channel over all group elements."""
+
+    reflections: bool = False
+    name = "group_batch_norm"
+
+    def parameters(self, shape: Shape) -> ParameterCount:
+        """Return (2 + 2) * channels, with the channels of one group element."""
+        return super().parameters((group_channels(shape[-1], self.reflections, self.name),))
+
+
+@dataclass(frozen=True)
+class GroupMaxPool(Layer):
+    """Each channel's maximum over the group elements, pixel by pixel: from maps on the group to images."""
+
+    reflections: bool = False
+    name = "group_max_pool"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (height, width, channels of one group element)."""
+        return (*shape[:-1], group_channels(shape[-1], self.reflections, self.name))
+
 
 @dataclass(frozen=True)
 class LayerSummary:
@@ -154,20 +324,50 @@ class ModelSpec:
             num_classes: number of scores that the model gives.
 
         Raises:
-            InvalidValueError: a window is larger than the map it slides over.
+            InvalidValueError: a window is larger than the map it slides over; or the model has layers on the group and
+                a window's stride does not tile its map, so that a turned image would be pooled in other squares.
         """
         rows, shape = [], input_shape
+        equivariant = any(isinstance(layer, LiftingConv2D) for layer in self.layers)
         for position, layer in enumerate(self.with_logits(num_classes), start=1):
             output_shape = layer.output_shape(shape)
-            rows.append(LayerSummary(f"{layer.name}_{position}", output_shape, layer.parameters(shape)))
+            name = f"{layer.name}_{position}"
+            if equivariant and layer.leftover(shape):
+                raise InvalidValueError(
+                    f"{name}: expected a map that its windows tile, as quarter turns need. Received: "
+                    f"{shape[0]}x{shape[1]}, of which {layer.leftover(shape)} rows or columns are left over. "
+                    "Use images of another size, or another kernel size before it."
+                )
+            rows.append(LayerSummary(name, output_shape, layer.parameters(shape)))
             shape = output_shape
         return rows
+
+
+def _p4_block(convolution: LiftingConv2D) -> tuple[Layer, ...]:
+    return convolution, GroupBatchNorm(), ReLU()
 
 
 MODELS: dict[str, ModelSpec] = {
     "mlp": ModelSpec("MLP", (Flatten(), Dense(128))),
     "cnn2": ModelSpec("CNN-2", (Conv2D(64, 7), MaxPool2D(2), Flatten())),
     "cnn3": ModelSpec("CNN-3", (Conv2D(64, 7), MaxPool2D(2), Conv2D(128, 2), MaxPool2D(2), Flatten())),
+    "p4cnn": ModelSpec(
+        "P4-CNN",
+        (
+            *(*_p4_block(LiftingConv2D(16, 7)), MaxPool2D(2)),
+            *(*_p4_block(GroupConv2D(32, 2)), MaxPool2D(2)),
+            *(*_p4_block(GroupConv2D(16, 5)), GroupMaxPool(), GlobalMaxPool2D()),
+        ),
+    ),
+    "gapcnn": ModelSpec(
+        "GAP-CNN",
+        (
+            ZeroPad2D(6),
+            *(LinearConv2D(32, 5), BatchNorm(), ReLU(), MaxBlurPool2D(2)),
+            *(LinearConv2D(64, 3), BatchNorm(), ReLU(), MaxBlurPool2D(2)),
+            *(LinearConv2D(56, 3), BatchNorm(), ReLU(), GlobalAveragePool2D()),
+        ),
+    ),
 }
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return the score interval of a proportion (E. B. Wilson, JASA 22:209, 1927).
@@ -59,3 +62,67 @@ def summarize(values: Sequence[float], *, confidence: float = 0.95) -> dict[str,
         ):
             summary[name] = [mean - half, mean + half]
     return summary
+
+
+def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *, seed: int = 0) -> dict[str, Any]:
+    """Compare two classifiers on the same images.
+
+    Args:
+        correct_a: whether A is right, (n,).
+        correct_b: whether B is right about the same images, (n,).
+        seed: of the bootstrap.
+
+    Returns:
+        n, only_a and only_b (images that one of them alone gets right), difference (accuracy of A minus that of B), its
+        95% percentile bootstrap interval over 10,000 resamples of the images, and p, of the exact McNemar test
+        (Q. McNemar, Psychometrika 12:153, 1947): two-sided binomial, of the images that only one gets right.
+    """
+    from scipy.stats import binomtest
+
+    n = len(correct_a)
+    only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
+    # Resampling images draws how many fall to A alone, to B alone and to neither from a multinomial distribution.
+    draws = np.random.default_rng(seed).multinomial(n, [only_a / n, only_b / n, 1 - (only_a + only_b) / n], 10_000)
+    interval = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975])
+    discordant = only_a + only_b
+    return {
+        "n": n,
+        "only_a": only_a,
+        "only_b": only_b,
+        "difference": (only_a - only_b) / n,
+        "interval": interval.tolist(),
+        "p": float(binomtest(only_a, discordant).pvalue) if discordant else 1.0,
+    }
+
+
+def compare_unpaired(values_a: Sequence[float], values_b: Sequence[float]) -> dict[str, Any]:
+    """Compare two means of independent measurements, such as accuracies over seeds, by Welch's t test.
+
+    Args:
+        values_a: 2 or more numbers.
+        values_b: 2 or more numbers.
+
+    Returns:
+        n_a, n_b, difference (mean of A minus mean of B), its 95% interval and p.
+    """
+    from scipy.stats import ttest_ind
+
+    difference = fmean(values_a) - fmean(values_b)
+    record = {"n_a": len(values_a), "n_b": len(values_b), "difference": difference}
+    if len({*values_a}) == len({*values_b}) == 1:  # without any spread there is nothing to divide by
+        return {**record, "interval": [difference, difference], "p": float(difference == 0)}
+    test = ttest_ind(values_a, values_b, equal_var=False)
+    return {**record, "interval": [float(end) for end in test.confidence_interval(0.95)], "p": float(test.pvalue)}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values of several tests, so that 0.05 bounds the chance of any false rejection.
+
+    S. Holm, Scandinavian Journal of Statistics 6:65, 1979: the k-th smallest of m becomes the largest of
+    (m - j + 1) p_(j) for j up to k, at most 1.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(1.0, largest)
+    return adjusted

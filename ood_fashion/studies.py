@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.histories import Record, best_setting
-from ood_fashion.runs import make_empty_folder, read_json, write_json
+from ood_fashion.files import make_empty_folder, read_json, write_json
+from ood_fashion.histories import Record, best_setting, patience_table
 from ood_fashion.statistics import summarize
 from ood_fashion.trials import Progress, Trial, run_trials
 
@@ -162,8 +162,8 @@ class StudyRun:
 
         Returns:
             study, title, factor, the settings with a summary for each measure, the histories, the best setting with its
-            difference from the next one if the study looks for it, and `damaged`: a line for each trial that cannot be
-            read.
+            difference from the next one if the study looks for it, what each patience would have cost if it monitors
+            the test set, and `damaged`: a line for each trial that cannot be read.
         """
         records: list[Record] = []
         damaged: list[str] = []
@@ -196,13 +196,15 @@ class StudyRun:
             ],
             "damaged": damaged,
         }
+        if summary["settings"] and any(config.monitor_test for config in study.settings.values()):
+            summary["patience"] = patience_table(summary["settings"][0]["histories"])
         if study.lowest is not None:
             summary["best"] = best_setting(summary["settings"], study.lowest)
         return summary
 
 
 def run_studies(
-    study_runs: Sequence[StudyRun], *, jobs: int | None, data_dir: Path | None, device: str, progress: Progress
+    study_runs: Sequence[StudyRun], *, jobs: int | None, data_dir: Source | None, device: str, progress: Progress
 ) -> tuple[list[Record], list[str]]:
     """Train what is not finished yet in all of the studies, and write their summaries and figures.
 

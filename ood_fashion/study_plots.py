@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ood_fashion import paper, plots
 from ood_fashion.datasets import GENUINE_SHA256
@@ -113,6 +113,8 @@ def momentum(summary: Summary) -> Figure:
     for number, setting in enumerate(settings):
         _curve(left, setting["histories"], "loss", setting["setting"], number)
     left.set(xlabel="epoch", ylabel="training loss (during the epoch)", yscale="log")
+    for of in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+        of(ScalarFormatter())
     left.legend(title="momentum", frameon=False, fontsize="small")
     alphas = [float(setting["setting"]) for setting in settings]
     summaries = [setting["measures"]["accuracy none"] for setting in settings]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import joblib
-
 from ood_fashion import paper
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, load_dataset
+from ood_fashion.datasets import Dataset, Source, load_dataset
 from ood_fashion.errors import OodFashionError, RunError
 from ood_fashion.histories import Record, measures
+from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 
 
@@ -62,7 +62,7 @@ _MOST_JOBS = 4
 
 
 def run_trials(
-    trials: Sequence[Trial], *, jobs: int | None, data_dir: Path | None, device: str, progress: Progress
+    trials: Sequence[Trial], *, jobs: int | None, data_dir: Source | None, device: str, progress: Progress
 ) -> list[str]:
     """Train what is not finished yet, in worker processes that share the machine's threads.
 
@@ -76,6 +76,8 @@ def run_trials(
     Returns:
         A line for each trial that failed; the others can be read.
     """
+    import joblib  # takes a tenth of a second, which other commands need not wait for
+
     cores = os.cpu_count() or 1
     jobs = min(cores, _MOST_JOBS, len(trials)) if jobs is None else jobs
     # A process that does all by itself keeps its threads as they are.
@@ -87,23 +89,37 @@ def run_trials(
         return [failure for failure in progress(outcomes, len(trials)) if failure]
 
 
-def _run_trial(trial: Trial, data_dir: Path | None, device: str, threads: int | None) -> str | None:
+def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:
     """Train a trial, or finish it; return what went wrong, if anything did."""
     try:
         run = trial.open() if (trial.path / "config.json").exists() else None
         if run is None or not run.is_complete:
-            from ood_fashion.nn import devices, training
-
-            used_device = devices.select_device(device, threads=threads)
-            dataset = _load_dataset(data_dir)
-            training.train(run or training.start_run(trial.path, trial.config, dataset, used_device), dataset)
+            _TRAINERS[trial.config.implementation](run, trial, _load_dataset(data_dir), device, threads)
         trial.read()
     except OodFashionError as error:
         return str(error)
     return None
 
 
+def _train_keras(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:
+    from ood_fashion.nn import devices, training
+
+    # Every training is a new model; TensorFlow would warn of tracing so many.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    used_device = devices.select_device(device, threads=threads)
+    training.train(run or start_run(trial.path, trial.config, dataset, used_device), dataset)
+
+
+def _train_numpy(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:
+    from ood_fashion import scratch_runs
+
+    scratch_runs.train(run or start_run(trial.path, trial.config, dataset, "cpu"), dataset)
+
+
+_TRAINERS = {"keras": _train_keras, "numpy": _train_numpy}
+
+
 @lru_cache(maxsize=1)
-def _load_dataset(data_dir: Path | None) -> Dataset:
+def _load_dataset(data_dir: Source | None) -> Dataset:
     """Load the dataset once a worker."""
     return load_dataset(data_dir)

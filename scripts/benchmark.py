@@ -1,7 +1,9 @@
-"""Measure training speed against other ways of doing the same work, as ratios within one run.
+"""Measure speed against other ways of doing the same work, as ratios within one run.
 
 steps    one process, the contenders in turn: updates a second of this package, stock Keras, PyTorch, JAX and NumPy
 process  whole processes: `ood-fashion train` against scripts/stock_keras.py, from start-up to evaluation
+shifts   images a second of sweeps, against plain batched `predict` of the images as they are
+augment  images a second of the compiled engine with and without augmentations
 scaling  seconds and peak memory of `ood-fashion train` from 1,000 to 59,000 training images
 
 PyTorch and JAX come with the extra `bench`; what is not installed is named as absent.
@@ -17,8 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -31,6 +35,9 @@ from tabulate import tabulate
 
 from ood_fashion import specs
 from ood_fashion.datasets import Split, load_dataset
+from ood_fashion.paper import PARAMETERS
+from ood_fashion.shifts import to_unit_range
+from ood_fashion.sweeps import rotations, translations
 
 
 def work_for(model: str, batch_size: int) -> Work:
@@ -77,7 +84,7 @@ def environment() -> dict[str, Any]:
 
 @click.group()
 def main() -> None:
-    """Measure training speed as ratios within one run."""
+    """Measure speed as ratios within one run."""
 
 
 _json_option = click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write all timings here.")
@@ -90,7 +97,7 @@ def _write(path: Path | None, **content: Any) -> None:
 
 
 @main.command()
-@click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
+@click.option("--model", "models", type=click.Choice(list(PARAMETERS)), multiple=True, default=list(PARAMETERS))
 @click.option("--batch-size", "batch_sizes", type=int, multiple=True, help="[default: 1, 5, 50, 500; CNNs 5, 32]")
 @click.option("--contender", "names", type=click.Choice(list(CONTENDERS)), multiple=True, default=list(CONTENDERS))
 @_rounds_option
@@ -173,7 +180,7 @@ def _train(folder: str, *options: str) -> tuple[float, float]:
 
 
 @main.command()
-@click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
+@click.option("--model", "models", type=click.Choice(list(PARAMETERS)), multiple=True, default=list(PARAMETERS))
 @click.option("--epochs", default=12, show_default=True, help="Epochs of both, without early stopping.")
 @_rounds_option
 @_json_option
@@ -202,6 +209,92 @@ def process(models: tuple[str, ...], epochs: int, rounds: int, json_path: Path |
             results.append({"model": model, "epochs": epochs, "ours": ours, "stock": stock})
     click.echo(tabulate(rows, headers="keys", disable_numparse=True))
     _write(json_path, results=results)
+
+
+def _call_each(function: Callable[[Any], Any], arguments: Sequence[Any]) -> None:
+    for argument in arguments:
+        function(argument)
+
+
+@main.command()
+@click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
+@click.option("--sample", default=3, show_default=True, help="So many shifts of each sweep in a round.")
+@_rounds_option
+@_json_option
+def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | None) -> None:
+    """Time shifts of the 289 translations and the 24 rotations against `predict`, in turn, after warming up."""
+    from ood_fashion.nn.evaluation import scorer
+    from ood_fashion.nn.models import build_model
+    from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE
+
+    dataset = load_dataset(download=False)
+    n, images = len(dataset.test), to_unit_range(dataset.test.images)[..., np.newaxis]
+    rng = np.random.default_rng(0)
+    results, rows = [], []
+    for name in models:
+        model = build_model(name)
+        measure = scorer([model], dataset)
+        sweeps = {sweep.kind: sweep.shifts for sweep in (translations(8), rotations(15))}
+
+        def predict(model: Any = model) -> None:
+            model.predict(images, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
+
+        predict()
+        for chosen in sweeps.values():
+            measure(chosen[1])
+        rates: dict[str, list[float]] = {"predict": [], **{kind: [] for kind in sweeps}}
+        for _ in range(rounds):
+            rates["predict"].append(n / time_call(predict))
+            for kind, chosen in sweeps.items():
+                some = [chosen[i] for i in rng.choice(len(chosen), sample, replace=False)]
+                rates[kind].append(n * sample / time_call(partial(_call_each, measure, some)))
+        row = {"model": name, "predict images/s": f"{median(rates['predict']):,.0f}"}
+        for kind in sweeps:
+            ratios = sorted(ours / plain for ours, plain in zip(rates[kind], rates["predict"], strict=True))
+            row[f"{kind} images/s"] = f"{median(rates[kind]):,.0f}"
+            row[f"{kind} ratio"] = f"{median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        rows.append(row)
+        results.append({"model": name, "rates": rates})
+    click.echo(tabulate(rows, headers="keys", disable_numparse=True))
+    _write(json_path, results=results)
+
+
+@main.command()
+@click.option("--model", type=click.Choice(list(specs.MODELS)), default="cnn3", show_default=True)
+@click.option("--images", default=2_000, show_default=True, help="Images in a round.")
+@_rounds_option
+@_json_option
+def augment(model: str, images: int, rounds: int, json_path: Path | None) -> None:
+    """Time epochs of the compiled engine under augmentations against plain ones, in turn, after warming up."""
+    from ood_fashion.config import TrainConfig
+    from ood_fashion.nn import engine
+    from ood_fashion.nn.models import build_model
+    from ood_fashion.nn.training import compile_as_configured
+
+    train = load_dataset(download=False).train
+    split = Split(train.images[:images], train.labels[:images])
+    runs: dict[str, Run] = {}
+    for texts in ((), ("translate:4",), ("translate:4", "rotate90", "mirror"), ("rotate:30",)):
+        config = TrainConfig(model=model, train_size=images, engine="compiled", augment=texts)
+        stack = engine.steps_per_program(config)
+        trainer = engine.CompiledTrainer.of(build_model(model), split, config.batch_size, config.augmentations)
+        compile_as_configured(trainer, config)
+        data = engine.training_data(split, config, stack, range(1))
+        options = {"steps_per_epoch": engine.calls_per_epoch(config, stack), "shuffle": False, "verbose": 0}
+        runs[" ".join(texts) or "none"] = partial(trainer.fit, data, **options)
+    for run in runs.values():
+        run()
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            rates[name].append(images / time_call(run))
+    rows = []
+    for name, measured in rates.items():
+        ratios = sorted(ours / plain for ours, plain in zip(measured, rates["none"], strict=True))
+        ratio = f"{median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        rows.append({"augment": name, "images/s": f"{median(measured):,.0f}", "ratio": ratio})
+    click.echo(tabulate(rows, headers="keys", disable_numparse=True))
+    _write(json_path, model=model, results=rates)
 
 
 @main.command()

@@ -223,6 +223,22 @@ def prepare_numpy(work: Work, split: Split) -> tuple[Run, str]:
     return run, ""
 
 
+def prepare_from_scratch(work: Work, split: Split) -> tuple[Run, str]:
+    """Set up this package's NumPy network, float32."""
+    from ood_fashion.from_scratch.mlp import SGD, build_mlp, train_epoch
+    from ood_fashion.scratch_runs import as_examples
+
+    if work.model != "mlp":
+        raise ImportError("the MLP only")
+    sgd, x, rng = SGD(build_mlp(), LEARNING_RATE), as_examples(split.images), np.random.default_rng(0)
+
+    def run() -> None:
+        for _ in range(work.epochs):
+            train_epoch(sgd, x, split.labels, work.batch_size, rng)
+
+    return run, ""
+
+
 CONTENDERS: dict[str, Callable[[Work, Split], tuple[Run, str]]] = {
     "ood-fashion": prepare_ours,
     "Keras fit": prepare_stock,
@@ -230,4 +246,5 @@ CONTENDERS: dict[str, Callable[[Work, Split], tuple[Run, str]]] = {
     "PyTorch eager": prepare_pytorch,
     "JAX": prepare_jax,
     "NumPy": prepare_numpy,
+    "from scratch (NumPy)": prepare_from_scratch,
 }

@@ -20,6 +20,7 @@ from ood_fashion import paper
 from ood_fashion.cli import main
 from ood_fashion.datasets import Dataset
 from ood_fashion.nn.models import build_model
+from ood_fashion.specs import MODELS
 from tests.conftest import Invoke
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +55,21 @@ def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], comma
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "params", "params --json", "data --help", "data", "train --help", "evaluate --help"]
+    "arguments",
+    [
+        "--help",
+        "params",
+        "params --json",
+        "data --help",
+        "data",
+        "train --help",
+        "evaluate --help",
+        "scratch mlp --help",
+        "scratch mini-cnn --steps 9",
+        "scratch perceptron --train-size 99",
+        "scratch gradcheck",
+        "sweep rotate --help",
+    ],
 )
 def test_light_commands_import_neither_tensorflow_nor_matplotlib(arguments: str) -> None:
     program = (
@@ -83,8 +98,10 @@ def test_params(invoke: Invoke) -> None:
     ):
         assert re.search(line, text)
     records = json.loads(invoke("params", "--json", "--verify").stdout)
-    assert {record["model"]: record["parameters"] for record in records} == paper.PARAMETERS
-    assert all(record["verified"] and record["document"] == record["parameters"] for record in records)
+    assert [record["model"] for record in records] == list(MODELS)
+    assert {record["model"]: record["document"] for record in records if record["document"]} == paper.PARAMETERS
+    assert all(record["verified"] and record["document"] in (None, record["parameters"]) for record in records)
+    assert "in the document" not in invoke("params", "--model", "p4cnn").stdout
     assert [record["model"] for record in json.loads(invoke("params", "--model", "cnn2", "--json").stdout)] == ["cnn2"]
 
 
@@ -117,6 +134,8 @@ def test_data_says_that_other_content_is_not_genuine(invoke: Invoke, small_folde
 def test_preview_draws_a_picture(invoke: Invoke, tmp_path: Path) -> None:
     assert invoke("data", "--preview", "shifts.png", "--shift", "up4", "--shift", "rotate:45").exit_code == 0
     assert matplotlib.image.imread(tmp_path / "shifts.png").shape[2] == 4
+    assert invoke("data", "--gallery", "corruptions.png").exit_code == 0
+    assert matplotlib.image.imread(tmp_path / "corruptions.png").shape[2] == 4
     result = invoke("data", "--preview", "shifts.xyz")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "expected an ending among" in result.stderr
@@ -177,6 +196,26 @@ def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     assert json.loads(invoke("evaluate", *arguments).stdout)["results"] == metrics["results"][:1]
 
 
+def test_evaluate_in_every_way(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("evaluate", "--run", run_dir, "--all", "--metrics", "all", "--calibrate", "--data-dir", small_folder)
+    records = json.loads(invoke(*arguments, "--json").stdout)["results"]
+    accuracies = [record["accuracy"] for record in json.loads((run_dir / "metrics.json").read_text())["results"]]
+    assert [record["accuracy"] for record in records] == accuracies
+    text = invoke(*arguments).stdout
+    assert re.search(r"rotate180 +0\.\d{4}( +\d\.\d{4}){5}", text)
+    assert f"at temperature {records[0]['temperature']:.3f}" in text
+
+
+def test_evaluate_averages_over_an_orbit(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--tta", "c4", "--json")
+    document = json.loads(invoke("evaluate", *arguments, "--all").stdout)
+    assert document["tta"] == "c4"
+    upright, _, *turned = (record["correct"] for record in document["results"])
+    assert turned == [upright] * 3
+    text = invoke("evaluate", *arguments[:-1], "--metrics", "all", "--shift", "rotate90").stdout
+    assert f"{upright / 200:.4f}" in text
+
+
 def test_resume_of_a_complete_run_shows_it(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
     result = invoke("train", "--resume", "--out", run_dir, "--json")
@@ -188,6 +227,14 @@ def test_resume_starts_a_run_where_there_is_none(invoke: Invoke, run_dir: Path, 
     arguments = ("--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--json", "--resume")
     document = json.loads(invoke("train", *arguments, "--out", "new").stdout)
     assert document["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
+
+
+def test_resume_knows_the_augmentations(invoke: Invoke, small_folder: Path) -> None:
+    settings = ("--model", "mlp", *SMALL[2:6], "--epochs", 1, "--augment", "translate:2.0", "--augment", "rotate90")
+    arguments = ("train", *settings, "--data-dir", small_folder, "--quiet", "--json", "--out", "run")
+    document = json.loads(invoke(*arguments).stdout)
+    assert json.loads(Path("run/config.json").read_text())["config"]["augment"] == ["translate:2", "rotate90"]
+    assert json.loads(invoke(*arguments, "--resume").stdout) == document
 
 
 @pytest.mark.parametrize("seconds_after_start", [0.0, 1.2])
@@ -255,6 +302,9 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("train --out occupied", 1, "occupied: expected an empty or absent folder"),
         ("train --out file", 1, "file: expected a folder to write to. Received: File exists"),
         ("train --out /proc/run", 1, "/proc/run: expected a folder to write to. Received: "),
+        ("train --augment translate:1.5", 2, "augment: expected translate:N with whole pixels N from 1 to 28."),
+        ("train --augment flip", 2, "augment: expected translate:N, rotate90, mirror or rotate:D. Received: 'flip'"),
+        ("train --resume --out incomplete --augment mirror", 1, "Received: augment ['mirror'] instead of []"),
         ("train --resume --out incomplete --epochs 5", 1, "Received: epochs 5 instead of 30"),
         ("train --resume --out incomplete", 1, "incomplete: expected the dataset that the run began on"),
         ("train --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),
@@ -263,13 +313,37 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --run occupied", 1, "occupied: expected a run folder, with a config.json. Received: a folder"),
         ("evaluate --run incomplete", 1, "expected a complete run. Received: one without metrics.json. Finish it"),
         ("evaluate --run a --model-file b", 2, "exclude each other"),
-        ("evaluate --model-file model.h5", 1, "expected a .keras file. Received: .h5"),
+        ("evaluate --calibrate --model-file b", 2, "--calibrate needs a run"),
+        ("evaluate --model-file model.h5", 1, "expected a .keras file or a SavedModel folder. Received: .h5"),
+        ("evaluate --model-file occupied", 1, "occupied: expected a SavedModel folder. Received: a folder without"),
+        ("evaluate --data-dir a --dataset mnist", 2, "--data-dir and --dataset exclude each other"),
+        ("data --dataset nonsense", 2, "expected one of TensorFlow Datasets, such as mnist, kmnist or emnist"),
+        ("data --data-dir absent.npz", 1, "absent.npz: expected a readable .npz file. Received: No such file"),
+        ("evaluate --tta c5", 2, "test-time averaging: expected c4, or translate:N with N from 1 to 14. Received"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
         ("evaluate --model-file classes.keras", 1, "expected an output of shape (n, 10)"),
         ("evaluate --shift roate90", 2, "shift 'roate90': unknown."),
+        ("evaluate --shift fog:6", 2, "at character 5 of 'fog:6': expected a severity from 0 to 5. Received: fog with"),
+        ("evaluate --shift up4+fgo:1", 2, "'fgo:1', at character 5 of 'up4+fgo:1': unknown"),
         ("evaluate --shift translate:1", 2, "expected translate:DX,DY with finite numbers"),
+        ("scratch mlp --minibatch-size 0", 2, "batch size: expected a whole number of 1 or more. Received: 0"),
+        ("scratch mlp --dtype float16", 2, "'float16' is not one of 'float32', 'float64'"),
+        ("scratch mlp --train-size 60000", 1, "at most 60,000 training and validation images"),
+        ("scratch mlp --check-magnitude --train-size 50", 2, "expected more than 50 images. Received: 50"),
+        ("scratch mlp --out occupied", 1, "occupied: expected an empty or absent folder"),
+        ("scratch perceptron --kernel cubic", 2, "'cubic' is not one of 'linear', 'poly', 'rbf'"),
+        ("scratch perceptron --kernel rbf --gamma 0", 2, 'gamma: expected "scale" or a finite number above 0'),
+        ("scratch perceptron --epochs 0", 2, "0 is not in the range x>=1"),
+        ("scratch perceptron --train-size 60001", 1, "at most 60,000"),
+        ("scratch mini-cnn --learning-rate 0", 2, "0.0 is not in the range x>0"),
+        ("scratch mini-cnn --learning-rate 1e300", 1, "training diverged: expected finite weights"),
+        ("scratch gradcheck --seed -1", 2, "-1 is not in the range x>=0"),
+        ("scratch gradcheck --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),
+        ("scratch nonsense", 2, "No such command 'nonsense'"),
         ("data --data-dir occupied", 1, "occupied: expected train-images-idx3-ubyte"),
+        ("data --export occupied", 1, "occupied: expected nothing there. Choose another --export, or delete it."),
+        ("data --export x --format csv", 2, "'csv' is not one of 'npz', 'idx', 'tfds'"),
         ("data --preview absent/p.png", 1, "p.png: expected to be able to write it"),
         ("params --model x", 2, "'x' is not one of"),
         ("params extra", 2, "unexpected extra argument"),
@@ -325,6 +399,85 @@ def test_divergence_is_one_line(invoke: Invoke, small_folder: Path) -> None:
     assert result.stderr.count("\n") == 1
     assert Path("run/model.keras").exists()
     assert not Path("run/metrics.json").exists()
+
+
+SCRATCH = ("scratch", "mlp", "--train-size", 400, "--val-size", 100, "--epochs", 3, "--out", "run")
+
+
+def test_scratch_mlp(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(*SCRATCH, "--data-dir", small_folder, "--check-gradient", "--check-magnitude")
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"mlp: 3 epochs of 80 updates in \d+ s; kept the weights of epoch [123]\.", result.stdout)
+    assert re.search(r"rotate270 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +200", result.stdout)
+    assert len(re.findall(r"^MLP +L[12]\.[Wb] .* passed$", result.stderr, re.MULTILINE)) == 8
+    assert re.search(r"epoch 3/3  loss \d\.\d{4} \(the document's sum \d\.\d{3}\)  accuracy 0\.\d{4}", result.stderr)
+    files = ["accuracy.png", "config.json", "history.csv", "metrics.json", "model.npz", "predictions.npz"]
+    assert sorted(path.name for path in Path("run").iterdir()) == ["MLP_lr0.01_b5.json", *files]
+    assert matplotlib.image.imread("run/accuracy.png").shape[2] == 4
+    result = invoke("evaluate", "--run", "run")
+    assert result.stderr.startswith("Error: run: expected a run with a Keras model. Received: one of numpy.")
+    result = invoke("train", "--resume", "--out", "run")
+    assert "Received: implementation keras instead of numpy" in result.stderr
+
+
+def test_scratch_mlp_says_nothing_but_its_result_when_quiet(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(
+        *SCRATCH, "--data-dir", small_folder, "--minibatch-size", 50, "--check-gradient", "--quiet", "--json"
+    )
+    assert result.stderr == ""
+    document = json.loads(result.stdout)
+    assert [check["passed"] for check in document.pop("checks")] == [True] * 4
+    assert document == {"run": "run", **json.loads(Path("run/metrics.json").read_text())}
+    assert json.loads(Path("run/MLP_lr0.01_b50.json").read_text()).keys() == {"train", "val", "test", "time"}
+
+
+def test_scratch_mlp_diverges_in_one_line(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(*SCRATCH, "--data-dir", small_folder, "--learning-rate", "1e30", "--quiet")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error: training diverged in epoch 1: expected a finite loss. Received: ")
+
+
+def test_a_wrong_gradient_fails_the_checks(invoke: Invoke, small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ood_fashion.from_scratch.layers.ReLU.backward", lambda self, gradient: gradient)
+    for command in (("scratch", "gradcheck"), (*SCRATCH, "--check-gradient")):
+        result = invoke(*command, "--data-dir", small_folder)
+        assert result.exit_code == 1
+        assert "FAILED" in result.output
+        assert re.search(
+            r"Error: expected all \d+ checks to pass\. Received: 2 that failed: MLP L1.W \(", result.stderr
+        )
+    assert not Path("run").exists()
+
+
+def test_scratch_gradcheck(invoke: Invoke) -> None:
+    result = invoke("scratch", "gradcheck")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(re.findall("passed$", result.stdout, re.MULTILINE)) == 11
+    assert len(json.loads(invoke("scratch", "gradcheck", "--json").stdout)) == 11
+
+
+def test_scratch_perceptron(invoke: Invoke, small_folder: Path) -> None:
+    arguments = ("scratch", "perceptron", "--data-dir", small_folder, "--train-size", 500, "--epochs", 2)
+    result = invoke(*arguments)
+    assert "multiclass perceptron: 2 epochs over 500 images" in result.stdout
+    assert re.search(r"test accuracy 0\.\d{4}  \(95% interval 0\.\d{4} to 0\.\d{4}, n = 200\)", result.stdout)
+    assert re.search(r"epoch 2/2  mistakes \d+ of 500", result.stderr)
+    result = invoke(*arguments, "--kernel", "poly", "--degree", 2)
+    assert re.search(r"kernel perceptron, poly kernel: .* \d+ support vectors\.", result.stdout)
+    record = json.loads(invoke(*arguments, "--kernel", "rbf", "--gamma", 0.02, "--quiet", "--json").stdout)
+    assert (record["gamma"], record["kernel"], record["epochs"]) == (0.02, "rbf", 2)
+
+
+def test_scratch_mini_cnn(invoke: Invoke) -> None:
+    assert "mini CNN: 5 starts of 10,000 updates each" in invoke("scratch", "mini-cnn").stdout
+    record = json.loads(invoke("scratch", "mini-cnn", "--steps", 50, "--restarts", 2, "--json").stdout)
+    assert len(record["losses"]) == 2
+
+
+def test_a_group_without_a_command_shows_its_help(invoke: Invoke) -> None:
+    result = invoke("scratch")
+    assert result.output.startswith("Usage: ")
+    assert result.exit_code == 2
 
 
 def test_a_bug_is_one_line_unless_debugging(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,14 +22,31 @@ def test_protocols_name_settings(sizes: dict[str, Any]) -> None:
 
 
 def test_json_round_trip() -> None:
-    config = TrainConfig(model="mlp", momentum=0.9, patience=None, split_seed=3)
+    config = TrainConfig(model="mlp", momentum=0.9, patience=None, split_seed=3, augment=("translate:4.0", "mirror"))
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert config.augment == ("translate:4", "mirror")
+    assert json.loads(json.dumps(config.to_json())) == config.to_json()
+    assert [augmentation.most for augmentation in config.augmentations] == [4, 0]
+
+
+def test_what_an_implementation_can_train() -> None:
+    assert TrainConfig(model="mlp", implementation="numpy", dtype="float64").dtype == "float64"
+    with pytest.raises(InvalidValueError, match=r"implementation numpy: expected the model mlp\. Received: 'cnn3'"):
+        TrainConfig(model="cnn3", implementation="numpy")
+    with pytest.raises(InvalidValueError, match=r"implementation numpy: expected no augmentation\. Received"):
+        TrainConfig(model="mlp", implementation="numpy", augment=("mirror",))
+    with pytest.raises(
+        InvalidValueError, match=r"implementation keras: expected the dtype float32\. Received: 'float64'"
+    ):
+        TrainConfig(dtype="float64")
 
 
 @pytest.mark.parametrize(
     ("field", "values"),
     [
         ("model", ["resnet", 3, None]),
+        ("implementation", ["torch", None]),
+        ("dtype", ["float16"]),
         ("train_size", [0, -5, 1.5, None, True, 2**31]),
         ("val_size", [0]),
         ("split_seed", [-1, 0.5]),
@@ -39,6 +56,7 @@ def test_json_round_trip() -> None:
         ("momentum", [-0.1, 1.0, 1.5, float("nan")]),
         ("patience", [0, -1]),
         ("seed", [-1, None]),
+        ("augment", ["mirror", ["flip"], [3], None, ("translate:4", "translate:1.5")]),
     ],
 )
 def test_values_out_of_range_are_refused(field: str, values: list[Any]) -> None:

@@ -1,8 +1,25 @@
 from __future__ import annotations
 
-import numpy as np
+import itertools
+import warnings
 
-from ood_fashion.metrics import accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
+import numpy as np
+import pytest
+import sklearn.metrics
+from scipy import special
+
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.metrics import (
+    accuracy_record,
+    calibration_error,
+    confident_mistakes,
+    confusion_matrix,
+    confusion_rates,
+    corruption_errors,
+    fit_temperature,
+    full_record,
+    to_probabilities,
+)
 from ood_fashion.statistics import wilson_interval
 
 
@@ -31,3 +48,117 @@ def test_confident_mistakes_are_those_of_a_plain_sort() -> None:
     assert confident_mistakes(labels, classes, confidences, 8).tolist() == expected[:8]
     assert confident_mistakes(labels, classes, confidences, 500).tolist() == expected
     assert confident_mistakes(labels, labels, confidences, 8).tolist() == []
+
+
+@pytest.fixture
+def predictions() -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (500, 4) that are right more often than not, and labels; class 3 never occurs."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 500)
+    logits = rng.normal(size=(500, 4)) + 1.5 * np.eye(4)[labels]
+    return special.softmax(logits, axis=1), labels
+
+
+def test_against_scikit_learn(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, labels = predictions
+    record = full_record("none", probabilities, labels)
+    classes = probabilities.argmax(axis=1)
+    one_hot = np.eye(4)[labels]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # class 3 is predicted and never true
+        expected = sklearn.metrics.balanced_accuracy_score(labels, classes)
+    assert record["balanced_accuracy"] == pytest.approx(expected)
+    assert record["nll"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities, labels=range(4)))
+    assert record["brier"] == pytest.approx(((probabilities - one_hot) ** 2).sum(axis=1).mean())
+    assert record["class_accuracy"][3] is None
+    assert record["class_accuracy"][:3] == pytest.approx(
+        sklearn.metrics.recall_score(labels, classes, labels=[0, 1, 2], average=None)
+    )
+    assert "flip_rate" not in record
+
+
+def naive_calibration_error(confidences: np.ndarray, correct: np.ndarray, edges: np.ndarray) -> float:
+    """As the papers write it: a sum over bins."""
+    total = 0.0
+    for low, high in itertools.pairwise(edges):
+        inside = (confidences > low) & (confidences <= high)
+        if inside.any():
+            total += inside.sum() * abs(correct[inside].mean() - confidences[inside].mean())
+    return total / len(confidences)
+
+
+def test_calibration_errors_against_a_naive_sum(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, labels = predictions
+    confidences, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    expected = naive_calibration_error(confidences, correct, np.linspace(0, 1, 16))
+    assert calibration_error(confidences, correct, equal_mass=False) == pytest.approx(expected)
+    ranked = np.sort(confidences)[:495]  # 15 bins of 33
+    confidences, correct = confidences[np.argsort(confidences)][:495], correct[np.argsort(confidences)][:495]
+    edges = np.concatenate([[0], ranked[32::33]])
+    assert calibration_error(confidences, correct) == pytest.approx(
+        naive_calibration_error(confidences, correct, edges)
+    )
+
+
+@pytest.mark.parametrize("equal_mass", [True, False])
+@pytest.mark.parametrize(
+    ("confidences", "correct", "error"),
+    [
+        ([1.0], [True], 0.0),  # n = 1, certain and right
+        ([1.0], [False], 1.0),
+        ([0.7] * 10, [True] * 7 + [False] * 3, 0.0),  # ties are one bin
+        ([0.9, 0.9, 0.2, 0.2], [True, True, False, False], 0.15),
+    ],
+)
+def test_calibration_errors_by_hand(
+    confidences: list[float], correct: list[bool], error: float, equal_mass: bool
+) -> None:
+    received = calibration_error(np.array(confidences), np.array(correct), equal_mass=equal_mass)
+    assert received == pytest.approx(error)
+
+
+@pytest.mark.parametrize(("right", "accuracy", "brier"), [(True, 1.0, 0.0), (False, 0.0, 2.0)])
+def test_certain_predictions(right: bool, accuracy: float, brier: float) -> None:
+    """Probabilities of exactly 0 and 1, one class only."""
+    probabilities = np.eye(3)[[1, 1]]
+    record = full_record("up4", probabilities, np.array([1, 1]) if right else np.array([2, 2]), np.eye(3)[[1, 0]])
+    assert (record["accuracy"], record["balanced_accuracy"], record["brier"]) == (accuracy, accuracy, brier)
+    assert record["nll"] == pytest.approx(0 if right else -np.log(1e-15))
+    assert record["ece"] == 1 - accuracy
+    assert record["flip_rate"] == 0.5
+    assert record["class_change"] == [None, 0.5, None] if right else [None, None, 0.0]
+
+
+def test_logits_and_probabilities_are_told_apart() -> None:
+    probabilities = np.array([[0.25, 0.75], [1.0, 0.0]], np.float32)
+    np.testing.assert_array_equal(to_probabilities(probabilities), probabilities)
+    np.testing.assert_allclose(to_probabilities(np.array([[0.0, np.log(3)]])), [[0.25, 0.75]])
+    np.testing.assert_allclose(to_probabilities(np.array([[1000.0, 0.0]])), [[1, 0]])
+
+
+def test_corruption_errors_by_hand() -> None:
+    ours = {"none": 0.9, "fog:1": 0.8, "fog:2": 0.6, "rotate90": 0.1}
+    reference = {"none": 0.8, "fog:1": 0.6, "fog:2": 0.4, "rotate90": 0.1, "up4": 0.5}
+    assert corruption_errors(ours, reference) == pytest.approx({"fog": 0.6 / 1.0, "rotate90": 1.0})
+    relative = corruption_errors(ours, reference, relative=True)
+    assert relative == pytest.approx({"fog": 0.4 / 0.6, "rotate90": 0.8 / 0.7})
+    with pytest.raises(InvalidValueError, match=r"none for \['up4'\]"):
+        corruption_errors(reference, ours)
+    with pytest.raises(InvalidValueError, match=r"none under \['up4'\]"):
+        corruption_errors({"up4": 0.5}, {"up4": 1.0})
+
+
+def test_a_temperature_is_found_again() -> None:
+    """Labels drawn from softmax(logits / 2.5) make logits too confident by that factor."""
+    rng = np.random.default_rng(0)
+    logits = 4 * rng.normal(size=(20_000, 5))
+    labels = (special.softmax(logits / 2.5, axis=1).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
+    assert fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.03)
+    assert fit_temperature(special.softmax(logits, axis=1), labels) == pytest.approx(2.5, rel=0.03)
+    before, after = (full_record("none", to_probabilities(logits, t), labels) for t in (1, 2.5))
+    assert after["accuracy"] == before["accuracy"]
+    assert after["ece"] < 0.02 < before["ece"]
+
+
+def test_a_temperature_is_found_where_all_is_right() -> None:
+    assert 0.01 <= fit_temperature(5 * np.eye(3), np.arange(3)) < 0.3

@@ -8,12 +8,12 @@ import pytest
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
+from ood_fashion.files import atomic_write
 from ood_fashion.runs import (
     HISTORY_COLUMNS,
     Checkpoint,
     Predictions,
     Run,
-    atomic_write,
     find_runs,
     find_unfinished_run,
     latest_complete_run,
@@ -155,6 +155,17 @@ def test_finding_runs(tmp_path: Path) -> None:
     assert find_unfinished_run({}, None, tmp_path) == Run(tmp_path / "20260103T000000-mlp-s1")
     assert find_unfinished_run({"model": "mlp"}, None, tmp_path) is not None
     assert find_unfinished_run({"model": "cnn3"}, None, tmp_path) is None
+
+
+def test_runs_of_keras_and_numpy_are_kept_apart(tmp_path: Path) -> None:
+    run = make(tmp_path / "20260103T000000-numpy-mlp-s1", model="mlp", implementation="numpy")
+    assert find_unfinished_run({"model": "mlp"}, None, tmp_path) is None
+    assert find_unfinished_run({"implementation": "numpy"}, None, tmp_path) == run
+    with pytest.raises(RunError, match="Received: implementation keras instead of numpy"):
+        find_unfinished_run({}, run.path)
+    run.write_metrics({})
+    with pytest.raises(RunError, match=r"expected a complete run\. Received: none"):
+        latest_complete_run(tmp_path)
 
 
 def test_resuming_a_named_folder(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts import SHIFTS, Rotate, Shift, Step, Translate, to_unit_range
+from ood_fashion.shifts import SHIFTS, Corrupt, Rotate, Shift, Step, Translate, to_unit_range
 
 CORNER = np.array([[[1, 2, 0], [3, 0, 0], [0, 0, 0]]], np.float32)
 """Nothing about it is symmetric: 1 in the upper left, 2 to its right, 3 below it."""
@@ -78,13 +81,71 @@ def test_no_image_and_one_image(n: int) -> None:
 
 
 finite = st.floats(-1e6, 1e6)
-steps: st.SearchStrategy[Step] = st.one_of(st.builds(Translate, finite, finite), st.builds(Rotate, finite))
+corruptions = st.builds(
+    lambda name, severity, seed: Corrupt(name, severity, seed if CORRUPTIONS[name].is_random else 0),
+    st.sampled_from(list(CORRUPTIONS)),
+    st.integers(0, 5),
+    st.integers(0, 2**31 - 1),
+)
+steps: st.SearchStrategy[Step] = st.one_of(st.builds(Translate, finite, finite), st.builds(Rotate, finite), corruptions)
+shifts = st.lists(steps, max_size=4).map(lambda chain: Shift(tuple(chain)))
 
 
-@given(st.lists(steps, max_size=4))
-def test_what_is_printed_is_parsed_back(chain: list[Step]) -> None:
-    shift = Shift(tuple(chain))
+@given(shifts)
+def test_what_is_printed_is_parsed_back(shift: Shift) -> None:
     assert Shift.parse(str(shift)) == shift
+    assert str(Shift.parse(str(shift))) == str(shift)
+
+
+FAULTS = [
+    ("sideways", 0),
+    ("fogg:3", 0),
+    ("", 0),
+    ("fog:6", 4),
+    ("fog:-1", 4),
+    ("fog:nan", 4),
+    ("fog:2.5", 4),
+    ("fog:1,-1", 6),
+    ("fog:1,2,3", 8),
+    ("fog:1,2147483648", 6),
+    ("jpeg:1,2", 7),
+    ("rotate:1e400", 7),
+    ("rotate:-inf", 7),
+    ("rotate:4x", 7),
+    ("translate:1,", 12),
+    ("translate:1", 11),
+    ("translate:,1", 10),
+]
+"""Terms that are refused, and the offset of what is wrong with them."""
+
+
+@given(st.lists(steps, min_size=1, max_size=3), st.sampled_from(FAULTS), st.lists(steps, max_size=2))
+def test_what_is_refused_is_refused_with_its_position(
+    before: list[Step], fault: tuple[str, int], after: list[Step]
+) -> None:
+    term, offset = fault
+    text = "+".join([*map(str, before), term, *map(str, after)])
+    position = len("+".join(map(str, before))) + 1 + offset + 1
+    with pytest.raises(InvalidValueError, match=re.escape(f"shift '{term}', at character {position} of '{text}': ")):
+        Shift.parse(text)
+
+
+@given(st.text("abcdefgorst_:,+-.0123456789 naif", max_size=30))
+def test_any_text_is_a_shift_or_refused(text: str) -> None:
+    try:
+        shift = Shift.parse(text)
+    except InvalidValueError:
+        return
+    assert Shift.parse(str(shift)) == shift
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(steps, max_size=3), st.lists(steps, max_size=2))
+def test_a_chain_is_one_after_the_other(first: list[Step], second: list[Step]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 9, 9), np.uint8)
+    one, other = Shift(tuple(first)), Shift(tuple(second))
+    chain = Shift.parse(f"{one}+{other}")
+    np.testing.assert_array_equal(chain.apply(images), other.apply(one.apply(images)))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +159,11 @@ def test_what_is_printed_is_parsed_back(chain: list[Step]) -> None:
         ("rotate:360+translate:0,-0.0", "none"),
         (" none + translate:1.50,2 ", "translate:1.5,2"),
         ("rotate:90+up4", "rotate90+up4"),
+        ("fog:3.0", "fog:3"),
+        ("fog:3,0", "fog:3"),
+        ("fog:3,7", "fog:3,7"),
+        ("fog:0,7", "none"),
+        ("up4+ gaussian_noise:3", "up4+gaussian_noise:3"),
     ],
 )
 def test_canonical_text(text: str, canonical: str) -> None:
@@ -121,9 +187,25 @@ def test_every_named_shift_prints_its_name() -> None:
         ("rotate:", "expected rotate:DEGREES"),
         ("rotate:nan", "expected rotate:DEGREES"),
         ("rotate:inf", "expected rotate:DEGREES"),
-        ("rotate", "'rotate': unknown"),
+        ("rotate", "expected rotate:DEGREES"),
+        ("rotate:90,", "'rotate:90,', at character 11 of 'rotate:90,': expected rotate:DEGREES"),
+        ("fog", "expected fog:SEVERITY\\[,SEED\\] with finite numbers. Received: 'fog'"),
+        ("fog:6", "at character 5 of 'fog:6': expected a severity from 0 to 5. Received: fog with severity 6"),
+        ("fog:nan", "expected fog:SEVERITY"),
+        ("fog:1.5", "expected a severity from 0 to 5. Received: fog with severity 1.5"),
+        (
+            "fog:1,-2",
+            "at character 7 of 'fog:1,-2': expected a seed from 0 to 2,147,483,647. Received: fog with seed -2",
+        ),
+        ("gausian_blur:3", "Did you mean gaussian_blur"),
+        ("gaussian:3", "Did you mean gaussian_blur or gaussian_noise"),
     ],
 )
 def test_what_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidValueError, match=message):
         Shift.parse(text)
+
+
+def test_an_unknown_corruption_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"expected one of gaussian_noise, .*Received: 'smoke'"):
+        Corrupt("smoke", 1)

@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ood_fashion import paper
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.specs import MODELS, Conv2D, MaxPool2D, describe
+from ood_fashion.specs import (
+    MODELS,
+    Conv2D,
+    GroupConv2D,
+    GroupMaxPool,
+    LiftingConv2D,
+    MaxBlurPool2D,
+    MaxPool2D,
+    ModelSpec,
+    ZeroPad2D,
+    describe,
+)
 
 
 @pytest.mark.parametrize("name", paper.PARAMETERS)
@@ -49,3 +62,43 @@ def test_a_window_larger_than_its_input_is_refused() -> None:
 def test_a_window_needs_an_image() -> None:
     with pytest.raises(InvalidValueError, match=r"\(height, width, channels\). Received: \(784,\)"):
         Conv2D(1, 7).output_shape((784,))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_new_model_is_larger_than_the_documents_last(name: str) -> None:
+    assert name in paper.PARAMETERS or describe(name)["parameters"] <= paper.PARAMETERS["cnn3"]
+
+
+def test_p4cnn_has_the_geometry_of_cnn3() -> None:
+    rows = describe("p4cnn")["layers"]
+    assert [row["output_shape"][0] for row in rows if row["parameters"]] == [22, 22, 10, 10, 1, 1, 10]
+    assert [row["formula"] for row in rows if "conv" in row["layer"]] == ["7*7*1*16", "2*2*4*16*32", "5*5*4*32*16"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "size", "message"),
+    [
+        ((MaxPool2D(2),), 27, r"max_pool2d_2: expected a map that its windows tile.*Received: 21x21, of which 1 rows"),
+        ((MaxBlurPool2D(3),), 28, r"max_blur_pool2d_2: .* Received: 22x22, of which 2"),
+        ((ZeroPad2D(2), MaxPool2D(3)), 28, r"max_pool2d_3: .* Received: 26x26"),
+    ],
+)
+def test_maps_that_do_not_turn_exactly_are_refused(layers: tuple[Any, ...], size: int, message: str) -> None:
+    spec = ModelSpec("", (LiftingConv2D(2, 7), *layers))
+    with pytest.raises(InvalidValueError, match=message):
+        spec.summary((size, size, 1))
+    assert ModelSpec("", (Conv2D(2, 7), *layers)).summary((size, size, 1))
+
+
+def test_p4cnn_names_the_size_that_does_not_fit() -> None:
+    with pytest.raises(InvalidValueError, match=r"max_pool2d_4: .* Received: 21x21"):
+        MODELS["p4cnn"].summary((27, 27, 1))
+
+
+@pytest.mark.parametrize(("reflections", "order"), [(False, 4), (True, 8)])
+def test_layers_on_the_group_need_a_map_on_it(reflections: bool, order: int) -> None:
+    message = rf"a multiple of {order} channels\. Received: {order + 2}"
+    with pytest.raises(InvalidValueError, match=f"group_conv2d: expected .* {message}"):
+        GroupConv2D(2, 3, reflections).parameters((5, 5, order + 2))
+    with pytest.raises(InvalidValueError, match=f"group_max_pool: expected .* {message}"):
+        GroupMaxPool(reflections).output_shape((5, 5, order + 2))

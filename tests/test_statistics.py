@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ood_fashion.statistics import summarize, wilson_interval
+from ood_fashion.statistics import compare_paired, compare_unpaired, holm, summarize, wilson_interval
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
@@ -42,3 +42,49 @@ def test_one_value_has_no_spread() -> None:
     assert summarize([3.0]) == {
         "values": [3.0], "n": 1, "mean": 3.0, "sd": None, "interval": None, "prediction_interval": None,
     }  # fmt: skip
+
+
+def test_a_paired_comparison_against_scipy() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.random(400) < 0.8, rng.random(400) < 0.72
+    received = compare_paired(a, b)
+    assert received["difference"] == pytest.approx(a.mean() - b.mean())
+    bootstrap = stats.bootstrap(
+        (a.astype(float), b.astype(float)),
+        lambda x, y, axis: (x - y).mean(axis=axis),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        rng=1,
+    )
+    assert received["interval"] == pytest.approx(list(bootstrap.confidence_interval), abs=0.006)
+
+
+def test_mcnemars_test_by_hand() -> None:
+    """Of 5 images that one alone gets right, all fall to A: p = 2 / 2^5. Nothing differs: p = 1."""
+    a = np.array([True] * 5 + [True, False])
+    b = np.array([False] * 5 + [True, False])
+    received = compare_paired(a, b)
+    assert (received["only_a"], received["only_b"], received["n"]) == (5, 0, 7)
+    assert received["p"] == pytest.approx(2 / 32)
+    assert compare_paired(a, a) == {
+        "n": 7, "only_a": 0, "only_b": 0, "difference": 0.0, "interval": [0.0, 0.0], "p": 1.0,
+    }  # fmt: skip
+
+
+def test_welchs_test_by_hand() -> None:
+    """Variances 1 and 4 of three each: standard error sqrt(5 / 3), t = 2 / 1.291, 2.94 degrees of freedom."""
+    received = compare_unpaired([4.0, 5.0, 6.0], [1.0, 3.0, 5.0])
+    assert received["difference"] == 2.0
+    error, freedom = np.sqrt(5 / 3), (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
+    half = stats.t.ppf(0.975, freedom) * error
+    assert received["interval"] == pytest.approx([2 - half, 2 + half])
+    assert received["p"] == pytest.approx(2 * stats.t.sf(2 / error, freedom))
+    assert compare_unpaired([1.0, 1.0], [0.0, 0.0])["p"] == 0
+    assert compare_unpaired([1.0, 1.0], [1.0, 1.0])["p"] == 1
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

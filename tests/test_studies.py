@@ -92,6 +92,29 @@ def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small
     assert (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns == before
 
 
+def test_a_study_in_numpy(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    arguments = (
+        "study",
+        "batch-size",
+        *SMALL,
+        "--seeds",
+        1,
+        "--jobs",
+        1,
+        "--implementation",
+        "numpy",
+        "--out",
+        "study",
+    )
+    assert invoke(*arguments, "--data-dir", small_folder).exit_code == 0
+    run = Run.open(tmp_path / "study/trials/50-s1")
+    assert (run.config.implementation, run.model_path.name) == ("numpy", "model.npz")
+    result = invoke("study", "shifts", "--implementation", "numpy", "--data-dir", small_folder, "--out", "other")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "implementation numpy: expected the model mlp" in result.stderr
+    assert not (tmp_path / "other").exists()
+
+
 def history(seed: int) -> list[dict[str, float]]:
     names = ("loss", "accuracy", "val_loss", "val_accuracy", "test_accuracy")
     return [dict.fromkeys(names, 0.5 + 0.01 * epoch + 0.02 * seed) for epoch in range(3)]

@@ -10,9 +10,12 @@ import click
 
 from ood_fashion import __version__
 from ood_fashion.cli.base import CommandGroup
-from ood_fashion.cli.models import data, evaluate, params, train
+from ood_fashion.cli.models import compare, data, evaluate, params, train
+from ood_fashion.cli.pictures import predict
 from ood_fashion.cli.report import report
-from ood_fashion.cli.studies import study
+from ood_fashion.cli.scratch import scratch
+from ood_fashion.cli.studies import reproduce, study
+from ood_fashion.cli.sweep import sweep
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,5 +28,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, study, report):
+for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report):
     main.add_command(command)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import click
 
 from ood_fashion.config import DEVICES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
-from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.runs import Run, latest_complete_run
+from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
 
 
@@ -41,6 +43,8 @@ class CommandGroup(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
         except click.UsageError as error:
             _fail_on_usage(error)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -72,11 +76,29 @@ class ShiftType(click.ParamType[Shift]):
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Folder with the four IDX files of an MNIST-format dataset.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
-)
+
+
+def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --data-dir and --dataset, which reach the command together, as `data_dir`: a `datasets.Source` or None."""
+
+    @click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        help="Folder with the four IDX files of an MNIST-format dataset, or an .npz file with x_test, y_test and, to "
+        "train, x_train, y_train.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
+    )
+    @click.option(
+        "--dataset", help="A dataset of TensorFlow Datasets: fashion_mnist, mnist, kmnist, emnist/letters ..."
+    )
+    @functools.wraps(command)
+    def with_source(*, data_dir: Path | None, dataset: str | None, **arguments: Any) -> None:
+        if data_dir and dataset:
+            raise click.UsageError("--data-dir and --dataset exclude each other.")
+        command(data_dir=data_dir or dataset, **arguments)
+
+    return with_source
+
+
 device_option = click.option(
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="What to compute on."
 )
@@ -85,16 +107,57 @@ shift_option = click.option(
     "shifts",
     type=ShiftType(),
     multiple=True,
-    help=f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, or a chain of these with '+'. May be repeated.",
+    help=f"{USAGE}. May be repeated.",
 )
+run_option = click.option(
+    "--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]"
+)
+model_file_option = click.option(
+    "--model-file",
+    type=click.Path(path_type=Path),
+    help="A .keras file or SavedModel folder of any origin, instead of a run's.",
+)
+
+
+class OpenedModel(NamedTuple):
+    """A Keras model, what to call it, and the run that it comes from, if any."""
+
+    model: Any
+    name: str
+    run: Run | None
+
+
+def open_model(run_dir: Path | None, model_file: Path | None, device: str) -> OpenedModel:
+    """Load what --run and --model-file name, or else the latest complete run's model, onto a device."""
+    if run_dir and model_file:
+        raise click.UsageError("--run and --model-file exclude each other.")
+    run = None
+    if model_file is None:
+        run = Run.open(run_dir).require_keras().require_complete() if run_dir else latest_complete_run()
+    path = model_file or cast(Run, run).model_path
+    from ood_fashion.nn import devices, models
+
+    devices.select_device(device)
+    click.echo(f"Model: {path}", err=True)
+    return OpenedModel(models.load_model(path), run.config.model if run else str(path), run)
+
+
 MODEL_CHOICE = click.Choice(list(MODELS))
 
 
-def setting(name: str, kind: type, description: str) -> Decorator:
-    """Make the option for a field of `TrainConfig`, which knows the default and checks the value."""
-    default = TrainConfig.__dataclass_fields__[name].default
+def setting(name: str, kind: type, description: str, *, flag: str | None = None, default: Any = None) -> Decorator:
+    """Make the option for a field of `TrainConfig`, which checks the value.
+
+    Args:
+        name: the field.
+        kind: its type.
+        description: the option's help.
+        flag: the option's name, if it is not the field's.
+        default: what the help says that the command takes, if not the field's default.
+    """
+    default = TrainConfig.__dataclass_fields__[name].default if default is None else default
     shown = "" if default is None else f"  [default: {default}]"
-    return click.option(f"--{name.replace('_', '-')}", type=kind, help=f"{description}{shown}")
+    return click.option(f"--{flag or name.replace('_', '-')}", name, type=kind, help=f"{description}{shown}")
 
 
 def show(record: Any, text: str, as_json: bool) -> None:

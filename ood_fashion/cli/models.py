@@ -7,17 +7,21 @@ from typing import Any
 
 import click
 
-from ood_fashion import paper
+from ood_fashion import augmentations, orbits, paper
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     data_dir_option,
     device_option,
     json_option,
+    model_file_option,
+    open_model,
+    run_option,
     setting,
     shift_option,
     show,
 )
-from ood_fashion.config import ENGINES, PROTOCOLS, TrainConfig
+from ood_fashion.config import ENGINES, EXPORT_FORMATS, PROTOCOLS, TrainConfig
+from ood_fashion.datasets import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
@@ -27,21 +31,51 @@ from ood_fashion.specs import MODELS
 @data_dir_option
 @click.option("--offline", is_flag=True, help="Do not download when no source is there.")
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw an image per class under each shift here.")
+@click.option("--gallery", type=click.Path(path_type=Path), help="Draw every corruption at every severity here.")
+@click.option("--export", "folder", type=click.Path(path_type=Path), help="Write both sets under each shift here.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(EXPORT_FORMATS),
+    default="npz",
+    show_default=True,
+    help="How --export writes them.",
+)
 @shift_option
 @json_option
-def data(data_dir: Path | None, offline: bool, preview: Path | None, shifts: tuple[Shift, ...], as_json: bool) -> None:
+def data(
+    *,
+    data_dir: Source | None,
+    offline: bool,
+    preview: Path | None,
+    gallery: Path | None,
+    folder: Path | None,
+    file_format: str,
+    shifts: tuple[Shift, ...],
+    as_json: bool,
+) -> None:
     """Find, check and describe the dataset.
 
+    --preview and --export take the shifts of --shift, or else the document's five test sets.
+
     Example: ood-fashion data --preview shifts.png --shift up4 --shift rotate:45
+
+    Example: ood-fashion data --export shifted --format idx --shift fog:3
     """
-    from ood_fashion import datasets, tables
+    from ood_fashion import datasets, export, tables
 
     dataset = datasets.load_dataset(data_dir, download=not offline)
-    if preview is not None:
+    chosen = shifts or tuple(SHIFTS.values())
+    record = datasets.describe(dataset)
+    if preview or gallery:
         from ood_fashion import plots
 
-        plots.save(plots.shift_gallery(dataset, shifts or tuple(SHIFTS.values())), preview)
-    record = datasets.describe(dataset)
+        if preview:
+            plots.save(plots.shift_gallery(dataset, chosen), preview)
+        if gallery:
+            plots.save(plots.corruption_gallery(dataset), gallery)
+    if folder:
+        record["export"] = {"folder": str(folder), **export.export(dataset, chosen, folder, file_format)}
     show(record, tables.dataset_table(record), as_json)
 
 
@@ -91,7 +125,12 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @setting("train_size", int, "Number of training images.")
 @setting("val_size", int, "Number of validation images, which follow the training images.")
 @setting("split_seed", int, "Shuffle the images before they are split, seeded with this.")
-@setting("seed", int, "Decides the initial weights and the order of the batches.")
+@setting("seed", int, "Decides the initial weights, the order of the batches and the augmentations.")
+@click.option(
+    "--augment",
+    multiple=True,
+    help=f"Change the training images at random, anew in every epoch: {augmentations.USAGE}. May be repeated.",
+)
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
 )
@@ -113,7 +152,7 @@ def train(
     no_early_stopping: bool,
     tensorboard: bool,
     device: str,
-    data_dir: Path | None,
+    data_dir: Source | None,
     out: Path | None,
     resume: bool,
     quiet: bool,
@@ -126,8 +165,10 @@ def train(
     accuracy on the document's five test sets.
 
     Example: ood-fashion train --model cnn3 --momentum 0.5 --out runs/momentum
+
+    Example: ood-fashion train --model gapcnn --augment translate:4 --augment mirror
     """
-    from ood_fashion import datasets, runs, tables
+    from ood_fashion import datasets, records, runs, tables
 
     given = _given(settings, protocol, no_early_stopping)
     config = TrainConfig(**given)
@@ -140,7 +181,7 @@ def train(
         used_device = devices.select_device(device)
         dataset = datasets.load_dataset(data_dir)
         if run is None:
-            run = training.start_run(out or runs.new_run_path(config), config, dataset, used_device)
+            run = records.start_run(out or runs.new_run_path(config), config, dataset, used_device)
         if not quiet:
             click.echo(f"Run folder: {run.path}", err=True)
         watching = [callbacks.TensorBoard(run)] * tensorboard + [callbacks.Progress()] * (not quiet)
@@ -152,6 +193,10 @@ def train(
 def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bool) -> dict[str, Any]:
     """Return the fields of `TrainConfig` that the command line names."""
     given = {name: value for name, value in settings.items() if value is not None}
+    # In the text form that a run's settings have, so that --resume finds them.
+    given["augment"] = [str(augmentations.Augmentation.parse(text)) for text in given.pop("augment", ())]
+    if not given["augment"]:
+        del given["augment"]
     if no_early_stopping:
         if "patience" in given:
             raise click.UsageError("--patience and --no-early-stopping exclude each other.")
@@ -160,9 +205,18 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
 
 
 @click.command()
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]")
-@click.option("--model-file", type=click.Path(path_type=Path), help="A .keras file of any origin, instead of a run's.")
+@run_option
+@model_file_option
 @shift_option
+@click.option(
+    "--metrics",
+    type=click.Choice(["accuracy", "all"]),
+    default="accuracy",
+    show_default=True,
+    help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
+)
+@click.option("--tta", help=f"Average the probabilities over {orbits.USAGE}.")
+@click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
 @device_option
 @data_dir_option
@@ -172,9 +226,12 @@ def evaluate(
     run_dir: Path | None,
     model_file: Path | None,
     shifts: tuple[Shift, ...],
+    metrics: str,
+    tta: str | None,
+    calibrate: bool,
     all_sets: bool,
     device: str,
-    data_dir: Path | None,
+    data_dir: Source | None,
     as_json: bool,
 ) -> None:
     """Measure a trained model on shifted images.
@@ -182,23 +239,58 @@ def evaluate(
     Without --shift and --all, the test set is taken as it is.
 
     Example: ood-fashion evaluate --shift rotate90 --shift translate:2,-1.5+rotate:10
+
+    Example: ood-fashion evaluate --all --tta c4
     """
-    from ood_fashion import datasets, runs, tables
+    from ood_fashion import datasets, tables
 
-    if run_dir and model_file:
-        raise click.UsageError("--run and --model-file exclude each other.")
-    if model_file is not None:
-        name = str(model_file)
-    else:
-        run = runs.Run.open(run_dir).require_complete() if run_dir else runs.latest_complete_run()
-        name, model_file = run.config.model, run.model_path
-    from ood_fashion.nn import devices, evaluation, models
+    if calibrate and model_file:
+        raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
+    orbit = orbits.parse_orbit(tta) if tta else (Shift(),)
+    model, name, run = open_model(run_dir, model_file, device)
+    from ood_fashion.nn import evaluation
 
-    devices.select_device(device)
-    click.echo(f"Model: {model_file}", err=True)
-    model = models.load_model(model_file)
     dataset = datasets.load_dataset(data_dir)
     chosen = [*map(Shift.parse, paper.TEST_SETS if all_sets else ()), *shifts] or [Shift()]
-    records = evaluation.evaluate(model, dataset, dict.fromkeys(chosen))
-    table = tables.accuracy_table(records, name if dataset.is_genuine else None)
-    show({"model": name, "results": records}, table, as_json)
+    chosen = list(dict.fromkeys(chosen))
+    if metrics == "all" or calibrate:
+        validation = None
+        if calibrate and run:
+            config = run.config
+            _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
+        records = evaluation.evaluate_fully(model, dataset, chosen, validation, orbit)
+        table = tables.metrics_table(records, dataset.class_names)
+    else:
+        records = evaluation.evaluate(model, dataset, chosen, orbit)
+        table = tables.accuracy_table(records, name if dataset.is_genuine and not tta else None)
+    averaged = {"tta": tta} if tta else {}
+    show({"model": name, **averaged, "results": records}, table, as_json)
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b")
+@shift_option
+@data_dir_option
+@json_option
+def compare(a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Source | None, as_json: bool) -> None:
+    """Test whether one model beats another.
+
+    A and B are run folders, .keras files or SavedModel folders. A pattern in quotes, such as
+    'studies/s/trials/cnn2-s*', means several trainings, which are compared over seeds. Without --shift, the document's
+    five test sets are used.
+
+    Example: ood-fashion compare runs/cnn2 runs/cnn3 --shift up4
+    """
+    from ood_fashion import comparison, datasets, study_tables
+
+    dataset = datasets.load_dataset(data_dir)
+    chosen = list(dict.fromkeys(shifts or [SHIFTS[name] for name in paper.TEST_SETS]))
+    sides = [
+        [comparison.correct_predictions(path, dataset, chosen) for path in comparison.expand(pattern)]
+        for pattern in (a, b)
+    ]
+    records = comparison.compare(*sides)
+    conclusion = comparison.conclude(records, "A", "B")
+    table = f"{study_tables.comparison_table(records, a, b)}\n\n{conclusion}"
+    show({"a": a, "b": b, "results": records, "conclusion": conclusion}, table, as_json)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ood_fashion.cli.base import data_dir_option, json_option, show
+from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
 
 
@@ -18,7 +19,7 @@ from ood_fashion.errors import RunError
 )
 @data_dir_option
 @json_option
-def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Path | None, as_json: bool) -> None:
+def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Source | None, as_json: bool) -> None:
     """Show a run or a study as one HTML page.
 
     PATH is its folder. The page holds its tables and figures, opens from disk, and asks the network for nothing.

@@ -11,6 +11,8 @@ import click
 from tqdm import tqdm
 
 from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.config import IMPLEMENTATIONS
+from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
 from ood_fashion.studies import STUDIES, STUDIES_ROOT, StudyRun, run_studies
 
@@ -51,7 +53,47 @@ def _raise(failures: list[str]) -> None:
 
 
 @click.command()
+@_grid_options(seeds=1)
+def reproduce(
+    *,
+    seeds: int,
+    jobs: int | None,
+    out: Path | None,
+    resume: bool,
+    device: str,
+    data_dir: Source | None,
+    as_json: bool,
+    **changes: int | None,
+) -> None:
+    """Repeat all of the document.
+
+    The result is a folder with the document's studies, and a table of its figures and claims beside ours.
+
+    Example: ood-fashion reproduce --seeds 5 --out studies/reproduction
+    """
+    from ood_fashion import datasets, reproduction, study_tables
+
+    dataset = datasets.load_dataset(data_dir)
+    path = _folder(out, "reproduction")
+    click.echo(f"Reproduction folder: {path}", err=True)
+    record, failures = reproduction.reproduce(
+        path,
+        seeds=seeds,
+        changes={field: value for field, value in changes.items() if value is not None},
+        dataset=dataset,
+        resume=resume,
+        jobs=jobs,
+        data_dir=data_dir,
+        device=device,
+        progress=_progress,
+    )
+    show(record, study_tables.reproduction_report(record), as_json)
+    _raise(failures)
+
+
+@click.command()
 @click.argument("name", type=click.Choice(list(STUDIES)))
+@click.option("--implementation", type=click.Choice(IMPLEMENTATIONS), help="What trains the MLP.  [default: keras]")
 @_grid_options(seeds=3)
 def study(
     name: str,
@@ -61,9 +103,9 @@ def study(
     out: Path | None,
     resume: bool,
     device: str,
-    data_dir: Path | None,
+    data_dir: Source | None,
     as_json: bool,
-    **changes: int | None,
+    **changes: int | str | None,
 ) -> None:
     """Repeat one of the document's studies.
 
@@ -71,12 +113,12 @@ def study(
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum
     """
-    from ood_fashion import datasets, tables
+    from ood_fashion import datasets, study_tables
 
     dataset = datasets.load_dataset(data_dir)
     given = {field: value for field, value in changes.items() if value is not None}
     run = StudyRun.create(_folder(out, name), name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
     click.echo(f"Study folder: {run.path}", err=True)
     (summary,), failures = run_studies([run], jobs=jobs, data_dir=data_dir, device=device, progress=_progress)
-    show(summary, tables.study_table(summary), as_json)
+    show(summary, study_tables.study_table(summary), as_json)
     _raise(failures)

@@ -9,7 +9,7 @@ the weights equal stock `fit`'s but for rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,10 +17,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ood_fashion.augmentations import Augmentation
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Split
 from ood_fashion.nn.layers import patch_kernels, with_patch_kernels
-from ood_fashion.nn.pipelines import to_unit_range, training_batches, training_stacks
+from ood_fashion.nn.pipelines import augmented, training_batches, training_stacks
 from ood_fashion.specs import MODELS, Conv2D
 
 IMAGES_PER_PROGRAM = 10_000
@@ -55,9 +56,10 @@ def steps_per_program(config: TrainConfig) -> int | None:
 
 def training_data(split: Split, config: TrainConfig, stack: int | None, epochs: range) -> tf.data.Dataset:
     """Give what `fit` takes: stacks of `stack` batches for a `CompiledTrainer`, plain batches where it is None."""
+    options: dict[str, Any] = {"seed": config.seed, "epochs": epochs, "augmentations": config.augmentations}
     if stack is None:
-        return training_batches(split, config.batch_size, seed=config.seed, epochs=epochs)
-    return training_stacks(len(split), config.batch_size, stack, seed=config.seed, epochs=epochs)
+        return training_batches(split, config.batch_size, **options)
+    return training_stacks(len(split), config.batch_size, stack, **options)
 
 
 def calls_per_epoch(config: TrainConfig, stack: int | None) -> int:
@@ -73,24 +75,28 @@ class CompiledTrainer(keras.Model):
     """
 
     @classmethod
-    def of(cls, model: keras.Model, split: Split, batch_size: int) -> CompiledTrainer:
+    def of(
+        cls, model: keras.Model, split: Split, batch_size: int, augmentations: Sequence[Augmentation] = ()
+    ) -> CompiledTrainer:
         """Copy a model with its weights; the copy is to be compiled and trained in its place.
 
         Args:
             model: a functional or sequential model.
             split: the training images and labels.
             batch_size: images in the mini-batches of a stack; smaller ones are trained one at a time, outside XLA.
+            augmentations: what to do to the images of a batch.
         """
         copy = keras.models.clone_model(model, clone_function=with_patch_kernels)
         trainer = cls(copy.inputs[0], copy.outputs[0], name=model.name)
         trainer.set_weights(model.get_weights())
         trainer.images, trainer.labels = tf.constant(split.images[..., np.newaxis]), tf.constant(split.labels)
-        trainer.batch_size = batch_size
+        trainer.batch_size, trainer.augmentations = batch_size, tuple(augmentations)
         return trainer
 
     images: tf.Tensor
     labels: tf.Tensor
     batch_size: int
+    augmentations: tuple[Augmentation, ...]
     compiled_steps: Any = None
 
     def make_train_function(self, force: bool = False) -> None:
@@ -102,11 +108,12 @@ class CompiledTrainer(keras.Model):
 
         # The images are arguments, for XLA would spend minutes on folding them as constants.
         def run_steps(
-            images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, count: tf.Tensor
+            images: tf.Tensor, labels: tf.Tensor, indices: tf.Tensor, draws: tf.Tensor, count: tf.Tensor
         ) -> dict[str, tf.Tensor]:
             def step(i: tf.Tensor) -> tuple[tf.Tensor]:
                 batch = indices[i]
-                self.train_step((to_unit_range(tf.gather(images, batch)), tf.gather(labels, batch)))
+                pixels = augmented(tf.gather(images, batch), draws[i], self.augmentations)
+                self.train_step((pixels, tf.gather(labels, batch)))
                 return (i + 1,)
 
             tf.while_loop(lambda i: i < count, step, (tf.zeros_like(count),))
@@ -121,9 +128,9 @@ class CompiledTrainer(keras.Model):
         plain_steps = tf.function(run_steps, autograph=False)
 
         def train_function(iterator: Iterator[tuple[tf.Tensor, ...]]) -> dict[str, tf.Tensor]:
-            indices, count = next(iterator)
+            indices, draws, count = next(iterator)
             run = self.compiled_steps if indices.shape[1] == self.batch_size else plain_steps
-            metrics: dict[str, tf.Tensor] = run(self.images, self.labels, indices, count)
+            metrics: dict[str, tf.Tensor] = run(self.images, self.labels, indices, draws, count)
             return metrics
 
         self.train_function = train_function

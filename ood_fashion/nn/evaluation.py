@@ -1,52 +1,171 @@
-"""Predictions of a Keras model on shifted test sets, and their accuracy."""
+"""Scores of Keras models on shifted images, and what they are worth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from scipy import special
+import tensorflow as tf
+from numpy.typing import NDArray
 
-from ood_fashion.datasets import Dataset
-from ood_fashion.metrics import accuracy_record
+from ood_fashion.datasets import Dataset, Split
+from ood_fashion.errors import ModelError
+from ood_fashion.metrics import accuracy_record, fit_temperature, full_record, predictions, to_probabilities
 from ood_fashion.nn.models import check_fit
-from ood_fashion.nn.pipelines import shifted_batches
+from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
+from ood_fashion.orbits import Orbit
 from ood_fashion.runs import Predictions
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts import Shift, to_unit_range
+
+Scorer = Callable[[Shift], NDArray[np.float32]]
+
+ALONE: Orbit = (UNSHIFTED,)
+"""The orbit that averages nothing."""
 
 
-def predict(model: keras.Model, dataset: Dataset, shift: Shift) -> Predictions:
-    """Predict the class of every image of the dataset's test set under a shift.
+def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None = None, orbit: Orbit = ALONE) -> Scorer:
+    """Prepare to score the classes under many shifts, of the same images.
 
-    Args:
-        model: takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1]; gives logits.
-        dataset: whose test set to use.
-        shift: what to do to the images.
-
-    Raises:
-        ModelError: the model does not fit the data.
-    """
-    image_shape = check_fit(model, dataset.image_shape, dataset.num_classes)
-    logits = model.predict(shifted_batches(dataset.test, shift, image_shape=image_shape), verbose=0)
-    return Predictions(np.argmax(logits, axis=1), np.max(special.softmax(logits, axis=1), axis=1))
-
-
-def evaluate(model: keras.Model, dataset: Dataset, shifts: Iterable[Shift]) -> list[dict[str, Any]]:
-    """Measure a model's accuracy on the dataset's test set under each shift.
+    Each shift's images are made once for all models, batch by batch in a compiled function that is traced once for all
+    shifts of a kind.
 
     Args:
-        model: as in `predict`; any scores whose largest is the predicted class will do.
-        dataset: whose test set to use.
-        shifts: what to do to the images, one after another.
+        models: each takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1], and gives logits
+            or probabilities.
+        dataset: tells the shape of the images and the number of classes.
+        split: the images; the dataset's test set unless given.
+        orbit: geometric shifts g that follow each shift. With more than one, the scores are the mean of the
+            probabilities, p(x) = 1/|G| * sum over g of softmax(f(g x)). Over a group, such as the quarter turns, p does
+            not change when x is moved by one of its elements: the same terms come in another order. They are added in
+            order of size, so not a bit changes.
 
     Returns:
-        A `metrics.accuracy_record` per shift.
+        A function from a shift to each model's scores for each image, float32 (models, n, classes).
+
+    Raises:
+        ModelError: a model does not fit the data.
+    """
+    or_more = not dataset.knows_all_classes
+    shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
+    given = (split or dataset.test).images
+    orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit]
+
+    @tf.function  # type: ignore[untyped-decorator] # TensorFlow gives it no types
+    def score(images: tf.Tensor, taps: Any) -> tf.Tensor:
+        pairs = zip(models, shapes, strict=True)
+        return tf.stack([model(shift_within(images, taps, shape), training=False) for model, shape in pairs])
+
+    def score_once(images: tf.Tensor, taps: Taps) -> NDArray[np.float32]:
+        tensors = [tuple(map(tf.constant, pair)) for pair in taps]
+        starts = range(0, len(given), EVALUATION_BATCH_SIZE)
+        batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
+        return np.concatenate(batches, axis=1)
+
+    def score_under(shift: Shift) -> NDArray[np.float32]:
+        pixels, taps = shift_beforehand(given, shift)
+        images = tf.constant(pixels)
+        scores = [score_once(images, [*taps, *more]) for more in orbit_taps]
+        return scores[0] if len(scores) == 1 else mean_probabilities(scores)
+
+    return score_under
+
+
+def mean_probabilities(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Average the probabilities of several scorings, each (models, n, classes), whatever their order, bit for bit."""
+    stack = np.stack([[to_probabilities(one) for one in models] for models in scores]).astype(np.float32)
+    stack.sort(axis=0)
+    mean: NDArray[np.float32] = stack.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def predict(
+    model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], orbit: Orbit = ALONE
+) -> dict[str, Predictions]:
+    """Predict the class of every image of the dataset's test set under each shift.
+
+    Args:
+        model: as for `scorer`.
+        dataset: whose test set to use.
+        shifts: what to do to the images, one after another.
+        orbit: as for `scorer`.
+
+    Returns:
+        The predictions by the text form of the shift.
 
     Raises:
         ModelError: the model does not fit the data.
     """
-    return [
-        accuracy_record(str(shift), predict(model, dataset, shift).classes, dataset.test.labels) for shift in shifts
-    ]
+    score = scorer([model], dataset, orbit=orbit)
+    return {str(shift): predictions(score(shift)[0]) for shift in shifts}
+
+
+def classify(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the probability of each class for each image.
+
+    Args:
+        model: as for `scorer`.
+        images: uint8 (n, height, width), of the size that the model takes.
+
+    Returns:
+        Probabilities, (n, classes).
+
+    Raises:
+        ModelError: the model does not take such images, or gives no numbers.
+    """
+    height, width = images.shape[1:]
+    image_shape = check_fit(model, (height, width), 1, or_more=True)
+    batch = to_unit_range(images).reshape(-1, *image_shape)
+    probabilities = to_probabilities(model.predict(batch, batch_size=EVALUATION_BATCH_SIZE, verbose=0))
+    if not np.isfinite(probabilities).all():
+        raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
+    return probabilities
+
+
+def evaluate(
+    model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], orbit: Orbit = ALONE
+) -> list[dict[str, Any]]:
+    """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of each of `predict`."""
+    predicted = predict(model, dataset, shifts, orbit)
+    return [accuracy_record(shift, classes, dataset.test.labels) for shift, (classes, _) in predicted.items()]
+
+
+def evaluate_fully(
+    model: keras.Model,
+    dataset: Dataset,
+    shifts: Iterable[Shift],
+    validation: Split | None = None,
+    orbit: Orbit = ALONE,
+) -> list[dict[str, Any]]:
+    """Measure a model in every way under each shift.
+
+    Args:
+        model: as for `scorer`.
+        dataset: whose test set to use.
+        shifts: what to do to the images, one after another.
+        validation: images to calibrate the model on, if it is to be.
+        orbit: as for `scorer`.
+
+    Returns:
+        A `metrics.full_record` per shift; with `validation` also the temperature, and under `calibrated` the nll, brier
+        and ece with it.
+
+    Raises:
+        ModelError: the model does not fit the data.
+    """
+    labels, score = dataset.test.labels, scorer([model], dataset, orbit=orbit)
+    unshifted = to_probabilities(score(UNSHIFTED)[0])
+    temperature = None
+    if validation:
+        temperature = fit_temperature(scorer([model], dataset, validation, orbit)(UNSHIFTED)[0], validation.labels)
+    records = []
+    for shift in shifts:
+        scores = score(shift)[0]
+        record = full_record(str(shift), to_probabilities(scores), labels, unshifted)
+        if temperature:
+            calibrated = full_record(str(shift), to_probabilities(scores, temperature), labels)
+            record["temperature"] = temperature
+            record["calibrated"] = {name: calibrated[name] for name in ("nll", "brier", "ece")}
+        records.append(record)
+    return records

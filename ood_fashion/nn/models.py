@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
@@ -9,14 +10,23 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ood_fashion import specs
 from ood_fashion.errors import ModelError
+from ood_fashion.nn.blur_pool import MaxBlurPooling2D
+from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 
 
 def _initialized(seed: int) -> dict[str, Any]:
     """Keras's default initialisers (Glorot and Bengio, AISTATS 2010, and zeros) with a seed of their own."""
     return {"kernel_initializer": keras.initializers.GlorotUniform(seed=seed), "bias_initializer": "zeros"}
+
+
+def _linear(layer: specs.LinearConv2D, name: str, seed: int) -> dict[str, Any]:
+    """What all convolutions without bias and activation are built with."""
+    options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "name": name}
+    return {**options, "use_bias": False, "data_format": "channels_last", **_initialized(seed)}
 
 
 LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
@@ -36,6 +46,27 @@ LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] =
     specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(
         layer.pool_size, data_format="channels_last", name=name
     ),
+    specs.MaxBlurPool2D: lambda layer, name, seed: MaxBlurPooling2D(layer.pool_size, name=name),
+    specs.ZeroPad2D: lambda layer, name, seed: keras.layers.ZeroPadding2D(
+        layer.padding, data_format="channels_last", name=name
+    ),
+    specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(
+        data_format="channels_last", name=name
+    ),
+    specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", name=name
+    ),
+    specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
+    specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
+    specs.LinearConv2D: lambda layer, name, seed: keras.layers.Conv2D(**_linear(layer, name, seed)),
+    specs.LiftingConv2D: lambda layer, name, seed: LiftingConv2D(
+        reflections=layer.reflections, **_linear(layer, name, seed)
+    ),
+    specs.GroupConv2D: lambda layer, name, seed: GroupConv2D(
+        reflections=layer.reflections, **_linear(layer, name, seed)
+    ),
+    specs.GroupBatchNorm: lambda layer, name, seed: GroupBatchNormalization(layer.reflections, name=name),
+    specs.GroupMaxPool: lambda layer, name, seed: GroupMaxPooling(layer.reflections, name=name),
 }
 """What builds each kind of layer description, from the description, a name and a seed."""
 
@@ -90,27 +121,86 @@ def compare_with_spec(name: str) -> list[str]:
 
 
 def load_model(path: Path) -> keras.Model:
-    """Load a .keras file, without running code that it may bring along (`safe_mode`).
+    """Load a .keras file, without running code that it may bring along (`safe_mode`), or a SavedModel folder.
+
+    A SavedModel is a graph of TensorFlow operations, some of which read and write files: it is not safe to run a
+    stranger's. Its signature `serving_default` is used, which must have one input and one output.
 
     Raises:
-        ModelError: the file is absent, of another format, or not loadable without trusting it.
+        ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
     """
+    if path.is_dir():
+        return _load_saved_model(path)
     if path.suffix != ".keras":
         raise ModelError(
-            f"{path}: expected a .keras file. Received: {path.suffix or 'no suffix'}; other formats can run code as "
-            "they load. Save the model again with model.save('NAME.keras')."
+            f"{path}: expected a .keras file or a SavedModel folder. Received: {path.suffix or 'no suffix'}; other "
+            "formats can run code as they load. Save the model again with model.save('NAME.keras')."
         )
     if not path.is_file():
         raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras lets through whatever a damaged or foreign file makes its readers raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {reason}") from error
+        raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {_reason(error)}") from error
 
 
-def check_fit(model: keras.Model, image_shape: tuple[int, int], num_classes: int) -> specs.Shape:
-    """Check that a model takes images of this shape and scores this many classes.
+def _load_saved_model(path: Path) -> keras.Model:
+    if not (path / "saved_model.pb").is_file():
+        raise ModelError(f"{path}: expected a SavedModel folder. Received: a folder without saved_model.pb.")
+    try:
+        signatures = tf.saved_model.load(path).signatures
+    except Exception as error:  # TensorFlow lets through whatever its readers raise
+        raise ModelError(f"{path}: expected a SavedModel. Received: {_reason(error)}") from error
+    if _SIGNATURE not in signatures:
+        raise ModelError(
+            f"{path}: expected a signature {_SIGNATURE}. Received: {', '.join(signatures) or 'none'}. "
+            "Save the model again with Keras's model.export(FOLDER)."
+        )
+    inputs = list(signatures[_SIGNATURE].structured_input_signature[1].values())
+    outputs = signatures[_SIGNATURE].structured_outputs
+    fits = [bool(spec.shape.rank) and spec.shape[0] is None and spec.dtype.is_floating for spec in inputs]
+    if fits != [True] or len(outputs) != 1:
+        given = ", ".join(f"{spec.dtype.name} {spec.shape}" for spec in inputs)
+        raise ModelError(
+            f"{path}: expected a signature from a batch of images, floats (n, ...), to one output. "
+            f"Received: {given or 'no input'}, to {len(outputs)} outputs."
+        )
+    images = keras.Input(inputs[0].shape[1:], dtype=inputs[0].dtype.name)
+    (scores,) = keras.layers.TFSMLayer(path, call_endpoint=_SIGNATURE)(images).values()
+    return keras.Model(images, scores, name=path.resolve().name)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+_SIGNATURE = "serving_default"
+_OTHER_DATA = "Name the model's data with --dataset or --data-dir, or take another model."
+
+
+def picture_shape(model: keras.Model) -> tuple[int, int]:
+    """Return the height and width of the images that a model takes; Fashion-MNIST's where it takes any.
+
+    Raises:
+        ModelError: it does not take grey images, or its pixels in a row make no square.
+    """
+    taken = getattr(model, "input_shape", None)
+    height, width, _ = specs.IMAGE_SHAPE
+    match taken if isinstance(taken, tuple) else None:
+        case (_, rows, columns) | (_, rows, columns, 1):
+            return rows or height, columns or width
+        case (_, int(pixels)) if math.isqrt(pixels) ** 2 == pixels:
+            return math.isqrt(pixels), math.isqrt(pixels)
+    raise ModelError(
+        f"model {model.name}: expected an input of grey images, (n, height, width, 1), (n, height, width) or "
+        f"(n, size * size). Received: {taken}."
+    )
+
+
+def check_fit(
+    model: keras.Model, image_shape: tuple[int, int], num_classes: int, *, or_more: bool = False
+) -> specs.Shape:
+    """Check that a model takes images of this shape and scores this many classes, or more if `or_more`.
 
     Returns:
         The shape in which the model takes one image: (height, width, 1), (height, width) or (height * width,).
@@ -120,9 +210,11 @@ def check_fit(model: keras.Model, image_shape: tuple[int, int], num_classes: int
     """
     height, width = image_shape
     taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if not isinstance(given, tuple) or len(given) != 2 or given[1] != num_classes:
+    scores = given[1] if isinstance(given, tuple) and len(given) == 2 else None
+    if scores is None or not (scores == num_classes or (or_more and scores > num_classes)):
         raise ModelError(
-            f"model {model.name}: expected an output of shape (n, {num_classes}), a score per class. Received: {given}."
+            f"model {model.name}: expected an output of shape (n, {num_classes}), a score per class of the data. "
+            f"Received: {given}. {_OTHER_DATA}"
         )
     for shape in ((height, width, 1), (height, width), (height * width,)):
         if (
@@ -133,5 +225,5 @@ def check_fit(model: keras.Model, image_shape: tuple[int, int], num_classes: int
             return shape
     raise ModelError(
         f"model {model.name}: expected an input of shape (n, {height}, {width}, 1), (n, {height}, {width}) "
-        f"or (n, {height * width}). Received: {taken}."
+        f"or (n, {height * width}), as the data are. Received: {taken}. {_OTHER_DATA}"
     )

@@ -7,8 +7,10 @@ import pytest
 from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
-from ood_fashion.nn.evaluation import evaluate
+from ood_fashion.metrics import to_probabilities
+from ood_fashion.nn.evaluation import evaluate, evaluate_fully, scorer
 from ood_fashion.nn.models import build_model
+from ood_fashion.orbits import parse_orbit
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.statistics import wilson_interval
 
@@ -56,3 +58,58 @@ def test_every_input_shape_gives_the_same_accuracy(small_fashion: Dataset, shape
 def test_a_model_for_other_data_is_refused(small_fashion: Dataset) -> None:
     with pytest.raises(ModelError, match="a score per class"):
         evaluate(build_model("mlp", num_classes=3), small_fashion, [Shift()])
+
+
+def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:
+    """The last layer's logits, four times as large, are too confident: calibration finds a larger temperature."""
+    model = build_model("mlp", seed=1)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(small_fashion.train.images / 255.0, small_fashion.train.labels, epochs=5, batch_size=20, verbose=0)
+    shifts = [SHIFTS["none"], SHIFTS["up4"]]
+    confident = build_model("mlp")
+    weights = model.get_weights()
+    confident.set_weights([*weights[:2], 4 * weights[2], 4 * weights[3]])
+    validation = Split(small_fashion.train.images[400:], small_fashion.train.labels[400:])
+    plain, calm = (evaluate_fully(m, small_fashion, shifts, validation) for m in (confident, model))
+    for record, short in zip(plain, evaluate(confident, small_fashion, shifts), strict=True):
+        assert {name: record[name] for name in short} == short
+    assert plain[0]["temperature"] == pytest.approx(4 * calm[0]["temperature"], rel=0.01)
+    assert plain[0]["calibrated"]["nll"] == pytest.approx(calm[0]["calibrated"]["nll"], rel=1e-3)
+    assert plain[0]["calibrated"]["nll"] < plain[0]["nll"]
+    assert plain[0]["flip_rate"] == 0
+    assert plain[1]["flip_rate"] > 0
+    assert "calibrated" not in evaluate_fully(model, small_fashion, shifts[:1])[0]
+
+
+@pytest.mark.parametrize("name", ["cnn2", "mlp"])
+def test_averaging_over_the_turns_makes_any_model_invariant_to_them(small_fashion: Dataset, name: str) -> None:
+    """Bit for bit, with random weights; the model alone is far from it."""
+    model, turns = build_model(name, seed=3), [SHIFTS[f"rotate{degrees}"] for degrees in (90, 180, 270)]
+    plain, averaged = scorer([model], small_fashion), scorer([model], small_fashion, orbit=parse_orbit("c4"))
+    upright = averaged(Shift())
+    for turn in turns:
+        np.testing.assert_array_equal(averaged(turn), upright)
+        assert not np.allclose(plain(turn), plain(Shift()), atol=0.01)
+    corrupted = Shift.parse("up4+fog:3"), Shift.parse("up4+fog:3+rotate90")
+    np.testing.assert_array_equal(averaged(corrupted[1]), averaged(corrupted[0]))
+
+
+def test_averages_are_those_of_the_chains(small_fashion: Dataset) -> None:
+    """Two models at once, against the mean of the probabilities under each chain of shift and element."""
+    models = [build_model("mlp", seed=1), build_model("cnn2", seed=2)]
+    plain, orbit = scorer(models, small_fashion), parse_orbit("translate:1")
+    received = scorer(models, small_fashion, orbit=orbit)(Shift.parse("gaussian_noise:2+rotate:20"))
+    chains = [plain(Shift.parse(f"gaussian_noise:2+rotate:20+{element}")) for element in orbit]
+    expected = np.mean([[to_probabilities(scores) for scores in chain] for chain in chains], axis=0)
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+    np.testing.assert_allclose(received.sum(axis=-1), 1, atol=1e-6)
+
+
+def test_both_kinds_of_record_average(small_fashion: Dataset) -> None:
+    model, turned, orbit = build_model("mlp", seed=2), [Shift(), SHIFTS["rotate180"]], parse_orbit("c4")
+    validation = Split(small_fashion.train.images[:100], small_fashion.train.labels[:100])
+    short = evaluate(model, small_fashion, turned, orbit)
+    full = evaluate_fully(model, small_fashion, turned, validation, orbit)
+    assert [record["accuracy"] for record in full] == [record["accuracy"] for record in short]
+    assert full[1]["flip_rate"] == 0
+    assert full[1]["calibrated"] == full[0]["calibrated"]

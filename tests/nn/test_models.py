@@ -7,11 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ood_fashion import specs
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.nn import models
-from ood_fashion.nn.models import build_model, check_fit, compare_with_spec, load_model
+from ood_fashion.nn.models import build_model, check_fit, compare_with_spec, load_model, picture_shape
 
 
 @pytest.mark.parametrize("name", specs.MODELS)
@@ -72,8 +73,8 @@ def test_a_saved_model_is_loaded(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_safe_model_are_refused(tmp_path: Path) -> None:
-    for name in ("m.h5", "m.hdf5", "m.pb", "folder", "m.pkl"):
-        with pytest.raises(ModelError, match=r"expected a .keras file. Received: .*model.save\('NAME.keras'\)"):
+    for name in ("m.h5", "m.hdf5", "m.pb", "absent", "m.pkl"):
+        with pytest.raises(ModelError, match=r"expected a .keras file or .* Received: .*model.save\('NAME.keras'\)"):
             load_model(tmp_path / name)
     with pytest.raises(ModelError, match="Received: nothing there"):
         load_model(tmp_path / "absent.keras")
@@ -90,6 +91,56 @@ def test_code_inside_a_model_file_is_not_run(tmp_path: Path) -> None:
     trap = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Lambda(lambda x: x), keras.layers.Flatten()])
     with pytest.raises(ModelError, match=r"can load safely\. Received: .*arbitrary code"):
         load_model(save(trap, tmp_path / "trap.keras"))
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (28, 28), (784,)])
+def test_a_saved_model_folder_is_loaded(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
+    model = keras.Sequential([keras.Input(shape), *layers])
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = load_model(tmp_path / "exported")
+    assert (loaded.name, check_fit(loaded, (28, 28), 10)) == ("exported", shape)
+    images = np.random.default_rng(0).random((3, *shape), np.float32)
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), model(images), rtol=1e-5)
+
+
+def export(folder: Path, *specs: tf.TensorSpec, outputs: int = 1) -> Path:
+    """Save a function of these inputs without Keras."""
+
+    def score(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        flat = tf.reshape(tf.cast(inputs[0], tf.float32), (-1, 784))
+        return {f"output_{i}": flat[:, :10] for i in range(outputs)}
+
+    signature = tf.function(score, input_signature=specs).get_concrete_function()
+    tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": signature})
+    return folder
+
+
+def test_a_saved_model_made_without_keras_is_loaded(tmp_path: Path) -> None:
+    loaded = load_model(export(tmp_path / "plain", tf.TensorSpec((None, 784), tf.float32)))
+    images = np.random.default_rng(0).random((3, 784), np.float32)
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), images[:, :10])
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    flat = tf.TensorSpec((None, 784), tf.float32)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "damaged").mkdir()
+    tf.saved_model.save(tf.Module(), tmp_path / "bare")
+    (tmp_path / "damaged/saved_model.pb").write_bytes(b"no graph")
+    for name, message in {
+        "folder": "expected a SavedModel folder. Received: a folder without saved_model.pb",
+        "damaged": "expected a SavedModel. Received: ",
+        "bare": "expected a signature serving_default. Received: none",
+        str(export(tmp_path / "bytes", tf.TensorSpec((None, 784), tf.uint8))): r"Received: uint8 \(None, 784\), to 1",
+        str(export(tmp_path / "single", tf.TensorSpec((1, 784), tf.float32))): r"floats \(n, \.\.\.\), to one output",
+        str(export(tmp_path / "anything", tf.TensorSpec(None, tf.float32))): "Received: float32 <unknown>, to 1",
+        str(export(tmp_path / "pair", flat, flat)): r"\(None, 784\), float32 \(None, 784\), to 1 outputs",
+        str(export(tmp_path / "twins", flat, outputs=2)): "to 2 outputs",
+    }.items():
+        with pytest.raises(ModelError, match=message) as caught:
+            load_model(tmp_path / name)
+        assert "\n" not in str(caught.value)
 
 
 def linear(input_shape: tuple[int | None, ...], units: int = 10) -> keras.Model:
@@ -116,7 +167,7 @@ def test_input_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
 
 
 def test_other_outputs_do_not_fit() -> None:
-    with pytest.raises(ModelError, match=r"shape \(n, 10\), a score per class. Received: \(None, 9\)"):
+    with pytest.raises(ModelError, match=r"shape \(n, 10\), a score per class of the data. Received: \(None, 9\)"):
         check_fit(linear((784,), units=9), (28, 28), 10)
     maps = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(10, 3)])
     with pytest.raises(ModelError, match="a score per class"):
@@ -125,3 +176,36 @@ def test_other_outputs_do_not_fit() -> None:
     double = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Concatenate()(inputs)))
     with pytest.raises(ModelError, match="expected an input of shape"):
         check_fit(double, (28, 28), 10)
+
+
+@pytest.mark.parametrize(
+    ("input_shape", "expected"),
+    [
+        ((28, 28, 1), (28, 28)),
+        ((8, 6), (8, 6)),
+        ((49,), (7, 7)),
+        ((None, None, 1), (28, 28)),
+        ((None, 40, 1), (28, 40)),
+    ],
+)
+def test_the_size_of_the_pictures_is_read_from_the_model(
+    input_shape: tuple[int | None, ...], expected: tuple[int, int]
+) -> None:
+    inputs = keras.Input(input_shape)
+    assert picture_shape(keras.Model(inputs, inputs)) == expected
+
+
+@pytest.mark.parametrize("input_shape", [(28, 28, 3), (50,), (None,), (4, 4, 4, 1), ()])
+def test_other_inputs_are_no_pictures(input_shape: tuple[int | None, ...]) -> None:
+    inputs = keras.Input(input_shape)
+    with pytest.raises(ModelError, match=r"expected an input of grey images, .* Received: \(None,"):
+        picture_shape(keras.Model(inputs, inputs))
+    several = [keras.Input((28, 28)) for _ in range(3)]
+    with pytest.raises(ModelError, match="expected an input of grey images"):
+        picture_shape(keras.Model(several, several[0]))
+
+
+def test_a_test_set_alone_may_have_fewer_classes_than_the_model() -> None:
+    assert check_fit(linear((784,)), (28, 28), 9, or_more=True) == (784,)
+    with pytest.raises(ModelError, match="a score per class of the data"):
+        check_fit(linear((784,)), (28, 28), 11, or_more=True)

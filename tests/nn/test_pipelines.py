@@ -10,7 +10,8 @@ from ood_fashion.datasets import Dataset, Split
 from ood_fashion.nn.pipelines import shifted_batches, training_batches
 from ood_fashion.shifts import SHIFTS, Shift
 
-EXACT = [*SHIFTS, "translate:3,-7", "translate:0,27", "translate:-1e300,0", "up4+rotate90+translate:2,2"]
+CORRUPTED = ["gaussian_noise:3", "up4+fog:2,9", "rotate:30+elastic:1+rotate90", "erase:3+jpeg:2+translate:0,3"]
+EXACT = [*SHIFTS, "translate:3,-7", "translate:0,27", "translate:-1e300,0", "up4+rotate90+translate:2,2", *CORRUPTED]
 INTERPOLATED = [
     "translate:0.5,0",
     "translate:-2.25,3.7",
@@ -18,6 +19,9 @@ INTERPOLATED = [
     "rotate:45",
     "rotate:-100",
     "rotate:30+translate:1,0.5",
+    "shear:2",
+    "scale:3+shear:1",
+    "glass_blur:1+rotate:10",
 ]
 
 

@@ -18,8 +18,10 @@ from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, Ru
 from ood_fashion.nn.callbacks import TensorBoard
 from ood_fashion.nn.models import load_model
 from ood_fashion.nn.pipelines import training_batches
-from ood_fashion.nn.training import compile_as_configured, initial_model, kept_epoch, start_run, train
+from ood_fashion.nn.training import compile_as_configured, initial_model, train
+from ood_fashion.records import kept_epoch, start_run
 from ood_fashion.runs import Run
+from ood_fashion.specs import MODELS, BatchNorm, Dense, Flatten, ModelSpec
 
 SMALL: dict[str, Any] = {
     "model": "mlp",
@@ -165,6 +167,20 @@ def test_a_killed_run_resumes_to_the_same_bits(
         with pytest.raises(KeyboardInterrupt):
             train(run, small_fashion, [Kill(epoch, moment)])
     assert not run.is_complete
+    train(Run.open(run.path), small_fashion)
+    assert_same_result(run, undisturbed)
+
+
+@pytest.mark.parametrize("engine", ["stock", "compiled"])
+def test_a_killed_run_takes_up_batch_normalisation_and_augmentation(
+    small_fashion: Dataset, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "normalised", ModelSpec("", (Flatten(), BatchNorm(), Dense(8))))
+    settings = {"model": "normalised", "engine": engine, "epochs": 3, "augment": ["translate:3", "rotate:20"]}
+    undisturbed = trained(tmp_path / "undisturbed", small_fashion, **settings)
+    run = start_run(tmp_path / "run", undisturbed.config, small_fashion, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(run, small_fashion, [Kill(1, "end")])
     train(Run.open(run.path), small_fashion)
     assert_same_result(run, undisturbed)
 

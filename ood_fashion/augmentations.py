@@ -1,0 +1,67 @@
+"""Random changes of training images as data.
+
+An augmentation is written `translate:N`, a move by -N to N whole pixels in each axis; `rotate90`, 0 to 3 quarter turns;
+`mirror`, left to right or not; or `rotate:D`, a turn by -D to D degrees. Each is drawn uniformly for every image anew.
+`ood_fashion.nn.augmentation` applies them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ood_fashion.errors import InvalidValueError
+
+
+class Kind(NamedTuple):
+    """How an augmentation is written, the most that its number may be, 0 if it has none, and the numbers it draws."""
+
+    usage: str
+    most: float
+    draws: int
+
+
+KINDS: dict[str, Kind] = {
+    "translate": Kind("translate:N with whole pixels N from 1 to 28", 28, 2),
+    "rotate90": Kind("rotate90", 0, 1),
+    "mirror": Kind("mirror", 0, 1),
+    "rotate": Kind("rotate:D with degrees D above 0, to 180", 180, 1),
+}
+USAGE = "translate:N, rotate90, mirror or rotate:D"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """An augmentation: its keyword in `KINDS`, and its number, 0 if it has none. `str` gives its text form."""
+
+    kind: str
+    most: float = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.most:g}" if KINDS[self.kind].most else self.kind
+
+    @property
+    def draws(self) -> int:
+        """How many uniform random numbers it takes for an image."""
+        return KINDS[self.kind].draws
+
+    @classmethod
+    def parse(cls, text: str) -> Augmentation:
+        """Read the text form.
+
+        Raises:
+            InvalidValueError: it is none, or its number is out of range.
+        """
+        keyword, colon, number = text.partition(":")
+        if keyword not in KINDS:
+            raise InvalidValueError(f"augment: expected {USAGE}. Received: '{text}'.")
+        kind = KINDS[keyword]
+        try:
+            most = float(number) if kind.most else 0.0
+        except ValueError:
+            most = math.nan
+        fits = 0 < most <= kind.most if kind.most else not colon
+        if not fits or (keyword == "translate" and not most.is_integer()):
+            raise InvalidValueError(f"augment: expected {kind.usage}. Received: '{text}'.")
+        return cls(keyword, most)

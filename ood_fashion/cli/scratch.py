@@ -1,0 +1,181 @@
+"""The commands for the models in NumPy alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ood_fashion.cli.base import data_dir_option, json_option, setting, show
+from ood_fashion.config import DTYPES, TrainConfig
+from ood_fashion.errors import CheckError
+
+if TYPE_CHECKING:
+    from ood_fashion.from_scratch.mlp import Epoch
+
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
+POSITIVE = click.IntRange(min=1)
+
+
+@click.group()
+def scratch() -> None:
+    """Train and check models in NumPy alone.
+
+    Example: ood-fashion scratch mlp --check-gradient
+    """
+
+
+class EpochLog:
+    """Progress on standard error: a bar over an epoch's updates on a terminal, and a line after each epoch."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.epoch = config, 1
+
+    def updates(self, batches: Sequence[int]) -> Iterable[int]:
+        """Show a bar over the batches."""
+        from tqdm import tqdm
+
+        title = f"epoch {self.epoch}/{self.config.epochs}"
+        return tqdm(batches, title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), unit=" updates")
+
+    def epoch_end(self, epoch: Epoch) -> None:
+        """Show the epoch's figures, the document's among them."""
+        self.epoch += 1
+        click.echo(
+            f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the document's sum "
+            f"{epoch.chunk_loss_sum:.3f})  accuracy {epoch.accuracy:.4f}  val_accuracy {epoch.val_accuracy:.4f}  "
+            f"{epoch.seconds:.2f} s",
+            err=True,
+        )
+
+
+def require_passed(records: Sequence[dict[str, Any]]) -> None:
+    """Raise CheckError if a check failed."""
+    if failed := [f"{r['model']} {r['parameter']} ({r['check']})" for r in records if not r["passed"]]:
+        raise CheckError(
+            f"expected all {len(records)} checks to pass. Received: {len(failed)} that failed: {', '.join(failed)}."
+        )
+
+
+@scratch.command()
+@setting("batch_size", int, "Images per update.", flag="minibatch-size")
+@setting("learning_rate", float, "Step size of SGD.")
+@setting("momentum", float, "Momentum of SGD, from 0 to below 1.")
+@setting("epochs", int, "Most passes over the training images.", default=200)
+@setting("patience", int, "Stop after so many epochs without a better validation accuracy, and keep the best weights.")
+@setting("train_size", int, "Number of training images.")
+@setting("val_size", int, "Number of validation images, which follow the training images.")
+@setting("seed", int, "Decides the initial weights and the order of the batches.", default=42)
+@click.option("--dtype", type=click.Choice(DTYPES), help="The type of the weights.  [default: float32]")
+@click.option("--check-gradient", is_flag=True, help="First compare the gradients with finite differences.")
+@click.option("--check-magnitude", is_flag=True, help="First compare the gradients' L1 norms of two batches.")
+@data_dir_option
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-numpy-mlp-sSEED]")
+@quiet_option
+@json_option
+def mlp(
+    *,
+    check_gradient: bool,
+    check_magnitude: bool,
+    data_dir: Path | None,
+    out: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train the document's network of problem 3.1.
+
+    The result is a run folder, with the document's result file, MLP_lr0.01_b5.json, and its plot.
+
+    Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
+    """
+    from ood_fashion import datasets, plots, records, runs, scratch_runs, scratch_tables, tables
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    config = TrainConfig(**{**scratch_runs.PROTOCOL, **given})
+    dataset = datasets.load_dataset(data_dir)
+    checks = scratch_runs.check_mlp(config, dataset, gradient=check_gradient, magnitude=check_magnitude)
+    if checks and not quiet:
+        click.echo(scratch_tables.check_table(checks), err=True)
+    require_passed(checks)
+    run = records.start_run(out or runs.new_run_path(config), config, dataset, "cpu")
+    log = EpochLog(config)
+    if not quiet:
+        click.echo(f"Run folder: {run.path}", err=True)
+    watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
+    metrics = scratch_runs.train(run, dataset, **watch)
+    history = run.read_history()
+    plots.save(plots.accuracy_per_epoch(history, metrics["training"]["kept_epoch"]), run.plot_path)
+    report = tables.run_report(run.record, history, metrics)
+    show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)
+
+
+@scratch.command()
+@click.option("--kernel", type=click.Choice(["linear", "poly", "rbf"]), help="Train the kernel form with this kernel.")
+@click.option("--gamma", type=float, help="Of poly and rbf.  [default: 1 / (pixels * their variance)]")
+@click.option("--degree", type=POSITIVE, default=3, show_default=True, help="Of poly.")
+@click.option("--epochs", type=POSITIVE, default=5, show_default=True, help="Most passes over the training images.")
+@click.option("--train-size", type=POSITIVE, default=10_000, show_default=True, help="Number of training images.")
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Decides the images' order.")
+@data_dir_option
+@quiet_option
+@json_option
+def perceptron(*, data_dir: Path | None, quiet: bool, as_json: bool, **settings: Any) -> None:
+    """Train the multiclass perceptron of problem 1.
+
+    With --kernel it is the kernel perceptron, whose support vectors are counted.
+
+    Example: ood-fashion scratch perceptron --kernel rbf
+    """
+    from ood_fashion import datasets, scratch_runs, scratch_tables
+
+    def show_epoch(epoch: int, mistakes: int) -> None:
+        click.echo(f"epoch {epoch}/{settings['epochs']}  mistakes {mistakes:,} of {settings['train_size']:,}", err=True)
+
+    watch: dict[str, Any] = {} if quiet else {"on_epoch": show_epoch}
+    record = scratch_runs.train_perceptron(datasets.load_dataset(data_dir), **settings, **watch)
+    show(record, scratch_tables.perceptron_report(record), as_json)
+
+
+@scratch.command("mini-cnn")
+@click.option("--steps", type=POSITIVE, default=10_000, show_default=True, help="Updates, of one example each.")
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=0.1, show_default=True, help="Step size."
+)
+@click.option(
+    "--restarts", type=POSITIVE, default=5, show_default=True, help="Random starts, of which the best is kept."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Decides all that is random.")
+@json_option
+def mini_cnn(*, as_json: bool, **settings: Any) -> None:
+    """Train the mini CNN of problem 2.
+
+    Its task is one that it can represent: does a signal of three numbers rise more at first, or later?
+
+    Example: ood-fashion scratch mini-cnn
+    """
+    from ood_fashion import scratch_runs, scratch_tables
+
+    record = scratch_runs.train_mini_cnn(**settings)
+    show(record, scratch_tables.mini_cnn_report(record), as_json)
+
+
+@scratch.command()
+@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Decides what is compared.")
+@data_dir_option
+@json_option
+def gradcheck(*, seed: int, data_dir: Path | None, as_json: bool) -> None:
+    """Check the gradients of all of these models.
+
+    Compares them with finite differences, and the MLP's in size between two batches; exit 1 if a check fails.
+
+    Example: ood-fashion scratch gradcheck
+    """
+    from ood_fashion import datasets, scratch_runs, scratch_tables
+
+    records = scratch_runs.check_everything(datasets.load_dataset(data_dir), seed=seed)
+    show(records, scratch_tables.check_table(records), as_json)
+    require_passed(records)

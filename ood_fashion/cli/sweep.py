@@ -1,0 +1,125 @@
+"""The command that measures models over many shifts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.corruptions import CORRUPTIONS
+
+if TYPE_CHECKING:
+    from ood_fashion.sweeps import Sweep
+
+
+def _common(command: Any) -> Any:
+    """Give a command the options that all sweeps share."""
+    options: list[Decorator] = [
+        click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
+                     help="A run folder; may be repeated.  [default: the latest complete]"),
+        click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
+                     help="A .keras file or SavedModel folder of any origin; may be repeated."),
+        click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
+        click.option("--out", type=click.Path(path_type=Path),
+                     help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
+        click.option("--quiet", is_flag=True, help="Show no progress."),
+        device_option,
+        data_dir_option,
+        json_option,
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def sweep() -> None:
+    """Measure models over many shifts.
+
+    The folder has results.csv, results.json and a picture. The same command again finishes a sweep that was killed.
+
+    Example: ood-fashion sweep rotate --run runs/mlp --run runs/cnn3
+    """
+
+
+@sweep.command()
+@click.option("--max", "most", type=int, default=8, show_default=True, help="Largest distance in each axis, in pixels.")
+@_common
+def translate(most: int, **options: Any) -> None:
+    """Accuracy for every translation of a square.
+
+    Example: ood-fashion sweep translate --max 8
+    """
+    from ood_fashion import sweeps
+
+    _sweep(sweeps.translations(most), **options)
+
+
+@sweep.command()
+@click.option("--step", type=float, default=15.0, show_default=True, help="Degrees between two angles.")
+@_common
+def rotate(step: float, **options: Any) -> None:
+    """Accuracy for angles all around.
+
+    Example: ood-fashion sweep rotate --step 15
+    """
+    from ood_fashion import sweeps
+
+    _sweep(sweeps.rotations(step), **options)
+
+
+@sweep.command()
+@click.option("--corruption", "names", type=click.Choice(list(CORRUPTIONS)), multiple=True, metavar="NAME",
+              help="Only this one; may be repeated.")  # fmt: skip
+@_common
+def corruptions(names: tuple[str, ...], **options: Any) -> None:
+    """Accuracy for every corruption and severity.
+
+    Example: ood-fashion sweep corruptions --limit 1000
+    """
+    from ood_fashion import sweeps
+
+    _sweep(sweeps.corruptions(names), **options)
+
+
+def _sweep(
+    chosen: Sweep,
+    *,
+    run_dirs: tuple[Path, ...],
+    model_files: tuple[Path, ...],
+    limit: int | None,
+    out: Path | None,
+    quiet: bool,
+    device: str,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    from tqdm import tqdm
+
+    from ood_fashion import datasets, plots, runs, sweep_plots, sweeps, tables
+
+    files = runs.model_files(run_dirs, model_files)
+    dataset = datasets.load_dataset(data_dir)
+    split = datasets.Split(dataset.test.images[:limit], dataset.test.labels[:limit])
+    from ood_fashion.nn import devices, evaluation, models
+
+    devices.select_device(device)
+    loaded = [models.load_model(path) for path in files.values()]
+    score = evaluation.scorer(loaded, dataset, split)
+    folder = sweeps.open_folder(out, sweeps.settings(chosen, files, dataset, len(split)))
+    click.echo(f"Sweep folder: {folder}", err=True)
+    with tqdm(total=len(chosen.points), unit="shift", disable=quiet) as bar:
+        hits = sweeps.measure(
+            chosen,
+            len(files),
+            len(split),
+            lambda shift: score(shift).argmax(axis=2) == split.labels,
+            folder,
+            bar.update,
+        )
+    report = chosen.report(list(files), hits)
+    plots.save(sweep_plots.PICTURES[chosen.kind](report), folder / f"{chosen.kind}.png")
+    sweeps.write_report(folder, report)
+    show({"folder": str(folder), **report}, tables.sweep_report(report), as_json)

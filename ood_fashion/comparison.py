@@ -1,0 +1,110 @@
+"""Whether one model is better than another under a shift: on the same images, with tests that count the shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.records import require_same_dataset
+from ood_fashion.runs import Run
+from ood_fashion.shifts import Shift
+from ood_fashion.statistics import compare_paired, compare_unpaired, holm
+
+Correct = Mapping[str, NDArray[np.bool_]]
+"""Whether each test image is recognised, (n,), by the text form of the shift."""
+
+SIGNIFICANCE = 0.05
+"""The chance of any false conclusion among all shifts that is accepted."""
+
+
+def expand(pattern: str) -> list[Path]:
+    """Return the run folders or model files that a path or a pattern with wildcards means, in order.
+
+    Raises:
+        RunError: nothing matches.
+    """
+    path = Path(pattern)
+    found = [path] if path.exists() else sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    if not found:
+        raise RunError(f"{pattern}: expected a run folder, a .keras file or a pattern. Received: nothing there.")
+    return found
+
+
+def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift]) -> Correct:
+    """Say which test images a run's model, or that in a model file, recognises under each shift.
+
+    What the run has saved is read; TensorFlow is needed for the rest alone.
+
+    Raises:
+        RunError: the run is not complete, or was tested on other images.
+        ModelError: the model cannot be loaded or does not fit the data.
+    """
+    saved: dict[str, NDArray[np.int64]] = {}
+    model_path = path
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        run = Run.open(path).require_complete()
+        require_same_dataset(run, dataset)
+        model_path = run.model_path
+        saved = {shift: predictions.classes for shift, predictions in run.read_predictions().items()}
+    if missing := [shift for shift in shifts if str(shift) not in saved]:
+        from ood_fashion.nn.evaluation import predict
+        from ood_fashion.nn.models import load_model
+
+        model = load_model(model_path)
+        saved |= {shift: found.classes for shift, found in predict(model, dataset, missing).items()}
+    return {str(shift): saved[str(shift)] == dataset.test.labels for shift in shifts}
+
+
+def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[str, Any]]:
+    """Compare two sides under every shift.
+
+    Args:
+        side_a: `correct_predictions` of one model, or of two or more trainings of it.
+        side_b: as many of another, at least two if A has two.
+
+    Returns:
+        A record per shift: accuracy_a and accuracy_b (means over the trainings), what `statistics.compare_paired` says
+        of one training a side or `compare_unpaired` of several, and p_holm, adjusted for the number of shifts.
+
+    Raises:
+        InvalidValueError: one side has one training, and the other several.
+    """
+    if (len(side_a) == 1) != (len(side_b) == 1):
+        raise InvalidValueError(
+            f"expected one training a side, or several on both. Received: {len(side_a)} and {len(side_b)}."
+        )
+    records = []
+    for shift in side_a[0]:
+        a, b = ([float(correct[shift].mean()) for correct in side] for side in (side_a, side_b))
+        result = compare_paired(side_a[0][shift], side_b[0][shift]) if len(a) == 1 else compare_unpaired(a, b)
+        records.append({"shift": shift, "accuracy_a": float(np.mean(a)), "accuracy_b": float(np.mean(b)), **result})
+    for record, p in zip(records, holm([record["p"] for record in records]), strict=True):
+        record["p_holm"] = p
+    return records
+
+
+def conclude(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
+    """Say in a sentence or two what `compare` allows to conclude, and what not."""
+    better: dict[str, list[str]] = {name_a: [], name_b: []}
+    for record in records:
+        if record["p_holm"] < SIGNIFICANCE:
+            better[name_a if record["difference"] > 0 else name_b].append(record["shift"])
+    shown = [f"{name} is more accurate under {', '.join(shifts)}." for name, shifts in better.items() if shifts]
+    if open_ones := [record["shift"] for record in records if record["p_holm"] >= SIGNIFICANCE]:
+        shown.append(f"Nothing may be concluded about {', '.join(open_ones)}: the difference may be chance.")
+    if "only_a" in records[0]:
+        shown.append(
+            "This is about these two trained models on images like these; trained again, they may differ otherwise. "
+            "Compare several runs a side for that."
+        )
+    else:
+        shown.append(
+            f"This is about trainings like these {records[0]['n_a']} and {records[0]['n_b']}, on this test set."
+        )
+    return " ".join(shown)

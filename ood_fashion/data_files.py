@@ -1,0 +1,126 @@
+"""Reading the files that hold images and labels: IDX, the format of the MNIST database, and NumPy's .npz."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion.errors import DataError
+
+_MOST_LABEL = 65_535
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes, gzipped or not.
+
+    Args:
+        path: the file.
+        dimensions: number of axes expected: 3 for images, 1 for labels.
+
+    Raises:
+        DataError: the file cannot be read, is no such IDX file, or does not hold what its header says.
+    """
+    magic = bytes((0, 0, 8, dimensions))  # 8 is the unsigned byte
+    try:
+        with path.open("rb") as raw:
+            gzipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if gzipped else raw as file:
+                header = file.read(4 * (1 + dimensions))
+                if not header.startswith(magic) or len(header) < 4 * (1 + dimensions):
+                    received = header[:4].hex() or "an empty file"
+                    raise DataError(f"{path}: expected an IDX header that begins {magic.hex()}. Received: {received}.")
+                shape = struct.unpack(f">{dimensions}I", header[4:])
+                size = math.prod(shape)
+                content = _read_at_most(file, size + 1)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"{path}: expected a readable IDX file. Received: {error}. Fetch the file again.") from error
+    if len(content) != size:
+        received = f"only {len(content):,}" if len(content) < size else "more"
+        raise DataError(f"{path}: expected {size:,} bytes for {shape}. Received: {received}. Fetch the file again.")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read_at_most(file: BinaryIO, size: int) -> bytes:
+    """Read in pieces, so that a size that a damaged header claims is not allocated."""
+    pieces = []
+    while size > 0 and (piece := file.read(min(size, 1 << 24))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an .npz file as Keras's `mnist.npz` has them.
+
+    Args:
+        path: holds x_test and y_test, and x_train and y_train if there is something to train on; others are passed
+            over. Images are (n, height, width) or (n, height, width, 1), of integers in 0-255 or of the same divided
+            by 255; labels are integers (n,) or (n, 1).
+
+    Returns:
+        Images, uint8 (n, height, width), and labels, int64 (n,), by those names.
+
+    Raises:
+        DataError: the file cannot be read, lacks an array, or holds other images or labels.
+    """
+    try:
+        with path.open("rb") as opened, np.lib.npyio.NpzFile(opened) as file:
+            pairs = [("x_test", "y_test"), *[("x_train", "y_train")] * ("x_train" in file or "y_train" in file)]
+            names = [name for pair in pairs for name in pair]
+            if missing := [name for name in names if name not in file]:
+                raise DataError(
+                    f"{path}: expected x_test and y_test, and x_train and y_train to train. "
+                    f"Received: no {' and no '.join(missing)}, only {', '.join(file.files) or 'an empty archive'}."
+                )
+            arrays = {name: file[name] for name in names}
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: expected a readable .npz file. Received: {reason}.") from error
+    return {
+        name: (_pixels if name.startswith("x") else _labels)(array, f"{path}: {name}") for name, array in arrays.items()
+    }
+
+
+def _pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        colour = array.ndim == 4 and array.shape[3] in (3, 4)
+        raise DataError(
+            f"{place}: expected grey images (n, height, width). Received: {'colour, ' if colour else ''}{array.shape}. "
+            f"{'Convert them to grey' if colour else 'Reshape them'}."
+        )
+    received = str(array.dtype)
+    if array.dtype.kind in "iuf":
+        low, high = (array.min(), array.max()) if array.size else (0, 0)
+        received += f" from {low:.4g} to {high:.4g}"
+        if np.issubdtype(array.dtype, np.integer) and low >= 0 and high <= 255:
+            return np.asarray(array, np.uint8)
+        if np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1:
+            pixels = np.rint(array * 255)
+            if np.allclose(pixels, array * 255, rtol=0, atol=0.01):
+                return np.asarray(pixels, np.uint8)
+    raise DataError(
+        f"{place}: expected integers in 0-255, or the same divided by 255. Received: {received}. Scale and round them."
+    )
+
+
+def _labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise DataError(f"{place}: expected integers (n,). Received: {array.dtype} {array.shape}.")
+    if array.size and not 0 <= array.min() <= array.max() <= _MOST_LABEL:
+        raise DataError(
+            f"{place}: expected labels from 0 to {_MOST_LABEL:,}. Received: {array.min()} to {array.max()}."
+        )
+    return array.astype(np.int64)

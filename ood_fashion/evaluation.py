@@ -1,0 +1,176 @@
+"""Any classifier as a function from arrays to arrays: reading what it gives, and what that is worth on shifted images.
+
+`ood_fashion.nn.evaluation` measures Keras models, which take their images from a `tf.data` pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ood_fashion.errors import DataError, InvalidValueError, ModelError
+from ood_fashion.metrics import accuracy_record, full_record, to_probabilities
+from ood_fashion.shifts import Shift
+
+OUTPUTS = ("auto", "probabilities", "logits", "classes")
+"""What a classifier may be declared to give; "auto" looks at the values."""
+
+Classifier = Callable[[NDArray[np.float32]], ArrayLike]
+"""From images, float32 (n, height, width) in [0, 1], to scores (n, classes) or class labels (n,)."""
+
+
+def evaluate(
+    predict: Classifier,
+    images: NDArray[Any],
+    labels: ArrayLike,
+    shifts: Iterable[Shift | str],
+    *,
+    full: bool = False,
+    outputs: str = "auto",
+    batch_size: int = 500,
+) -> list[dict[str, Any]]:
+    """Measure any classifier under each shift.
+
+    Args:
+        predict: called on batches of images, float32 (n, height, width) in [0, 1]. It gives scores, (n, classes), of
+            which the largest is the predicted class's, or the classes themselves, integers (n,).
+        images: (n, height, width), uint8 in 0-255 or floats in [0, 1].
+        labels: the true classes, integers (n,).
+        shifts: what to do to the images, one after another; a text is read by `Shift.parse`.
+        full: measure likelihood, calibration and more too, for which `predict` must give scores.
+        outputs: what `predict` gives, as in `read_outputs`.
+        batch_size: images a call; no more than these are held shifted at a time.
+
+    Returns:
+        A `metrics.accuracy_record` per shift, or if `full` a `metrics.full_record`.
+
+    Raises:
+        DataError: images or labels are of another shape, type or range, or there are none.
+        InvalidValueError: `outputs`, `batch_size` or a shift's text is out of range.
+        ModelError: `predict` gives something else than it should, or fewer scores than there are classes.
+    """
+    pixels, classes = _checked(images, labels)
+    if batch_size < 1:
+        raise InvalidValueError(f"batch size: expected a whole number of 1 or more. Received: {batch_size}.")
+
+    def score(shift: Shift) -> NDArray[Any]:
+        given = []
+        for start in range(0, len(pixels), batch_size):
+            places = np.arange(start, min(start + batch_size, len(pixels)))
+            given.append(_called(predict, shift.apply(pixels[places], places)))
+        scores = read_outputs(_joined(given), int(classes.max()) + 1, outputs)
+        if full and scores.ndim == 1:
+            raise ModelError("predict: expected scores (n, classes), for all metrics. Received: class labels (n,).")
+        return scores
+
+    parsed = [Shift.parse(shift) if isinstance(shift, str) else shift for shift in shifts]
+    if full:
+        unshifted = to_probabilities(score(Shift()))
+        return [full_record(str(shift), to_probabilities(score(shift)), classes, unshifted) for shift in parsed]
+    return [accuracy_record(str(shift), _largest(score(shift)), classes) for shift in parsed]
+
+
+def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
+    return scores if scores.ndim == 1 else np.argmax(scores, axis=1)
+
+
+def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -> NDArray[Any]:
+    """Check what a classifier gives for a whole set of images.
+
+    Args:
+        given: scores, numbers (n, classes), or class labels, integers (n,).
+        num_classes: the fewest classes that there must be scores for.
+        outputs: one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores as `metrics.to_probabilities`
+            does: for probabilities if none is negative and each image's sum to 1 within 0.001, else for logits.
+
+    Returns:
+        The class labels, int64 (n,), or scores that `metrics.to_probabilities` takes for what they are.
+
+    Raises:
+        InvalidValueError: `outputs` is none of `OUTPUTS`.
+        ModelError: the values are not what is declared, or cannot be read.
+    """
+    if outputs not in OUTPUTS:
+        raise InvalidValueError(f"outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}.")
+    if given.ndim == 1 and np.issubdtype(given.dtype, np.integer) and outputs in ("auto", "classes"):
+        return given.astype(np.int64)
+    if given.ndim != 2 or outputs == "classes" or given.dtype.kind not in "iuf":
+        wanted = {"auto": "scores (n, classes) or class labels, integers (n,)", "classes": "integers (n,)"}
+        expected = wanted.get(outputs, f"{outputs}, (n, classes)")
+        raise ModelError(f"model outputs: expected {expected}. Received: {given.dtype} {given.shape}.")
+    if given.shape[1] < num_classes:
+        raise ModelError(
+            f"model outputs: expected scores for {num_classes} classes at least, those of the labels. "
+            f"Received: {given.shape[1]}."
+        )
+    if faulty := int(np.isnan(given).any(axis=1).sum()):
+        raise ModelError(f"model outputs: expected numbers. Received: NaN for {faulty:,} of {len(given):,} images.")
+    sums = given.sum(axis=1, dtype=np.float64)
+    if outputs == "probabilities" and ((given < 0).any() or not np.allclose(sums, 1, atol=1e-3)):
+        raise ModelError(
+            f"model outputs: expected probabilities, none negative and each image's with the sum 1. "
+            f"Received: from {given.min():.4g}, with sums from {sums.min():.4g} to {sums.max():.4g}. Declare logits."
+        )
+    if outputs == "logits":  # below 0 they cannot be taken for probabilities, and mean the same
+        return np.asarray(given - given.max(axis=1, keepdims=True) - np.float32(1))
+    return given
+
+
+def top_classes(
+    probabilities: NDArray[np.floating[Any]], names: Sequence[str], count: int = 3
+) -> list[list[dict[str, Any]]]:
+    """Return the most probable classes of each image, the first of equals first.
+
+    Args:
+        probabilities: (n, classes).
+        names: a name for each class; with more or fewer than there are, classes are named by their numbers.
+        count: how many classes, unless there are fewer.
+
+    Returns:
+        For each image, records of label, class (its name) and probability.
+    """
+    if len(names) != probabilities.shape[1]:
+        names = [str(label) for label in range(probabilities.shape[1])]
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return [
+        [{"label": int(k), "class": names[k], "probability": float(row[k])} for k in best]
+        for row, best in zip(probabilities, order, strict=True)
+    ]
+
+
+def _called(predict: Classifier, batch: NDArray[np.float32]) -> NDArray[Any]:
+    given = np.asarray(predict(batch))
+    if given.ndim not in (1, 2) or len(given) != len(batch):
+        raise ModelError(
+            f"predict: expected scores ({len(batch)}, classes) or class labels ({len(batch)},) for images "
+            f"{batch.shape}. Received: an array {given.shape}."
+        )
+    return given
+
+
+def _joined(given: list[NDArray[Any]]) -> NDArray[Any]:
+    shapes = {array.shape[1:] for array in given}
+    if len(shapes) > 1:
+        raise ModelError(f"predict: expected as many scores for every image. Received: {sorted(shapes)} by batch.")
+    return np.concatenate(given)
+
+
+def _checked(images: NDArray[Any], labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return images and labels if they are what `evaluate` takes."""
+    pixels, classes = np.asarray(images), np.asarray(labels)
+    is_float = np.issubdtype(pixels.dtype, np.floating)
+    if pixels.ndim != 3 or not pixels.size or not (is_float or pixels.dtype == np.uint8):
+        raise DataError(
+            f"images: expected (n, height, width), uint8 or floats in [0, 1]. Received: {pixels.dtype} {pixels.shape}."
+        )
+    if is_float and not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN is refused too
+        raise DataError(f"images: expected floats in [0, 1]. Received: {pixels.min():.4g} to {pixels.max():.4g}.")
+    if classes.shape != (len(pixels),) or not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0:
+        raise DataError(
+            f"labels: expected {len(pixels):,} integers of 0 or more, one for each image. "
+            f"Received: {classes.dtype} {classes.shape}."
+        )
+    return pixels, classes.astype(np.int64)

@@ -1,0 +1,113 @@
+"""Shifted datasets as files for other programs: 8-bit images and labels, training and test set.
+
+npz   SHIFT.npz with x_train, y_train, x_test and y_test, as Keras's `mnist.npz` has them
+idx   SHIFT/ with the four gzipped IDX files, which `--data-dir` and most MNIST readers take
+tfds  ood_fashion/SHIFT/VERSION/, prepared for `tfds.load("ood_fashion/SHIFT", data_dir=FOLDER)`
+
+Beside them, dataset.json says what they were made of.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion import __version__
+from ood_fashion.datasets import FILES, Dataset
+from ood_fashion.errors import ExportError
+from ood_fashion.shifts import Shift, file_name
+
+
+def _write_npz(dataset: Dataset, shift: Shift, folder: Path) -> None:
+    arrays = {}
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        arrays[f"x_{name}"] = shift.apply_uint8(split.images)
+        arrays[f"y_{name}"] = split.labels.astype(np.uint8)
+    np.savez_compressed(folder / f"{file_name(shift)}.npz", **arrays)  # type: ignore[arg-type] # numpy's stub takes `arrays` for allow_pickle
+
+
+def _write_idx(dataset: Dataset, shift: Shift, folder: Path) -> None:
+    target = folder / file_name(shift)
+    target.mkdir()
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        _write_idx_file(target, f"{name} images", shift.apply_uint8(split.images))
+        _write_idx_file(target, f"{name} labels", split.labels.astype(np.uint8))
+
+
+def _write_idx_file(folder: Path, key: str, array: NDArray[np.uint8]) -> None:
+    header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
+    # Without a name and a time, the same content makes the same file.
+    content = gzip.compress(header + array.tobytes(), compresslevel=6, mtime=0)
+    (folder / f"{FILES[key]}.gz").write_bytes(content)
+
+
+def _write_tfds(dataset: Dataset, shift: Shift, folder: Path) -> None:
+    from ood_fashion import tfds
+
+    tfds.prepare(dataset, shift, folder)
+
+
+FORMATS: dict[str, Callable[[Dataset, Shift, Path], None]] = {
+    "npz": _write_npz,
+    "idx": _write_idx,
+    "tfds": _write_tfds,
+}
+
+
+def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format: str = "npz") -> dict[str, Any]:
+    """Write a dataset under each shift into a new folder, all of them or none.
+
+    Image i of a split is the array that `Shift.apply` gives for index i, rounded to 8 bits.
+
+    Args:
+        dataset: whose training and test set to shift.
+        shifts: what to do to the images.
+        folder: where to write; nothing may be there. It appears when everything has been written.
+        file_format: one of `FORMATS`.
+
+    Returns:
+        The record in dataset.json.
+
+    Raises:
+        ExportError: the folder is there already or cannot be written.
+    """
+    chosen = list(dict.fromkeys(shifts))
+    record = {
+        "format": file_format,
+        "shifts": {file_name(shift): str(shift) for shift in chosen},
+        "source": dataset.source,
+        "genuine": dataset.is_genuine,
+        "sha256": dataset.sha256,
+        "ood_fashion": __version__,
+    }
+    with _new_folder(folder) as temporary:
+        for shift in chosen:
+            FORMATS[file_format](dataset, shift, temporary)
+        (temporary / "dataset.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`, which takes its name if the block succeeds."""
+    if folder.exists() or folder.is_symlink():
+        raise ExportError(f"{folder}: expected nothing there. Choose another --export, or delete it.")
+    temporary = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(folder)
+    except OSError as error:
+        raise ExportError(f"{folder}: expected to be able to write it. Received: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

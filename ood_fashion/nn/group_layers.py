@@ -1,0 +1,188 @@
+"""Layers whose outputs turn with the image: convolution, batch normalisation and pooling on the groups p4 and p4m.
+
+T. Cohen and M. Welling, Group Equivariant Convolutional Networks, ICML 2016. An element g = (m, s) of the group acts on
+an image by T_g: mirror it left to right if m = 1, then turn it counter-clockwise by s quarter turns. p4 has the four
+turns, p4m the four mirrored ones too; (m, s) has the index 4 m + s, and g^-1 (m', s') is
+(m xor m', (-1)^m (s' - s) mod 4). A map on the group has a stack of channels for each element, and turns as a whole by
+
+    (L_g F)[h] = T_g F[g^-1 h]                                                          (section 5, equation 15)
+
+that is, each element's channels turn, and move to another element's place. A layer phi is equivariant when
+phi(L_g F) = L_g phi(F). That is exact, but for rounding, where windows lie alike seen from every side; a convolution
+whose windows do not is refused when it is built.
+
+Maps are float (n, height, width, elements * channels): all channels of the first element, then of the second, and so
+on. So the layers that treat channels alike, such as ReLU and max-pooling, serve them as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.nn.layers import Conv2D
+from ood_fashion.specs import group_channels, group_order
+
+Dims = tuple[int | None, ...]
+
+_REVERSED_AXES: tuple[list[int], ...] = ([], [0], [0, 1], [1])
+"""Axes to reverse for each number of quarter turns, after the axes are swapped for an odd one."""
+
+
+def transform(kernel: tf.Tensor, element: int) -> tf.Tensor:
+    """Apply T_g to the first two axes, of equal length, for the element g with this index."""
+    mirrored, turns = divmod(element, 4)
+    if mirrored:
+        kernel = tf.reverse(kernel, [1])
+    if turns % 2:
+        kernel = tf.transpose(kernel, [1, 0, *range(2, len(kernel.shape))])
+    return tf.reverse(kernel, _REVERSED_AXES[turns]) if turns else kernel
+
+
+def relative_element(g: int, h: int) -> int:
+    """Return the index of g^-1 h."""
+    (g_mirrored, g_turns), (h_mirrored, h_turns) = divmod(g, 4), divmod(h, 4)
+    turns = g_turns - h_turns if g_mirrored else h_turns - g_turns
+    return 4 * (g_mirrored ^ h_mirrored) + turns % 4
+
+
+@keras.saving.register_keras_serializable("ood_fashion")
+class LiftingConv2D(Conv2D):
+    """Correlation of an image f with every kernel psi in all orientations: F[g] = f * T_g psi (equation 10).
+
+    The weights are those of `keras.layers.Conv2D`, kernel (size, size, channels, filters) and bias (filters,); it is
+    computed as one convolution with elements * filters kernels.
+
+    Args:
+        filters: channels of each group element in the output.
+        kernel_size: the side of the square kernels.
+        reflections: p4m instead of p4.
+        options: as for `keras.layers.Conv2D`.
+
+    Raises:
+        InvalidValueError: the kernel is not square, or the channels come first or are in groups. In building: the
+            windows do not lie alike in the map and the turned map.
+    """
+
+    def __init__(self, filters: int, kernel_size: Any, reflections: bool = False, **options: Any) -> None:
+        super().__init__(filters, kernel_size, **options)
+        self.reflections = reflections
+        alike = (*self.kernel_size, *self.strides, *self.dilation_rate)
+        if alike[::2] != alike[1::2] or self.groups != 1 or self.data_format != "channels_last":
+            raise InvalidValueError(
+                f"{self.name}: expected square kernels, strides and dilation, one group of channels and channels last. "
+                f"Received: {self.kernel_size}, {self.strides}, {self.dilation_rate}, {self.groups}, "
+                f"{self.data_format}."
+            )
+
+    def build(self, input_shape: Dims) -> None:
+        """Create the weights."""
+        window, stride = (self.kernel_size[0] - 1) * self.dilation_rate[0] + 1, self.strides[0]
+        for side in input_shape[1:3]:
+            if side is None:
+                raise InvalidValueError(f"{self.name}: expected a map of known size. Received: {input_shape}.")
+            steps, rest = divmod(side - window, stride)
+            if self.padding == "same":  # Keras pads one more at the bottom and the right where the sum is odd
+                steps = -(-side // stride) - 1
+                rest = max(steps * stride + window - side, 0) % 2
+            if rest:
+                raise InvalidValueError(
+                    f"{self.name}: expected a map in which windows of {window} pixels, {stride} apart, lie alike from "
+                    f"every side (padding {self.padding}). Received: {side} pixels. Change the size by one."
+                )
+        super().build(input_shape)
+
+    def filter_bank(self) -> tf.Tensor:
+        """Return the kernels in all orientations: (size, size, channels, elements * filters)."""
+        elements = range(group_order(self.reflections))
+        return tf.concat([transform(self.kernel, g) for g in elements], axis=-1)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolve (n, height, width, channels)."""
+        outputs = self.convolution_op(inputs, self.filter_bank())
+        if self.use_bias:
+            outputs += tf.tile(self.bias, [group_order(self.reflections)])
+        return self.activation(outputs)
+
+    def compute_output_shape(self, input_shape: Dims) -> Dims:
+        """Return (n, height', width', elements * filters)."""
+        return (*super().compute_output_shape(input_shape)[:-1], group_order(self.reflections) * self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, as JSON values."""
+        return {**super().get_config(), "reflections": self.reflections}
+
+
+@keras.saving.register_keras_serializable("ood_fashion")
+class GroupConv2D(LiftingConv2D):
+    """Correlation on the group: F'[g] = sum over h of F[h] * T_g psi[g^-1 h] (equation 11).
+
+    As `LiftingConv2D`, but the input is a map on the same group; kernel (size, size, elements * channels, filters).
+    """
+
+    def build(self, input_shape: Dims) -> None:
+        """Create the weights."""
+        group_channels(input_shape[-1] or 0, self.reflections, self.name)
+        super().build(input_shape)
+
+    def filter_bank(self) -> tf.Tensor:
+        """Return L_g psi for all g: (size, size, elements * channels, elements * filters)."""
+        elements = range(group_order(self.reflections))
+        parts = tf.split(self.kernel, len(elements), axis=2)
+        oriented = [tf.concat([parts[relative_element(g, h)] for h in elements], axis=2) for g in elements]
+        return tf.concat([transform(kernel, g) for g, kernel in zip(elements, oriented, strict=True)], axis=-1)
+
+
+@keras.saving.register_keras_serializable("ood_fashion")
+class GroupBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation with one mean, variance, scale and shift per channel, shared by the group's elements.
+
+    Statistics of each element's own would tell the orientations apart (section 6.2). For options see
+    `keras.layers.BatchNormalization`.
+    """
+
+    def __init__(self, reflections: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.reflections = reflections
+
+    def build(self, input_shape: Dims) -> None:
+        """Create the weights, (channels,) each."""
+        super().build((*input_shape[:-1], group_channels(input_shape[-1] or 0, self.reflections, self.name)))
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Normalise (n, height, width, elements * channels)."""
+        height, width, channels = inputs.shape[1:]
+        order = group_order(self.reflections)
+        # The elements beside the pixels: to the mean and variance of a channel they are more positions.
+        beside = tf.reshape(inputs, (-1, height, width * order, channels // order))
+        return tf.reshape(super().call(beside, training, mask), (-1, height, width, channels))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, as JSON values."""
+        return {**super().get_config(), "reflections": self.reflections}
+
+
+@keras.saving.register_keras_serializable("ood_fashion")
+class GroupMaxPooling(keras.layers.Layer):
+    """The maximum over the group, pixel by pixel: max over g of F[g], an image that turns with the input."""
+
+    def __init__(self, reflections: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.reflections = reflections
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Pool (n, height, width, elements * channels) to (n, height, width, channels)."""
+        height, width, channels = self.compute_output_shape(inputs.shape)[1:]
+        return tf.reduce_max(tf.reshape(inputs, (-1, height, width, group_order(self.reflections), channels)), axis=3)
+
+    def compute_output_shape(self, input_shape: Dims) -> Dims:
+        """Return (n, height, width, channels)."""
+        return (*input_shape[:-1], group_channels(input_shape[-1] or 0, self.reflections, self.name))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, as JSON values."""
+        return {**super().get_config(), "reflections": self.reflections}

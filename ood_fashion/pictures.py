@@ -1,0 +1,182 @@
+"""Picture files made into images as a model knows them, much as Fashion-MNIST itself was made.
+
+Xiao, Rasul and Vollgraf (2017, section 2) trim the edges that are close to the colour of the corners (within 5% of the
+greatest distance in RGB), resize the longer side to 28 pixels by skipping rows and columns, sharpen, centre the
+picture, make it a negative, since their photographs have a white background, and grey. Here resizing averages pixels
+and nothing is sharpened: test images that are enlarged and prepared again come out closer to themselves like that.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
+
+from ood_fashion.errors import DataError
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+
+_WORKING_SIZE = 1024
+"""Larger pictures are made smaller first; it bounds memory and is far more than a model takes."""
+_CLOSE = 0.05
+_CORNER = 0.05  # of the shorter side
+_WHITE = 255
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a model takes it: uint8 (height, width) on a dark background, and what was done to make it so."""
+
+    path: Path
+    pixels: NDArray[np.uint8]
+    steps: tuple[str, ...]
+
+
+def read_pictures(paths: Iterable[Path], shape: tuple[int, int]) -> tuple[list[Picture], list[str]]:
+    """Read picture files, and all those in folders, in the order of their names.
+
+    Args:
+        paths: files and folders.
+        shape: height and width that the model takes.
+
+    Returns:
+        The pictures, and a line for each path that none can be read from.
+    """
+    pictures, failures = [], []
+    for path in paths:
+        try:
+            files = list(_files(path))
+        except DataError as error:
+            failures.append(str(error))
+            continue
+        for file in files:
+            try:
+                pictures.append(read_picture(file, shape))
+            except DataError as error:
+                failures.append(str(error))
+    return pictures, failures
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    try:
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable folder. Received: {error.strerror}.") from error
+    if not found:
+        raise DataError(f"{path}: expected pictures that end in {', '.join(ENDINGS)}. Received: a folder without any.")
+    yield from found
+
+
+def read_picture(path: Path, shape: tuple[int, int]) -> Picture:
+    """Read a PNG or JPEG picture and make it an image of a given size on a dark background.
+
+    A picture of that size already is only made grey, and a negative if its corners are light. Any other is trimmed to
+    what differs from the colour of the corners, made grey, and a negative if that is darker than the corners, whose
+    level becomes 0; then it is resized to fit and put into the middle.
+
+    Args:
+        path: the file.
+        shape: height and width that the model takes.
+
+    Raises:
+        DataError: the file cannot be read, is no such picture or too large, is animated, or is of one colour all over.
+    """
+    picture, steps = _read(path)
+    grey = np.asarray(picture.convert("L"))
+    corners = _corners(grey)
+    if grey.shape == shape:
+        if corners > _WHITE / 2:
+            grey = _WHITE - grey
+            steps.append("light background inverted")
+        return Picture(path, grey, tuple(steps))
+    colours = np.asarray(picture.convert("RGB"), np.float32)
+    distance = np.sqrt(np.mean(np.square(colours - _corners(colours)), axis=2)) / _WHITE
+    content = distance > _CLOSE
+    if not content.any():
+        raise DataError(f"{path}: expected something on a background. Received: one colour all over.")
+    levels = grey.astype(np.float32)
+    if levels[content].mean() < corners:
+        levels, corners = _WHITE - levels, _WHITE - corners
+        steps.append("light background inverted")
+    if corners:
+        levels = (levels - corners) * (_WHITE / (_WHITE - corners))
+        steps.append("background made black")
+    trimmed = levels[tuple(slice(axis.min(), axis.max() + 1) for axis in np.nonzero(content))]
+    if trimmed.shape != grey.shape:
+        steps.append(f"trimmed to {_size(trimmed.shape)}")
+    scale = min(wanted / size for wanted, size in zip(shape, trimmed.shape, strict=True))
+    height, width = (max(1, round(size * scale)) for size in trimmed.shape)
+    small = Image.fromarray(np.rint(trimmed.clip(0, _WHITE)).astype(np.uint8)).resize((width, height))
+    canvas = Image.new("L", (shape[1], shape[0]))
+    canvas.paste(small, ((shape[1] - width) // 2, (shape[0] - height) // 2))
+    steps += [f"resized to {_size((height, width))}", f"centred in {_size(shape)}"]
+    return Picture(path, np.asarray(canvas), tuple(steps))
+
+
+def _corners(pixels: NDArray[Any]) -> Any:
+    """Return the median of the four corners of an array (height, width, ...)."""
+    size = max(1, round(_CORNER * min(pixels.shape[:2])))
+    ends = (slice(size), slice(-size, None))
+    return np.median(np.concatenate([pixels[rows, columns] for rows in ends for columns in ends]), axis=(0, 1))
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    """Write (height, width) as people do with pictures."""
+    return f"{shape[1]}x{shape[0]}"
+
+
+def _read(path: Path) -> tuple[Image.Image, list[str]]:
+    """Return a file's picture, in 8 bits, grey or RGB, no larger than needed, and what was done to it."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=("PNG", "JPEG")) as image:
+                if image.format == "PNG" and (frames := getattr(image, "n_frames", 1)) > 1:
+                    raise DataError(f"{path}: expected a single picture. Received: an animation of {frames} frames.")
+                return _decode(image)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path}: expected a picture of at most {Image.MAX_IMAGE_PIXELS:,} pixels. Received: more. Make it smaller."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path}: expected a PNG or JPEG picture. Received: something else, or a damaged one."
+        ) from error
+    except DataError:
+        raise
+    except Exception as error:  # Pillow lets through whatever a damaged file makes its decoders raise
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or type(error).__name__
+        raise DataError(f"{path}: expected a readable PNG or JPEG picture. Received: {reason[:200]}.") from error
+
+
+def _decode(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    steps = []
+    image.draft(None, (_WORKING_SIZE, _WORKING_SIZE))  # lets a JPEG decoder skip detail
+    turned = ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        steps.append("turned as its EXIF data say")
+    if turned.mode.startswith("I"):
+        turned = Image.fromarray(np.rint(np.asarray(turned, np.float32) / 257).astype(np.uint8))
+        steps.append("16 bits made 8")
+    if turned.has_transparency_data:
+        layer = turned.convert("RGBA")
+        turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        if layer.getchannel("A").getextrema() != (_WHITE, _WHITE):
+            steps.append("put on white where transparent")
+    if turned.mode not in ("1", "L"):
+        turned = turned.convert("RGB")
+        red, green, blue = turned.split()
+        if ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox():
+            steps.append("made grey")
+    turned.thumbnail((_WORKING_SIZE, _WORKING_SIZE))
+    return turned, steps

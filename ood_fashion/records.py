@@ -1,0 +1,105 @@
+"""What a training run records, whatever trains it: where it ran, the epochs and updates it spent, accuracies."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset, split_train
+from ood_fashion.errors import RunError
+from ood_fashion.histories import stopped_at
+from ood_fashion.runs import Run
+from ood_fashion.specs import MODELS
+
+PACKAGES = {"keras": ("ood-fashion", "tensorflow", "keras", "numpy"), "numpy": ("ood-fashion", "numpy")}
+"""The packages that decide a run, by implementation."""
+
+
+def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str) -> Run:
+    """Make a run folder, once it is clear that the dataset is large enough for the config.
+
+    Args:
+        path: an absent or empty folder.
+        config: what to train.
+        dataset: what to train it on.
+        device: "cpu" or "gpu".
+
+    Raises:
+        DataError: the dataset has too few images.
+        InvalidValueError: its images are too small for the model.
+        RunError: the folder holds something already, or cannot be written.
+    """
+    split_train(dataset, config.train_size, config.val_size)
+    MODELS[config.model].summary((*dataset.image_shape, 1), dataset.num_classes)
+    return Run.create(
+        path,
+        config,
+        dataset={"source": dataset.source, "genuine": dataset.is_genuine, "sha256": dataset.sha256}
+        | {"class_names": list(dataset.class_names)},
+        device=device,
+        threads=os.cpu_count(),
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in PACKAGES[config.implementation]},
+        git_revision=_git_revision(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _git_revision() -> str | None:
+    """Return the commit that this code was checked out from, or None for an installed copy."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def require_same_dataset(run: Run, dataset: Dataset) -> None:
+    """Check that a run goes on with the dataset that it began on.
+
+    Raises:
+        RunError: the content differs.
+    """
+    began_on = run.record["dataset"]
+    if began_on.get("sha256") != dataset.sha256:
+        raise RunError(
+            f"{run.path}: expected the dataset that the run began on, {began_on.get('source')}. "
+            f"Received: {dataset.source}, whose content differs. Name it with --data-dir or --dataset."
+        )
+
+
+def steps_per_epoch(config: TrainConfig) -> int:
+    """Return the number of updates in an epoch; its last batch may be smaller."""
+    return math.ceil(config.train_size / config.batch_size)
+
+
+def kept_epoch(history: Sequence[Mapping[str, float]], config: TrainConfig) -> int:
+    """Return the epoch, from 1, whose weights are kept: the best with early stopping, else the last; 0 for none."""
+    if not history or config.patience is None:
+        return len(history)
+    return stopped_at(history, config.patience)[1]
+
+
+def training_summary(history: Sequence[Mapping[str, float]], config: TrainConfig) -> dict[str, int]:
+    """Count epochs and updates, all of them and those up to the epoch whose weights are kept."""
+    steps, kept = steps_per_epoch(config), kept_epoch(history, config)
+    return {
+        "epochs": len(history),
+        "kept_epoch": kept,
+        "updates_per_epoch": steps,
+        "updates": len(history) * steps,
+        "updates_to_kept_epoch": kept * steps,
+    }

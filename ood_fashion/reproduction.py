@@ -1,0 +1,123 @@
+"""Everything in the document, trained anew and laid beside its figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ood_fashion import paper, specs, study_tables
+from ood_fashion.datasets import Dataset
+from ood_fashion.files import atomic_write, read_json, write_json
+from ood_fashion.histories import Record
+from ood_fashion.scratch_runs import check_everything
+from ood_fashion.statistics import compare_unpaired, summarize
+from ood_fashion.studies import STUDIES, StudyRun, run_studies
+
+_OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
+"""The document studied batch sizes with its NumPy network."""
+
+SIGNIFICANCE = 0.05
+
+
+def reproduce(
+    path: Path,
+    *,
+    seeds: int,
+    changes: Mapping[str, Any],
+    dataset: Dataset,
+    resume: bool,
+    **how: Any,
+) -> tuple[Record, list[str]]:
+    """Train all studies, check the gradients, and compare with the document.
+
+    Args:
+        path: the folder, for a study folder a study, reproduction.json, and reproduction.md with the tables.
+        seeds: number of trainings of every setting.
+        changes: as in `StudyRun.create`.
+        dataset: what to train on.
+        resume: as in `StudyRun.create`.
+        **how: as in `studies.run_studies`.
+
+    Returns:
+        What reproduction.json holds, and a line for each training that failed.
+    """
+    began = time.perf_counter()
+    study_runs = [
+        StudyRun.create(
+            path / name,
+            name,
+            seeds=seeds,
+            changes={**changes, **_OWN_CHANGES.get(name, {})},
+            dataset=dataset,
+            resume=resume,
+        )
+        for name in STUDIES
+    ]
+    found, failures = run_studies(study_runs, **how)
+    summaries = {summary["study"]: summary for summary in found}
+    record = {
+        "seeds": seeds,
+        "changes": dict(changes),
+        "date": datetime.now(UTC).date().isoformat(),
+        "seconds": round(time.perf_counter() - began),
+        "figures": [_compare(figure, summaries[figure.study]) for figure in paper.FIGURES],
+        "claims": [_judge(claim, summaries[claim.study]) for claim in paper.CLAIMS],
+        "checks": check_everything(dataset),
+        "parameters": [
+            {"model": name, "document": count, "ours": specs.describe(name)["parameters"]}
+            for name, count in paper.PARAMETERS.items()
+        ],
+    }
+    write_json(path / "reproduction.json", record)
+    with atomic_write(path / "reproduction.md") as temporary:
+        temporary.write_text(study_tables.reproduction_report(record, markdown=True) + "\n")
+    return record, failures
+
+
+def _values(summary: Record, setting: str, measure: str, epoch: int | None = None) -> dict[int, float]:
+    """Return a measure of a setting by seed."""
+    for found in summary["settings"]:
+        if found["setting"] == setting:
+            if epoch is None:
+                return dict(zip(found["seeds"], found["measures"][measure]["values"], strict=True))
+            pairs = zip(found["seeds"], found["histories"], strict=True)
+            return {seed: history[epoch - 1][measure] for seed, history in pairs if len(history) >= epoch}
+    return {}
+
+
+def _compare(figure: paper.Figure, summary: Record) -> Record:
+    """Lay a figure beside ours: whether it lies where a further training's would, with 95% probability."""
+    values = list(_values(summary, figure.setting, figure.measure, figure.epoch).values())
+    ours = summarize(values) if values else None
+    interval = ours and ours["prediction_interval"]
+    return {
+        "problem": figure.problem,
+        "setting": f"{summary['factor']} {figure.setting}",
+        "measure": figure.measure + (f", epoch {figure.epoch}" if figure.epoch else ""),
+        "document": figure.value,
+        "slip": figure.slip,
+        "ours": ours,
+        "inside": interval and interval[0] <= figure.value <= interval[1],
+    }
+
+
+def _judge(claim: paper.Claim, summary: Record) -> Record:
+    """Hold a claim against the difference between settings, by Welch's t test over the seeds."""
+    higher, lower = (list(_values(summary, setting, claim.measure).values()) for setting in (claim.higher, claim.lower))
+    found = compare_unpaired(higher, lower) if min(len(higher), len(lower)) > 1 else None
+    verdict = "open"
+    if found and found["p"] < SIGNIFICANCE:
+        verdict = "holds" if found["difference"] > 0 else "wrong"
+    return {"problem": claim.problem, "claim": claim.text, "comparison": found, "verdict": verdict}
+
+
+def read_reproduction(path: Path) -> Record:
+    """Return what a reproduction's folder says.
+
+    Raises:
+        RunError: it is absent or damaged.
+    """
+    return read_json(path / "reproduction.json")

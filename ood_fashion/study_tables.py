@@ -1,0 +1,195 @@
+"""Studies, comparisons and reproductions as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ood_fashion import paper, specs
+from ood_fashion.tables import table
+
+
+def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
+    """Show what `comparison.compare` says."""
+    rows = [
+        [
+            "none (in-domain)" if record["shift"] == "none" else record["shift"],
+            f"{record['accuracy_a']:.4f}",
+            f"{record['accuracy_b']:.4f}",
+            f"{record['difference']:+.4f}",
+            "{:+.4f} to {:+.4f}".format(*record["interval"]),
+            _p_value(record["p"]),
+            _p_value(record["p_holm"]),
+        ]
+        for record in records
+    ]
+    headers = ["test set", "A", "B", "A - B", "95% interval", "p", "p (Holm)"]
+    return "\n".join([f"A: {name_a}", f"B: {name_b}", "", table(rows, headers, right=[1, 2, 3, 5, 6])])
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def study_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Lay out what `StudyRun.summarize` gives: means with half of their 95% intervals.
+
+    Returns:
+        Headers, a row of texts per setting, and notes.
+    """
+    shown = summary["measures"]
+    rows = [
+        [setting["setting"], str(len(setting["seeds"])), *(estimate(setting["measures"][name]) for name in shown)]
+        for setting in summary["settings"]
+    ]
+    headers = [summary["factor"], "seeds", *map(_measure, shown)]
+    best = summary.get("best")
+    return headers, rows, [_verdict(best, summary["factor"])] if best else []
+
+
+def study_table(summary: Mapping[str, Any]) -> str:
+    """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
+    headers, rows, notes = study_rows(summary)
+    lines = [summary["title"], "", table(rows, headers, right=range(1, len(headers)))]
+    if patiences := summary.get("patience"):
+        columns = ("epochs", "kept epoch", "test accuracy", "cost")
+        outcomes = [[str(row["patience"]), *(estimate(row[column]) for column in columns)] for row in patiences]
+        headers = ["patience", "epochs run", "kept epoch", "test accuracy", "below the best epoch's"]
+        lines += ["", "Had training stopped early:", "", table(outcomes, headers, right=range(1, 5))]
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
+
+
+_MEASURES = {
+    "accuracy none": "accuracy in-domain",
+    "loss": "training loss",
+    "accuracy": "training accuracy",
+    "val_accuracy": "validation accuracy",
+    "seconds": "training time (s)",
+}
+
+
+def _measure(name: str) -> str:
+    """Say what `histories.measures` or a column of the history is, with the epoch if `name` has one."""
+    name, comma, epoch = name.partition(",")
+    return _MEASURES.get(name, name) + comma + epoch
+
+
+def estimate(summary: Mapping[str, Any]) -> str:
+    """Show a `statistics.summarize` with half of its interval, to as many decimals as suit its values."""
+    mean, interval = summary["mean"], summary["interval"]
+    decimals = _decimals(summary["values"])
+    half = "" if interval is None else f" ± {interval[1] - mean:,.{decimals}f}"
+    return f"{mean:,.{decimals}f}{half}"
+
+
+def _verdict(best: Mapping[str, Any], factor: str) -> str:
+    difference = best["difference"]
+    found = f"Lowest {_measure(best['measure'])}: {factor} {best['best']}, then {best['next']}."
+    if difference is None or difference["interval"] is None:
+        return f"{found} One seed cannot say whether that is chance."
+    low, high = difference["interval"]
+    beyond = "more than" if low > 0 else "no more than"
+    return (
+        f"{found} The difference, seed by seed, is {difference['mean']:.4f} (95% interval {low:.4f} to {high:.4f}, "
+        f"n = {difference['n']}): {beyond} chance would give."
+    )
+
+
+def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) -> str:
+    """Show what `reproduction.reproduce` gives: the document's figures and claims beside ours, and its slips."""
+    style = "github" if markdown else "simple"
+    title = "## " if markdown else ""
+    figures = [
+        [
+            figure["problem"],
+            figure["setting"],
+            _measure(figure["measure"]),
+            _number(figure["document"]) + "†" * bool(figure["slip"]),
+            estimate(figure["ours"]) if figure["ours"] else "-",
+            _interval(figure["ours"], "prediction_interval"),
+            {True: "yes", False: "no", None: "-"}[figure["inside"]],
+        ]
+        for figure in record["figures"]
+    ]
+    counts = [
+        ["3.5", specs.MODELS[row["model"]].title, f"{row['document']:,}", f"{row['ours']:,}"]
+        for row in record["parameters"]
+    ]
+    claims = [
+        [
+            claim["problem"],
+            claim["claim"],
+            *_difference(claim["comparison"]),
+            claim["verdict"],
+        ]
+        for claim in record["claims"]
+    ]
+    seeds = record["seeds"]
+    return "\n".join(
+        [
+            f"{title}Figures",
+            "",
+            f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and where a "
+            "further training would lie with 95% probability.",
+            "",
+            table(
+                figures,
+                ["problem", "of", "figure", "document", "ours", "one more training", "document in it"],
+                right=[3, 4, 5],
+                style=style,
+            ),
+            "",
+            "† a slip of the document, listed below",
+            "",
+            f"{title}Parameters",
+            "",
+            table(counts, ["problem", "model", "document", "ours"], right=[2, 3], style=style),
+            "",
+            f"{title}Gradient checks",
+            "",
+            f"{sum(check['passed'] for check in record['checks'])} of {len(record['checks'])} checks passed, by "
+            "`ood-fashion scratch gradcheck`: no relative error above "
+            f"{max(check.get('max_relative_error', 0) for check in record['checks']):.0e}; L1 norms of two batches "
+            f"within a factor of {max(check.get('ratio', 1) for check in record['checks']):.2f}.",
+            "",
+            f"{title}Claims",
+            "",
+            "The difference of means that the claim says is positive, with its 95% interval over the seeds (Welch): "
+            "the claim holds where the interval lies above 0, is wrong where it lies below, and is open otherwise.",
+            "",
+            table(claims, ["problem", "claim", "difference", "95% interval", "verdict"], right=[2, 3], style=style),
+            "",
+            f"{title}Slips of the document",
+            "",
+            table(paper.CORRECTIONS, ["problem", "the document", "right"], right=[], style=style),
+        ]
+    )
+
+
+def _difference(comparison: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Show a difference and its interval, to as many decimals as suit its size."""
+    if comparison is None:
+        return "-", "-"
+    size = max(map(abs, comparison["interval"]))
+    decimals = 0 if size >= 1000 else 1 if size >= 2 else 4
+    low, high = comparison["interval"]
+    return f"{comparison['difference']:,.{decimals}f}", f"{low:,.{decimals}f} to {high:,.{decimals}f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if value >= 2 else f"{value:.4f}"
+
+
+def _interval(summary: Mapping[str, Any] | None, name: str) -> str:
+    if summary is None or summary[name] is None:
+        return "-"
+    decimals = _decimals(summary["values"])
+    return " to ".join(f"{end:,.{decimals}f}" for end in summary[name])
+
+
+def _decimals(values: Sequence[float]) -> int:
+    """Return how many decimals suit the mean of counts, or of measured values of this size."""
+    size = max(map(abs, values))
+    if all(float(value).is_integer() for value in values):
+        return 0 if size >= 1000 else 1
+    return 1 if size >= 10 else 2 if size >= 2 else 4

@@ -1,0 +1,85 @@
+"""Pictures of sweeps, from their reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.projections.polar import PolarAxes
+
+Report = dict[str, Any]
+
+
+def heat_maps(report: Report) -> Figure:
+    """Draw accuracy over translations, a panel a model."""
+    models = report["models"]
+    figure = Figure(figsize=(0.8 + 3.4 * len(models), 3.6), layout="constrained", dpi=110)
+    axes = figure.subplots(1, len(models), squeeze=False)[0]
+    most = max(row["dx"] for row in report["results"])
+    side = 2 * most + 1
+    for axis, model in zip(axes, models, strict=True):
+        values = [row["accuracy"] for row in report["results"] if row["model"] == model]
+        grid = np.array(values).reshape(side, side)
+        extent = (-most - 0.5, most + 0.5, most + 0.5, -most - 0.5)
+        image = axis.imshow(grid, vmin=0, vmax=1, extent=extent, cmap="viridis")
+        if most:
+            levels = [level for level in (0.25, 0.5, 0.75) if grid.min() < level < grid.max()]
+            positions = np.arange(-most, most + 1)
+            axis.clabel(axis.contour(positions, positions, grid, levels, colors="white", linewidths=0.8), fontsize=7)
+        axis.set(title=model, xlabel="dx (right), pixels")
+    axes[0].set_ylabel("dy (down), pixels")
+    figure.colorbar(image, ax=list(axes), label=f"accuracy, n = {report['results'][0]['n']:,}")
+    return figure
+
+
+def polar(report: Report) -> Figure:
+    """Draw accuracy over angles, with the 95% interval as a band."""
+    figure = Figure(figsize=(5.2, 5), layout="constrained", dpi=110)
+    axis = cast(PolarAxes, figure.add_subplot(projection="polar"))
+    for model in report["models"]:
+        rows = [row for row in report["results"] if row["model"] == model]
+        closed = [*rows, rows[0]]
+        angles = np.radians([*(row["degrees"] for row in rows), rows[0]["degrees"] + 360])
+        (line,) = axis.plot(angles, [row["accuracy"] for row in closed], label=model, linewidth=1.5)
+        low, high = np.transpose([row["ci95"] for row in closed])
+        axis.fill_between(angles, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
+    axis.set_theta_zero_location("N")  # so that a curve turns as the images do
+    axis.set(ylim=(0, 1), yticks=[0.25, 0.5, 0.75, 1])
+    axis.set_rlabel_position(67.5)
+    axis.set_title(f"accuracy by angle, n = {report['results'][0]['n']:,}", fontsize="medium")
+    figure.legend(loc="outside lower center", ncols=len(report["models"]))
+    return figure
+
+
+COLUMNS = 6
+
+
+def curves(report: Report) -> Figure:
+    """Draw accuracy over severities, a panel a corruption, with the 95% interval as a band."""
+    names = list(dict.fromkeys(row["corruption"] for row in report["results"]))[1:]
+    columns = min(COLUMNS, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(1 + 1.9 * columns, 0.9 + 1.55 * lines), layout="constrained", dpi=110)
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axis, name in zip(axes.flat, names, strict=False):
+        for model in report["models"]:
+            rows = [row for row in report["results"] if row["model"] == model and row["corruption"] in ("none", name)]
+            severities = [row["severity"] for row in rows]
+            (line,) = axis.plot(severities, [row["accuracy"] for row in rows], label=model, linewidth=1.3)
+            low, high = np.transpose([row["ci95"] for row in rows])
+            axis.fill_between(severities, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
+        axis.set_title(name, fontsize="small")
+        axis.set(ylim=(0, 1), xlim=(0, 5), xticks=range(6))
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(report["models"]))
+    figure.supxlabel("severity", fontsize="medium")
+    figure.supylabel(f"accuracy, n = {report['results'][0]['n']:,}", fontsize="medium")
+    return figure
+
+
+PICTURES: dict[str, Callable[[Report], Figure]] = {"translate": heat_maps, "rotate": polar, "corruptions": curves}
+"""What draws each kind of sweep."""

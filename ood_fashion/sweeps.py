@@ -1,0 +1,260 @@
+"""Sweeps: several models' accuracy over many shifts, kept in a folder from which a killed sweep goes on.
+
+settings.json  what decides the figures; written first
+hits.jsonl     a line per shift: which images each model is right about
+results.json   what `Sweep.report` makes of them; written last, with results.csv and the picture beside it
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import InvalidValueError, ModelError, RunError
+from ood_fashion.files import atomic_write
+from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
+from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
+
+SWEEPS_ROOT = Path("sweeps")
+"""Where sweeps go when no folder is named."""
+RANDOM_SHIFTS, RANDOM_SEED = 10, 0
+
+Hits = NDArray[np.bool_]
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to sweep over: points, each with its coordinates, and the shift there under "shift"."""
+
+    kind: str
+    points: tuple[Point, ...]
+
+    @property
+    def shifts(self) -> list[Shift]:
+        """The shift of each point."""
+        return [point["shift"] for point in self.points]
+
+    def report(self, models: Sequence[str], hits: Hits) -> dict[str, Any]:
+        """Summarise what was measured.
+
+        Args:
+            models: their names.
+            hits: whether each model is right about each image at each point, (points, models, n).
+
+        Returns:
+            "results", a record per model and point; "worst", two per model: the accuracy on images that the model gets
+            right at every point, and at each of `RANDOM_SHIFTS` points drawn for every image; and `over_shifts`.
+        """
+        results, worst = [], []
+        for m, model in enumerate(models):
+            for point, row in zip(self.points, hits[:, m], strict=True):
+                results.append(
+                    {"model": model, **point, "shift": str(point["shift"]), **accuracy(int(row.sum()), len(row))}
+                )
+            drawn = worst_of_random(hits[:, m], RANDOM_SHIFTS, RANDOM_SEED)
+            for name, of in ((f"all {len(hits)}", worst_case(hits[:, m])), (f"{RANDOM_SHIFTS} random", drawn)):
+                worst.append({"model": model, "worst of": name, **accuracy(int(of.sum()), len(of))})
+        report = {"kind": self.kind, "models": list(models), "results": results, "worst": worst}
+        return {**report, "over_shifts": over_shifts(results)}
+
+
+def over_shifts(results: Sequence[Point]) -> list[Point]:
+    """Summarise each model over all shifts but the identity.
+
+    Args:
+        results: those of `Sweep.report`; the first model is the reference of the others.
+
+    Returns:
+        A record per model: mean accuracy, the shift with the worst and the accuracy there; and where the identity is
+        among the shifts, mce and relative_mce, the means of `metrics.corruption_errors` (None where the reference makes
+        no error to compare with).
+    """
+    accuracies: dict[str, dict[str, float]] = {}
+    for row in results:
+        accuracies.setdefault(row["model"], {})[row["shift"]] = row["accuracy"]
+    reference, records = next(iter(accuracies.values())), []
+    for model, by_shift in accuracies.items():
+        shifted = {shift: accuracy for shift, accuracy in by_shift.items() if shift != "none"}
+        if not shifted:
+            continue
+        worst = min(shifted, key=lambda shift: shifted[shift])
+        record = {"model": model, "mean": fmean(shifted.values()), "worst_shift": worst, "worst": shifted[worst]}
+        if "none" in by_shift:
+            for name, relative in (("mce", False), ("relative_mce", True)):
+                try:
+                    record[name] = fmean(corruption_errors(by_shift, reference, relative=relative).values())
+                except InvalidValueError:
+                    record[name] = None
+        records.append(record)
+    return records
+
+
+def translations(most: int) -> Sweep:
+    """Every translation by whole pixels, up to `most` in each axis.
+
+    Raises:
+        InvalidValueError: `most` is negative.
+    """
+    if most < 0:
+        raise InvalidValueError(f"max: expected a whole number of 0 or more. Received: {most}.")
+    reach = range(-most, most + 1)
+    points = ({"dx": dx, "dy": dy, "shift": Shift((Translate(dx, dy),))} for dy in reach for dx in reach)
+    return Sweep("translate", tuple(points))
+
+
+def rotations(step: float) -> Sweep:
+    """Every multiple of `step` degrees below 360.
+
+    Raises:
+        InvalidValueError: `step` is not above 0 or not finite.
+    """
+    if not 0.1 <= step <= 360:
+        raise InvalidValueError(f"step: expected degrees from 0.1 to 360. Received: {step}.")
+    angles = (float(angle) for angle in np.arange(0, 360, step))
+    return Sweep("rotate", tuple({"degrees": angle, "shift": Shift((Rotate(angle),))} for angle in angles))
+
+
+def corruptions(names: Iterable[str] = ()) -> Sweep:
+    """The named corruptions, or all, at every severity, and severity 0 once."""
+    chosen = list(dict.fromkeys(names)) or list(CORRUPTIONS)
+    points = [
+        {"corruption": name, "severity": severity, "shift": Shift((Corrupt(name, severity),))}
+        for name in chosen
+        for severity in SEVERITIES
+    ]
+    return Sweep("corruptions", ({"corruption": "none", "severity": 0, "shift": Shift()}, *points))
+
+
+def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: int) -> dict[str, Any]:
+    """Return what decides a sweep's figures as JSON values.
+
+    Raises:
+        ModelError: a model file cannot be read.
+    """
+    hashes = {}
+    for name, path in model_files.items():
+        try:
+            parts = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+            hashes[name] = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+        except OSError as error:
+            raise ModelError(f"{path}: expected a model file. Received: {error.strerror}.") from error
+    return {
+        "kind": sweep.kind,
+        "models": hashes,
+        "images": dataset.sha256["test images"],
+        "labels": dataset.sha256["test labels"],
+        "n": n,
+        "shifts": [str(shift) for shift in sweep.shifts],
+    }
+
+
+def open_folder(folder: Path | None, deciding: dict[str, Any]) -> Path:
+    """Make or find the folder of a sweep.
+
+    Args:
+        folder: absent, empty, or that of a sweep with the same settings; None names one after the settings.
+        deciding: what `settings` gave.
+
+    Raises:
+        RunError: the folder holds something else, or cannot be written.
+    """
+    text = json.dumps(deciding, indent=2)
+    path = folder or SWEEPS_ROOT / f"{deciding['kind']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    file = path / "settings.json"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        occupied, there = any(path.iterdir()), file.read_text() if file.is_file() else None
+    except OSError as error:
+        raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
+    if there is None and not occupied:
+        with atomic_write(file) as temporary:
+            temporary.write_text(text)
+    elif there != text:
+        raise RunError(
+            f"{path}: expected an absent or empty folder, or one of the same sweep. "
+            "Received: another's content. Choose another --out."
+        )
+    return path
+
+
+def measure(
+    sweep: Sweep, models: int, n: int, function: Callable[[Shift], Hits], folder: Path, progress: Callable[[], object]
+) -> Hits:
+    """Measure the points that the folder does not have yet, and keep each at once.
+
+    Args:
+        sweep: the points.
+        models: number of models.
+        n: number of images.
+        function: from a shift to whether each model is right about each image, (models, n).
+        folder: what `open_folder` gave.
+        progress: called after each point.
+
+    Returns:
+        Bools (points, models, n).
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    path = folder / "hits.jsonl"
+    known = dict(_read_hits(path, models, n))
+    rows = []
+    try:
+        # What a kill has cut off is left out, so that the next line starts on its own.
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(_hits_line(shift, hits) for shift, hits in known.items()))
+        with path.open("a") as file:
+            for shift in sweep.shifts:
+                text = str(shift)
+                if text not in known:
+                    known[text] = function(shift)
+                    file.write(_hits_line(text, known[text]))
+                    file.flush()
+                rows.append(known[text])
+                progress()
+    except OSError as error:
+        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
+    return np.stack(rows)
+
+
+def _hits_line(shift: str, hits: Hits) -> str:
+    packed = base64.b64encode(np.packbits(hits).tobytes()).decode()
+    return json.dumps({"shift": shift, "hits": packed}) + "\n"
+
+
+def _read_hits(path: Path, models: int, n: int) -> Iterator[tuple[str, Hits]]:
+    for line in path.read_text().splitlines(keepends=True) if path.is_file() else ():
+        if line.endswith("\n"):
+            record = json.loads(line)
+            bits = np.frombuffer(base64.b64decode(record["hits"]), np.uint8)
+            yield record["shift"], np.unpackbits(bits, count=models * n).reshape(models, n).astype(bool)
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write results.csv and results.json.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    rows = [{name: value for name, value in row.items() if name != "ci95"} for row in report["results"]]
+    for row, record in zip(rows, report["results"], strict=True):
+        row["ci95_low"], row["ci95_high"] = record["ci95"]
+    with atomic_write(folder / "results.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    with atomic_write(folder / "results.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,154 @@
+"""Shifted Fashion-MNIST for TensorFlow Datasets: importing this module registers the builder `ood_fashion`.
+
+    import tensorflow_datasets as tfds
+    import ood_fashion.tfds
+
+    tfds.load("ood_fashion/rotate90", split="test")
+
+A config is a shift. In its name `-` stands for the colon and `_` for the comma, which TFDS does not allow: `rotate-45`,
+`translate-2_-1.5`, `up4+gaussian_noise-3`. Named shifts and corruptions are listed; any other shift works as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES, blocks
+from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split, load_dataset
+from ood_fashion.errors import DataError
+from ood_fashion.native_log import quiet_tensorflow
+from ood_fashion.shifts import SHIFTS, Corrupt, Shift, file_name
+
+with quiet_tensorflow():
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+_CITATION = """\
+@article{xiao2017fashion,
+  title={{Fashion-MNIST}: a Novel Image Dataset for Benchmarking Machine Learning Algorithms},
+  author={Xiao, Han and Rasul, Kashif and Vollgraf, Roland},
+  journal={arXiv preprint arXiv:1708.07747},
+  year={2017}
+}
+@inproceedings{hendrycks2019benchmarking,
+  title={Benchmarking Neural Network Robustness to Common Corruptions and Perturbations},
+  author={Hendrycks, Dan and Dietterich, Thomas},
+  booktitle={International Conference on Learning Representations},
+  year={2019}
+}
+@article{mu2019mnistc,
+  title={{MNIST-C}: A Robustness Benchmark for Computer Vision},
+  author={Mu, Norman and Gilmer, Justin},
+  journal={arXiv preprint arXiv:1906.02337},
+  year={2019}
+}
+"""
+_VERSION = "1.0.0"
+
+
+def parse_config_name(name: str) -> Shift:
+    """Read a config's name.
+
+    Raises:
+        InvalidValueError: it names no shift.
+    """
+    terms = []
+    for term in name.split("+"):
+        keyword, dash, numbers = term.partition("-")
+        terms.append(keyword + (":" + numbers.replace("_", ",") if dash else ""))
+    return Shift.parse("+".join(terms))
+
+
+@cache  # TFDS takes a second config of the same name for a mistake
+def config_for(shift: Shift) -> tfds.core.BuilderConfig:
+    """Return the config of a shift."""
+    name = file_name(shift)
+    return tfds.core.BuilderConfig(name=name, version=_VERSION, description=f"Every image under the shift {shift}.")
+
+
+class OodFashion(tfds.core.GeneratorBasedBuilder):
+    """Fashion-MNIST with every image, of the training and the test set, under a shift.
+
+    The pixels come from where `datasets.load_dataset` finds them, unless `dataset` gives them.
+    """
+
+    VERSION = tfds.core.Version(_VERSION)
+    RELEASE_NOTES = {_VERSION: "The first version."}  # noqa: RUF012 # TFDS reads it from the class
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        *map(config_for, SHIFTS.values()),
+        *(config_for(Shift((Corrupt(name, severity),))) for name in CORRUPTIONS for severity in SEVERITIES),
+    ]
+
+    def __init__(self, *, dataset: Dataset | None = None, **options: Any) -> None:
+        self._dataset = dataset
+        super().__init__(**options)
+
+    @classmethod
+    def get_builder_config(cls, name: str, version: Any = None) -> tfds.core.BuilderConfig:
+        """Return the config of a name, listed or not.
+
+        Raises:
+            InvalidValueError: the name is no shift's.
+        """
+        return config_for(parse_config_name(name))
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        height, width = self._dataset.image_shape if self._dataset else (28, 28)
+        names = self._dataset.class_names if self._dataset else FASHION_CLASSES
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Fashion-MNIST in its original order, every image moved, turned or corrupted.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(height, width, 1)),
+                    "label": tfds.features.ClassLabel(names=names),
+                }
+            ),
+            supervised_keys=("image", "label"),
+            homepage="https://github.com/zalandoresearch/fashion-mnist",
+            citation=_CITATION,
+            disable_shuffling=True,  # image i stays image i
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        dataset = self._dataset or load_dataset()
+        expected = self.info.features["image"].shape[:2], self.info.features["label"].num_classes
+        if (received := (dataset.image_shape, dataset.num_classes)) != expected:
+            raise DataError(
+                f"{dataset.source}: expected Fashion-MNIST, with images of {expected[0]} and {expected[1]} classes. "
+                f"Received: {received[0]} and {received[1]}. Give other data as OodFashion(dataset=...)."
+            )
+        return {
+            "train": self._generate_examples(dataset.train),
+            "test": self._generate_examples(dataset.test),
+        }
+
+    def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
+        shift = parse_config_name(self.builder_config.name)
+        for block in blocks(split.images.shape):
+            indices = np.arange(block.start, block.stop)
+            for i, image in zip(indices, shift.apply_uint8(split.images[block], indices), strict=True):
+                yield int(i), {"image": image[..., np.newaxis], "label": int(split.labels[i])}
+
+
+def prepare(dataset: Dataset, shift: Shift, data_dir: Path) -> None:
+    """Write a dataset under a shift as TFDS stores it, into `data_dir`.
+
+    Raises:
+        OSError: TensorFlow cannot write it.
+    """
+    tfds.disable_progress_bar()
+    try:
+        with TemporaryDirectory() as downloads, redirect_stdout(StringIO()):  # it says that it downloads
+            builder = OodFashion(config=file_name(shift), data_dir=data_dir, dataset=dataset)
+            builder.download_and_prepare(download_dir=downloads)
+    except (tf.errors.OpError, RuntimeError) as error:  # TFDS makes the first into the second on its way
+        raise OSError(str(error).splitlines()[0]) from error

@@ -1,0 +1,50 @@
+"""Make what docs/corruptions.md shows: the table of the corruptions' parameters, and how long each takes.
+
+table  the parameters, from `ood_fashion.corruptions`
+times  seconds of each corruption at each severity over the test images, in this process
+"""
+
+from __future__ import annotations
+
+import time
+
+import click
+from tabulate import tabulate
+
+from ood_fashion import tables
+from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.datasets import load_dataset
+from ood_fashion.shifts import Corrupt, Shift
+
+
+@click.group()
+def main() -> None:
+    """Show what there is to say about the corruptions."""
+
+
+@main.command()
+def table() -> None:
+    """Print the table of parameters."""
+    click.echo(tables.corruption_table())
+
+
+@main.command()
+@click.option("--limit", type=int, help="So many test images.  [default: all]")
+def times(limit: int | None) -> None:
+    """Time every corruption at every severity."""
+    images = load_dataset(download=False).test.images[:limit]
+    rows, total = [], 0.0
+    for name in CORRUPTIONS:
+        seconds = []
+        for severity in SEVERITIES:
+            start = time.perf_counter()
+            Shift((Corrupt(name, severity),)).apply(images)
+            seconds.append(time.perf_counter() - start)
+        total += sum(seconds)
+        rows.append((f"`{name}`", *(f"{second:.2f}" for second in seconds)))
+    click.echo(tabulate(rows, ["corruption", *map(str, SEVERITIES)], tablefmt="github", disable_numparse=True))
+    click.echo(f"\n{len(images):,} images, all corruptions at all severities: {total:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

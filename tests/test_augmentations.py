@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+
+from ood_fashion.augmentations import Augmentation
+from ood_fashion.errors import InvalidValueError
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical", "draws"),
+    [
+        ("translate:4", "translate:4", 2),
+        ("translate:4.0", "translate:4", 2),
+        ("rotate90", "rotate90", 1),
+        ("mirror", "mirror", 1),
+        ("rotate:22.50", "rotate:22.5", 1),
+    ],
+)
+def test_text_forms(text: str, canonical: str, draws: int) -> None:
+    augmentation = Augmentation.parse(text)
+    assert (str(augmentation), augmentation.draws) == (canonical, draws)
+    assert Augmentation.parse(canonical) == augmentation
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "translate:N, rotate90, mirror or rotate:D"),
+        ("flip", "translate:N, rotate90, mirror or rotate:D"),
+        ("translate", "translate:N with whole pixels N from 1 to 28"),
+        ("translate:0", "translate:N"),
+        ("translate:1.5", "translate:N"),
+        ("translate:29", "translate:N"),
+        ("translate:nan", "translate:N"),
+        ("rotate90:2", "rotate90"),
+        ("mirror:", "mirror"),
+        ("rotate:181", "rotate:D with degrees D above 0, to 180"),
+        ("rotate:x", "rotate:D"),
+    ],
+)
+def test_what_is_no_augmentation_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"augment: expected {expected}.* Received: '{text}'"):
+        Augmentation.parse(text)

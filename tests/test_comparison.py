@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ood_fashion.comparison import compare, conclude, expand
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.runs import Run
+from ood_fashion.statistics import compare_paired, compare_unpaired
+from tests.conftest import Invoke
+
+
+def correct(**counts: int) -> dict[str, np.ndarray]:
+    """The first so many of 100 images are recognised under each shift."""
+    return {shift: np.arange(100) < count for shift, count in counts.items()}
+
+
+def test_one_training_a_side_is_compared_image_by_image() -> None:
+    a, b = correct(none=90, up4=50), correct(none=88, up4=20)
+    first, second = compare([a], [b])
+    assert (first["accuracy_a"], first["accuracy_b"], second["accuracy_b"]) == (0.9, 0.88, 0.2)
+    for record, shift in ((first, "none"), (second, "up4")):
+        expected = compare_paired(a[shift], b[shift])
+        assert {name: record[name] for name in expected} == expected
+    assert (first["p"], first["p_holm"], second["p_holm"]) == (0.5, 0.5, pytest.approx(2 * second["p"]))
+    text = conclude([first, second], "A", "B")
+    assert text.startswith("A is more accurate under up4. Nothing may be concluded about none")
+    assert "Compare several runs" in text
+    assert conclude(compare([b], [a]), "A", "B").startswith("B is more accurate under up4.")
+
+
+def test_several_trainings_a_side_are_compared_over_seeds() -> None:
+    side_a, side_b = [correct(none=n) for n in (90, 92, 91)], [correct(none=n) for n in (80, 83)]
+    (record,) = compare(side_a, side_b)
+    expected = compare_unpaired([0.9, 0.92, 0.91], [0.8, 0.83])
+    assert record["p"] == pytest.approx(expected["p"])
+    assert "trainings like these 3 and 2" in conclude([record], "A", "B")
+    with pytest.raises(InvalidValueError, match="one training a side, or several on both"):
+        compare(side_a[:1], side_b)
+
+
+def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a-s2", "a-s1", "b-s1"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert expand("a-s*") == [Path("a-s1"), Path("a-s2")]
+    assert expand(str(tmp_path / "b*")) == [tmp_path / "b-s1"]
+    assert expand("b-s1") == [Path("b-s1")]
+
+
+@pytest.fixture(scope="module")
+def two_runs(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small complete runs, a and b."""
+    folder = tmp_path_factory.mktemp("compare")
+    for name, epochs in (("a", "1"), ("b", "4")):
+        sizes = ["--train-size", "400", "--val-size", "100", "--epochs", epochs, "--engine", "stock"]
+        command = [sys.executable, "-m", "ood_fashion", "train", "--model", "mlp", *sizes, "--out", name, "--quiet"]
+        subprocess.run([*command, "--data-dir", str(small_folder)], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_compare(invoke: Invoke, two_runs: Path, small_folder: Path) -> None:
+    def run(*arguments: Any) -> dict[str, Any]:
+        result = invoke("compare", *arguments, "--data-dir", small_folder, "--json")
+        assert result.exit_code == 0, result.stderr
+        document: dict[str, Any] = json.loads(result.stdout)
+        return document
+
+    document = run(two_runs / "a", two_runs / "b")
+    metrics = [Run.open(two_runs / name).read_metrics()["results"] for name in ("a", "b")]
+    for record, of_a, of_b in zip(document["results"], *metrics, strict=True):
+        assert (record["shift"], record["accuracy_a"], record["accuracy_b"]) == (
+            of_a["shift"], of_a["accuracy"], of_b["accuracy"],
+        )  # fmt: skip
+    files = [two_runs / name / "model.keras" for name in ("a", "b")]
+    assert run(*files, "--shift", "up4")["results"][0]["difference"] == document["results"][1]["difference"]
+    text = invoke("compare", two_runs / "a", two_runs / "b", "--data-dir", small_folder).stdout
+    assert "p (Holm)" in text
+    assert document["conclusion"] in text
+
+
+def test_compare_reads_saved_predictions_without_tensorflow(two_runs: Path, small_folder: Path) -> None:
+    program = (
+        "import sys; from ood_fashion.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "print('tensorflow' in sys.modules, file=sys.stderr)"
+    )
+    arguments = ["compare", "a", "b", "--data-dir", str(small_folder)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=two_runs, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "False"
+
+
+def test_what_cannot_be_compared_is_one_line(
+    invoke: Invoke, two_runs: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(two_runs / "a", tmp_path / "unfinished")
+    (tmp_path / "unfinished/metrics.json").unlink()
+    for a, b, data, message in (
+        (two_runs / "a", "absent", small_folder, "absent: expected a run folder, a .keras file or a pattern"),
+        (two_runs / "a", tmp_path / "unfinished", small_folder, "expected a complete run"),
+        (two_runs / "a", two_runs / "*", small_folder, "one training a side, or several on both. Received: 1 and 2"),
+    ):
+        result = invoke("compare", a, b, "--data-dir", data)
+        assert result.exit_code in (1, 2)
+        assert result.stderr.count("\n") == 1
+        assert message in result.stderr
+    assert "expected the dataset that the run began on" in invoke("compare", two_runs / "a", two_runs / "b").stderr

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ood_fashion import paper
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import DataError, InvalidValueError, ModelError
+from ood_fashion.evaluation import evaluate, read_outputs
+from ood_fashion.metrics import to_probabilities
+from ood_fashion.nn import evaluation as keras_evaluation
+from ood_fashion.nn.models import build_model
+from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.statistics import wilson_interval
+
+KERNEL = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
+
+
+def linear(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(images.reshape(-1, 784) @ KERNEL)
+
+
+def test_a_callable_is_measured_as_by_hand(small_fashion: Dataset) -> None:
+    images, labels = small_fashion.test.images, small_fashion.test.labels
+    turned = np.stack([np.rot90(image) for image in images]).astype(np.float32) / np.float32(255)
+    correct = int((linear(turned).argmax(axis=1) == labels).sum())
+    (record,) = evaluate(linear, images, labels, ["rotate:90"])
+    expected = {"shift": "rotate90", "accuracy": correct / 200, "correct": correct, "n": 200}
+    assert record == {**expected, "ci95": list(wilson_interval(correct, 200))}
+
+
+def test_a_keras_model_in_a_callable_has_the_pipelines_accuracies(small_fashion: Dataset) -> None:
+    model = build_model("mlp", seed=2)
+    shifts = [*(SHIFTS[name] for name in paper.TEST_SETS), Shift.parse("up4+shot_noise:2")]
+    test = small_fashion.test
+    records = evaluate(lambda batch: model(batch[..., None]), test.images, test.labels, shifts)
+    assert records == keras_evaluation.evaluate(model, small_fashion, shifts)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 199, 200, 1000])
+def test_the_batch_size_changes_nothing(small_fashion: Dataset, batch_size: int) -> None:
+    sizes = []
+
+    def classify(images: NDArray[np.float32]) -> Any:
+        assert images.dtype == np.float32
+        assert images.shape[1:] == (28, 28)
+        sizes.append(len(images))
+        return np.argmax(linear(images), axis=1)
+
+    images, labels = small_fashion.test.images, small_fashion.test.labels
+    shifts: list[Shift | str] = ["up4", Shift(), "gaussian_noise:3"]  # the noise of an image depends on its place
+    records = evaluate(classify, images, labels, shifts, batch_size=batch_size)
+    assert max(sizes) <= batch_size
+    assert records == evaluate(linear, images / np.float32(255), labels, shifts)
+
+
+SOFTMAX = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
+
+
+def probabilities(scores: NDArray[Any], outputs: str = "auto") -> NDArray[np.float64]:
+    return to_probabilities(read_outputs(scores, scores.shape[1], outputs))
+
+
+def softmax(scores: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True))
+
+
+def test_probabilities_are_told_from_logits() -> None:
+    np.testing.assert_allclose(probabilities(SOFTMAX), SOFTMAX)
+    np.testing.assert_allclose(probabilities(SOFTMAX.astype(np.float16)), SOFTMAX, atol=1e-3)
+    for scores in (SOFTMAX * 2, SOFTMAX - 1 / 3, np.array([[1, 2, 3]]), np.array([[0.0, -np.inf, 1.0]])):
+        np.testing.assert_allclose(probabilities(scores), softmax(scores))
+    # One image whose scores sum to 1 by chance does not make the others probabilities.
+    chance = np.array([[0.5, 0.5], [2.0, 0.0]])
+    np.testing.assert_allclose(probabilities(chance), softmax(chance))
+
+
+def test_all_metrics(small_fashion: Dataset) -> None:
+    """Those of a Keras model, from a callable; without scores there are none."""
+    model, shifts = build_model("mlp", seed=2), [Shift(), Shift.parse("rotate:30")]
+    images, labels = small_fashion.test.images, small_fashion.test.labels
+    records = evaluate(lambda batch: model(batch[..., None]), images, labels, shifts, full=True)
+    expected = keras_evaluation.evaluate_fully(model, small_fashion, shifts)
+    for record, other in zip(records, expected, strict=True):
+        assert record["correct"] == other["correct"]
+        assert record.keys() == other.keys()
+        for name in ("nll", "brier", "ece"):
+            assert record[name] == pytest.approx(other[name], rel=1e-4)
+    with pytest.raises(ModelError, match=r"expected scores \(n, classes\), for all metrics. Received: class labels"):
+        evaluate(lambda batch: np.argmax(linear(batch), axis=1), images, labels, shifts, full=True)
+
+
+def test_what_is_declared_goes() -> None:
+    np.testing.assert_allclose(probabilities(SOFTMAX, "logits"), softmax(SOFTMAX))
+    np.testing.assert_allclose(probabilities(SOFTMAX, "probabilities"), SOFTMAX)
+    with pytest.raises(ModelError, match=r"expected probabilities.* sums from 2 to 2\. Declare logits"):
+        read_outputs(SOFTMAX * 2, 3, "probabilities")
+    with pytest.raises(ModelError, match=r"Received: from -0\.5, with sums from 1 to 1"):
+        read_outputs(np.array([[1.5, -0.5]]), 2, "probabilities")
+    with pytest.raises(ModelError, match=r"expected integers \(n,\). Received: float64 \(2, 3\)"):
+        read_outputs(SOFTMAX, 3, "classes")
+    with pytest.raises(ModelError, match=r"expected logits, \(n, classes\). Received: int64 \(2,\)"):
+        read_outputs(np.array([1, 2]), 3, "logits")
+    with pytest.raises(InvalidValueError, match="expected one of auto, probabilities, logits, classes"):
+        read_outputs(SOFTMAX, 3, "scores")
+
+
+IMAGES, LABELS = np.zeros((4, 5, 6), np.uint8), np.array([0, 1, 2, 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((4, 2)), "scores for 3 classes at least, those of the labels. Received: 2"),
+        (np.zeros((3, 3)), r"expected scores \(4, classes\) or class labels \(4,\) .* Received: an array \(3, 3\)"),
+        (np.zeros((4, 5, 6)), r"Received: an array \(4, 5, 6\)"),
+        (np.zeros(()), "Received: an array"),
+        (np.zeros(4), r"expected scores \(n, classes\) or class labels, integers \(n,\). Received: float64 \(4,\)"),
+        (np.array(["a", "b", "c", "d"]), r"Received: <U1 \(4,\)"),
+        (np.full((4, 3), np.nan), "expected numbers. Received: NaN for 4 of 4 images"),
+    ],
+)
+def test_what_is_no_prediction_is_refused(given: NDArray[Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        evaluate(lambda images: given, IMAGES, LABELS, ["none"])
+
+
+def test_scores_that_change_their_number_are_refused() -> None:
+    with pytest.raises(ModelError, match=r"expected as many scores for every image. Received: \[\(3,\), \(4,\)\]"):
+        evaluate(
+            lambda images: np.zeros((len(images), 2 + len(images))), IMAGES[:3], LABELS[:3], ["none"], batch_size=2
+        )
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((4, 30), np.uint8), LABELS, r"images: expected \(n, height, width\).* Received: uint8 \(4, 30\)"),
+        (np.zeros((0, 5, 6), np.uint8), LABELS[:0], r"Received: uint8 \(0, 5, 6\)"),
+        (np.zeros((4, 5, 6), int), LABELS, r"Received: int64 \(4, 5, 6\)"),
+        (np.full((4, 5, 6), 16.0), LABELS, r"expected floats in \[0, 1\]. Received: 16 to 16"),
+        (np.full((4, 5, 6), np.nan), LABELS, "Received: nan to nan"),
+        (IMAGES, LABELS[:3], r"labels: expected 4 integers of 0 or more.* Received: int64 \(3,\)"),
+        (IMAGES, LABELS - 1, "expected 4 integers of 0 or more"),
+        (IMAGES, np.eye(4), r"Received: float64 \(4, 4\)"),
+    ],
+)
+def test_what_is_no_test_set_is_refused(images: NDArray[Any], labels: NDArray[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate(linear, images, labels, ["none"])
+
+
+def test_other_arguments_are_checked() -> None:
+    with pytest.raises(InvalidValueError, match="batch size: expected"):
+        evaluate(linear, IMAGES, LABELS, ["none"], batch_size=0)
+    with pytest.raises(InvalidValueError, match="shift 'upp': unknown"):
+        evaluate(linear, IMAGES, LABELS, ["upp"])

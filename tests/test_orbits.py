@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.orbits import parse_orbit
+from ood_fashion.shifts import Shift
+
+
+def test_the_quarter_turns() -> None:
+    assert [str(shift) for shift in parse_orbit("c4")] == ["none", "rotate90", "rotate180", "rotate270"]
+
+
+@pytest.mark.parametrize("pixels", [1, 3])
+def test_all_translations_of_a_square(pixels: int) -> None:
+    orbit = parse_orbit(f"translate:{pixels}")
+    assert len(set(orbit)) == len(orbit) == (2 * pixels + 1) ** 2
+    assert {Shift(), Shift.parse(f"translate:{pixels},-{pixels}")} <= set(orbit)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "c5", "c4:1", "translate", "translate:0", "translate:15", "translate:1.5", "rotate:3"]
+)
+def test_what_is_no_orbit_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"expected c4, or translate:N .* Received: '{text}'"):
+        parse_orbit(text)

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageDraw
+
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import DataError
+from ood_fashion.pictures import read_picture, read_pictures
+
+SHAPE = (28, 28)
+
+
+def draw_boot(ink: Any = (120, 70, 35), paper: Any = (236, 232, 220), mode: str = "RGB") -> Image.Image:
+    """Draw a boot on paper, 300x200, in the part from column 60 to 231 and row 30 to 171."""
+    picture = Image.new(mode, (300, 200), paper)
+    ImageDraw.Draw(picture).polygon([(150, 30), (220, 30), (231, 171), (60, 171), (62, 150), (140, 110)], fill=ink)
+    return picture
+
+
+def save(picture: Image.Image, path: Path, **options: Any) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def test_test_images_are_taken_as_they_are(fashion: Dataset, tmp_path: Path) -> None:
+    """All kinds of grey files, and negatives, give the very pixels."""
+    for index, image in enumerate(fashion.test.images[:100]):
+        for mode in ("L", "RGB", "P"):
+            picture = read_picture(save(Image.fromarray(image).convert(mode), tmp_path / f"{mode}.png"), SHAPE)
+            np.testing.assert_array_equal(picture.pixels, image)
+            assert picture.steps == (), (index, mode)
+        picture = read_picture(save(Image.fromarray(255 - image), tmp_path / "negative.png"), SHAPE)
+        np.testing.assert_array_equal(picture.pixels, image)
+        assert picture.steps == ("light background inverted",)
+
+
+def test_no_image_of_fashion_mnist_looks_like_a_negative(fashion: Dataset) -> None:
+    for split in (fashion.train, fashion.test):
+        corners = split.images[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+        assert np.median(corners, axis=1).max() < 128
+
+
+def test_a_colour_picture_on_light_paper(tmp_path: Path) -> None:
+    picture = read_picture(save(draw_boot(), tmp_path / "boot.png"), SHAPE)
+    assert picture.steps == (
+        "made grey",
+        "light background inverted",
+        "background made black",
+        "trimmed to 172x142",
+        "resized to 28x23",
+        "centred in 28x28",
+    )
+    pixels = picture.pixels
+    assert (pixels.shape, pixels.dtype.name) == (SHAPE, "uint8")
+    assert not pixels[:2].any()  # (28 - 23) // 2 rows
+    assert not pixels[25:].any()
+    assert not pixels[2:10, :10].any()  # above the toes
+    assert (pixels[22, 2:26] > 100).all()  # the sole, from edge to edge
+    # From paper to black is 255: luma 232 to 0, and the boot's is 81.
+    assert np.median(pixels[pixels > 100]) == pytest.approx((232 - 81) * 255 / 232, abs=2)
+
+
+def test_dark_and_light_paper_give_the_same(tmp_path: Path) -> None:
+    light = read_picture(save(draw_boot(ink=55, paper=255, mode="L"), tmp_path / "light.png"), SHAPE)
+    dark = read_picture(save(draw_boot(ink=200, paper=0, mode="L"), tmp_path / "dark.png"), SHAPE)
+    np.testing.assert_array_equal(light.pixels, dark.pixels)
+    assert light.steps == ("light background inverted", *dark.steps)
+    # What is lighter than a light background stays lighter than the background.
+    pale = read_picture(save(draw_boot(ink=255, paper=160, mode="L"), tmp_path / "pale.png"), SHAPE)
+    assert pale.steps[0] == "background made black"
+    assert pale.pixels.max() > 250
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (20, 30), (64, 32)])
+def test_the_content_fills_the_models_size(tmp_path: Path, shape: tuple[int, int]) -> None:
+    pixels = read_picture(save(draw_boot(), tmp_path / "boot.png"), shape).pixels
+    assert pixels.shape == shape
+    rows, columns = (np.flatnonzero(pixels.max(axis=axis) > 30) for axis in (1, 0))
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert height == shape[0] or width == shape[1]
+    assert width / height == pytest.approx(172 / 142, rel=0.15)
+    assert abs(rows[0] - (shape[0] - 1 - rows[-1])) <= 1
+    assert abs(columns[0] - (shape[1] - 1 - columns[-1])) <= 1
+
+
+def test_jpeg_is_as_good_as_png(tmp_path: Path) -> None:
+    png, jpeg = (read_picture(save(draw_boot(), tmp_path / f"boot.{end}"), SHAPE).pixels for end in ("png", "jpg"))
+    assert np.abs(png.astype(int) - jpeg).mean() < 12
+
+
+def test_a_large_photograph_is_as_good_as_a_small_one(tmp_path: Path) -> None:
+    small = read_picture(save(draw_boot(), tmp_path / "small.png"), SHAPE).pixels
+    large = draw_boot().resize((6000, 4000), Image.Resampling.NEAREST)
+    for name in ("large.png", "large.jpg"):
+        pixels = read_picture(save(large, tmp_path / name), SHAPE).pixels
+        assert np.abs(pixels.astype(int) - small).mean() < 4
+
+
+def test_a_single_row_and_a_single_pixel(tmp_path: Path) -> None:
+    line = np.zeros((50, 90), np.uint8)
+    line[20, 10:70] = 255
+    assert (read_picture(save(Image.fromarray(line), tmp_path / "line.png"), SHAPE).pixels[13] == 255).all()
+    line[20, 11:] = 0
+    assert (read_picture(save(Image.fromarray(line), tmp_path / "dot.png"), SHAPE).pixels == 255).all()
+
+
+def on_white() -> NDArray[np.uint8]:
+    return np.asarray(draw_boot(ink=(120, 70, 35), paper="white"))
+
+
+def transparent() -> Image.Image:
+    alpha = draw_boot(ink=255, paper=0, mode="L")
+    picture = Image.new("RGBA", (300, 200), (120, 70, 35))
+    picture.putalpha(alpha)
+    return picture
+
+
+OTHER_KINDS: dict[str, tuple[Callable[[], Image.Image], str, str]] = {
+    "transparent": (transparent, "png", "put on white where transparent"),
+    "palette": (lambda: Image.fromarray(on_white()).quantize(8), "png", "made grey"),
+    "transparent palette": (lambda: transparent().quantize(8), "png", "put on white where transparent"),
+    "opaque": (lambda: Image.fromarray(on_white()).convert("RGBA"), "png", "made grey"),
+    "cmyk": (lambda: Image.fromarray(on_white()).convert("CMYK"), "jpg", "made grey"),
+    "bits": (lambda: Image.fromarray(on_white()).convert("L").point(lambda v: 255 * (v > 200), "1"), "png", "light"),
+    "grey and alpha": (lambda: transparent().convert("LA"), "png", "put on white where transparent"),
+    "16 bits": (
+        lambda: Image.fromarray(np.asarray(Image.fromarray(on_white()).convert("L"), np.uint16) * 257),
+        "png",
+        "16 bits made 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_every_kind_of_file_gives_the_same_boot(tmp_path: Path, kind: str) -> None:
+    make, ending, step = OTHER_KINDS[kind]
+    expected = read_picture(save(Image.fromarray(on_white()), tmp_path / "plain.png"), SHAPE).pixels
+    picture = read_picture(save(make(), tmp_path / f"other.{ending}"), SHAPE)
+    assert any(done.startswith(step) for done in picture.steps)
+    assert ((picture.pixels > 60) == (expected > 60)).mean() > 0.97
+    assert kind == "bits" or np.abs(picture.pixels.astype(int) - expected).mean() < 8
+
+
+def test_a_picture_taken_sideways_is_turned(tmp_path: Path) -> None:
+    upright = read_picture(save(draw_boot(), tmp_path / "upright.png"), SHAPE)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned clockwise
+    sideways = draw_boot().transpose(Image.Transpose.ROTATE_90)
+    picture = read_picture(save(sideways, tmp_path / "sideways.png", exif=exif), SHAPE)
+    np.testing.assert_array_equal(picture.pixels, upright.pixels)
+    assert picture.steps[0] == "turned as its EXIF data say"
+
+
+def test_the_first_picture_of_a_jpeg_with_several_is_taken(tmp_path: Path) -> None:
+    """Telephones write such files, with a preview or a map of brightness."""
+    plain = read_picture(save(draw_boot(), tmp_path / "plain.jpg"), SHAPE)
+    pair = save(draw_boot(), tmp_path / "pair.jpg", format="MPO", save_all=True, append_images=[draw_boot(ink="red")])
+    np.testing.assert_array_equal(read_picture(pair, SHAPE).pixels, plain.pixels)
+
+
+def png_of_size(width: int, height: int) -> bytes:
+    """Write a PNG file that claims a size and holds one row of nothing."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def as_bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "text": (b"no picture", "expected a PNG or JPEG picture. Received: something else"),
+    "empty": (b"", "expected a PNG or JPEG picture"),
+    "GIF": (as_bytes(draw_boot(), "GIF"), "expected a PNG or JPEG picture"),
+    "bomb": (png_of_size(50_000, 50_000), r"of at most 89,478,485 pixels\. Received: more\. Make it smaller"),
+    "large": (png_of_size(10_000, 10_000), r"of at most 89,478,485 pixels"),
+    "cut off PNG": (as_bytes(draw_boot(), "PNG")[:400], "expected a readable PNG or JPEG picture. Received: "),
+    "cut off JPEG": (as_bytes(draw_boot(), "JPEG")[:900], "expected a readable PNG or JPEG picture. Received: "),
+    "no height": (png_of_size(28, 0), "expected a"),
+    "no pixels": (png_of_size(28, 28), "expected a readable PNG or JPEG picture. Received: "),
+    "animation": (
+        as_bytes(draw_boot(), "PNG", save_all=True, append_images=[draw_boot(ink="red")] * 2),
+        "expected a single picture. Received: an animation of 3 frames",
+    ),
+    "one colour": (as_bytes(draw_boot(ink="navy", paper="navy"), "PNG"), "Received: one colour all over"),
+    "nearly one": (as_bytes(draw_boot(ink=(9, 9, 9), paper="black"), "PNG"), "Received: one colour all over"),
+    "white on nothing": (as_bytes(Image.new("RGBA", (50, 60), (255, 255, 255, 99)), "PNG"), "one colour all over"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, kind: str) -> None:
+    content, message = REFUSED[kind]
+    (tmp_path / "file.png").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_picture(tmp_path / "file.png", SHAPE)
+    assert str(caught.value).startswith(f"{tmp_path / 'file.png'}: expected ")
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_and_failures(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("b.PNG", "a.jpg", "c.jpeg"):
+        save(draw_boot(), folder / name)
+    (folder / "d.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("passed over")
+    (folder / "inner.png").mkdir()
+    (tmp_path / "empty").mkdir()
+    single = save(draw_boot(), tmp_path / "single.png")
+    pictures, failures = read_pictures([folder, single, tmp_path / "empty", tmp_path / "absent.png"], SHAPE)
+    assert [picture.path for picture in pictures] == [folder / "a.jpg", folder / "b.PNG", folder / "c.jpeg", single]
+    assert [failure.partition(": ")[0] for failure in failures] == [
+        str(folder / "d.png"),
+        str(tmp_path / "empty"),
+        str(tmp_path / "absent.png"),
+    ]
+    assert failures[1].endswith("expected pictures that end in .png, .jpg, .jpeg. Received: a folder without any.")
+    assert failures[2].endswith("expected a readable PNG or JPEG picture. Received: No such file or directory.")

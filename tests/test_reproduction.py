@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ood_fashion import paper, study_tables
+from ood_fashion.histories import Record
+from ood_fashion.reproduction import _compare, _judge
+from ood_fashion.runs import Run
+from ood_fashion.statistics import summarize
+from ood_fashion.studies import STUDIES
+from tests.conftest import Invoke
+
+
+def setting(label: str, values: list[float]) -> Record:
+    histories = [[{"loss": value * 10}, {"loss": value}] for value in values]
+    seeds = list(range(1, len(values) + 1))
+    return {"setting": label, "seeds": seeds, "measures": {"loss": summarize(values)}, "histories": histories}
+
+
+def summary(**values: list[float]) -> Record:
+    return {"study": "s", "factor": "f", "settings": [setting(label, group) for label, group in values.items()]}
+
+
+@pytest.mark.parametrize(
+    ("value", "values", "inside"),
+    [(2.0, [1.0, 2.0, 3.0], True), (10.0, [1.0, 2.0, 3.0], False), (1.0, [1.0], None), (1.0, [], None)],
+)
+def test_a_figure_is_held_against_the_prediction_interval(
+    value: float, values: list[float], inside: bool | None
+) -> None:
+    """With mean 2, sd 1, n 3, the interval's half is 4.303 * sqrt(4 / 3) = 4.97."""
+    record = _compare(paper.Figure("3", value, "s", "a", "loss"), summary(a=values) if values else summary())
+    assert record["inside"] is inside
+
+
+def test_a_figure_after_an_epoch_is_taken_from_the_history() -> None:
+    record = _compare(paper.Figure("3", 1.0, "s", "a", "loss", epoch=1), summary(a=[1.0, 2.0]))
+    assert record["ours"]["values"] == [10, 20]
+    assert _compare(paper.Figure("3", 1.0, "s", "a", "loss", epoch=3), summary(a=[1.0]))["ours"] is None
+
+
+@pytest.mark.parametrize(
+    ("lower", "higher", "verdict"),
+    [
+        ([1.0, 1.1, 1.2], [2.0, 2.2, 2.1], "holds"),
+        ([2.0, 2.2, 2.1], [1.0, 1.1, 1.2], "wrong"),
+        ([1.0, 2.0, 3.0], [3.0, 2.0, 1.5], "open"),
+        ([1.0], [2.0], "open"),  # one seed is no evidence
+        ([], [2.0], "open"),
+    ],
+)
+def test_a_claim_is_held_against_the_difference_over_seeds(
+    lower: list[float], higher: list[float], verdict: str
+) -> None:
+    groups = {name: values for name, values in (("a", lower), ("b", higher)) if values}
+    assert _judge(paper.Claim("3", "b is higher", "s", "loss", "a", "b"), summary(**groups))["verdict"] == verdict
+
+
+def test_the_documents_figures_and_claims_are_of_studies_that_exist() -> None:
+    for figure in paper.FIGURES:
+        assert figure.setting in STUDIES[figure.study].settings
+    for claim in paper.CLAIMS:
+        assert {claim.lower, claim.higher} <= set(STUDIES[claim.study].settings)
+
+
+def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    """Everything at a small size, in this process."""
+    sizes = ("--train-size", 60, "--val-size", 30, "--epochs", 1)
+    result = invoke("reproduce", *sizes, "--jobs", 1, "--data-dir", small_folder, "--out", "r", "--json")
+    assert result.exit_code == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record == json.loads((tmp_path / "r/reproduction.json").read_text())
+    assert [len(record[part]) for part in ("figures", "claims", "parameters")] == [
+        len(paper.FIGURES), len(paper.CLAIMS), 3,
+    ]  # fmt: skip
+    (figure,) = [f for f in record["figures"] if (f["setting"], f["measure"]) == ("model cnn3", "accuracy up4")]
+    run = Run.open(tmp_path / "r/shifts/trials/cnn3-s1")
+    assert figure["ours"]["values"] == [run.read_metrics()["results"][1]["accuracy"]]
+    assert run.config.train_size == 60
+    table = (tmp_path / "r/reproduction.md").read_text()
+    assert table.rstrip() == study_tables.reproduction_report(record, markdown=True)
+    assert re.search(r"\| CNN-3 +\| +68,106 \| +68,106 \|", table)
+    assert len(re.findall(r"\| open +\|", table)) == len(paper.CLAIMS)

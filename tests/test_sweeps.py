@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ood_fashion.corruptions import CORRUPTIONS
+from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.metrics import worst_case, worst_of_random
+from ood_fashion.shifts import Shift
+from ood_fashion.statistics import wilson_interval
+from ood_fashion.sweeps import (
+    Hits,
+    Sweep,
+    corruptions,
+    measure,
+    open_folder,
+    over_shifts,
+    rotations,
+    translations,
+    write_report,
+)
+
+
+def test_the_points_of_each_sweep() -> None:
+    texts = [str(shift) for shift in translations(1).shifts]
+    assert texts[:3] == ["translate:-1,-1", "translate:0,-1", "translate:1,-1"]
+    assert (len(texts), len(set(texts))) == (9, 9)
+    assert len(translations(8).points) == 289
+    assert {"dx": 0, "dy": -4, "shift": Shift.parse("up4")} in translations(4).points
+    assert [str(shift) for shift in rotations(90).shifts] == ["none", "rotate90", "rotate180", "rotate270"]
+    assert [point["degrees"] for point in rotations(15).points] == list(range(0, 360, 15))
+    assert len(corruptions().points) == 1 + 5 * len(CORRUPTIONS)
+    assert [str(shift) for shift in corruptions(["fog", "fog"]).shifts] == ["none", *(f"fog:{i}" for i in range(1, 6))]
+
+
+@pytest.mark.parametrize("step", [0, -1, 361, float("nan"), float("inf")])
+def test_an_angle_that_makes_no_sweep_is_refused(step: float) -> None:
+    with pytest.raises(InvalidValueError, match="step: expected degrees"):
+        rotations(step)
+
+
+def test_worst_cases_equal_plain_loops() -> None:
+    hits = np.random.default_rng(0).random((12, 500)) < 0.8
+    np.testing.assert_array_equal(worst_case(hits), [all(hits[s, i] for s in range(12)) for i in range(500)])
+    drawn = np.random.default_rng(3).integers(0, 12, (10, 500))
+    expected = [all(hits[drawn[k, i], i] for k in range(10)) for i in range(500)]
+    np.testing.assert_array_equal(worst_of_random(hits, 10, 3), expected)
+    assert worst_case(hits).sum() <= worst_of_random(hits, 10, 3).sum() <= worst_of_random(hits, 1, 3).sum()
+
+
+def scripted(sweep: Sweep) -> dict[str, Hits]:
+    """Two models on seven images, by the shift's text."""
+    rng = np.random.default_rng(1)
+    return {str(shift): rng.random((2, 7)) < 0.7 for shift in sweep.shifts}
+
+
+SETTINGS = {"kind": "rotate", "models": {"a": "1", "b": "2"}}
+
+
+def test_report_and_files(tmp_path: Path) -> None:
+    sweep = rotations(120)
+    answers = scripted(sweep)
+    folder = open_folder(tmp_path / "sweep", SETTINGS)
+    hits = measure(sweep, 2, 7, lambda shift: answers[str(shift)], folder, lambda: None)
+    report = sweep.report(["a", "b"], hits)
+    expected = [
+        {"model": model, "degrees": degrees, "shift": str(Shift.parse(f"rotate:{degrees}")), "correct": correct}
+        for m, model in enumerate("ab")
+        for degrees, correct in zip((0.0, 120.0, 240.0), (int(a[m].sum()) for a in answers.values()), strict=True)
+    ]
+    assert [{key: row[key] for key in expected[0]} for row in report["results"]] == expected
+    worst = [row["correct"] for row in report["worst"]]
+    assert worst[::2] == [int(np.all([a[m] for a in answers.values()], axis=0).sum()) for m in range(2)]
+    write_report(folder, report)
+    assert json.loads((folder / "results.json").read_text()) == report
+    with (folder / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["model", "degrees", "shift", "accuracy", "correct", "n", "ci95_low", "ci95_high"]
+    assert [int(row["correct"]) for row in rows] == [row["correct"] for row in report["results"]]
+    assert float(rows[0]["ci95_low"]) == wilson_interval(int(rows[0]["correct"]), 7)[0]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30])
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
+    """Stop after five points, with the last line cut off or not."""
+    sweep = translations(1)
+    answers = scripted(sweep)
+    whole = measure(sweep, 2, 7, lambda shift: answers[str(shift)], open_folder(tmp_path / "a", SETTINGS), lambda: None)
+    folder, calls = open_folder(tmp_path / "b", SETTINGS), itertools.count()
+
+    def killed(shift: Shift) -> Hits:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return answers[str(shift)]
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(sweep, 2, 7, killed, folder, lambda: None)
+    content = (folder / "hits.jsonl").read_bytes()
+    (folder / "hits.jsonl").write_bytes(content[: len(content) - cut])
+    measured: list[str] = []
+
+    def again(shift: Shift) -> Hits:
+        measured.append(str(shift))
+        return answers[str(shift)]
+
+    received = measure(sweep, 2, 7, again, open_folder(folder, SETTINGS), lambda: None)
+    np.testing.assert_array_equal(received, whole)
+    assert measured == [str(shift) for shift in sweep.shifts[5 if cut == 0 else 4 :]]
+    assert (folder / "hits.jsonl").read_bytes() == (tmp_path / "a/hits.jsonl").read_bytes()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    folder = open_folder(tmp_path / "sweep", SETTINGS)
+    with pytest.raises(RunError, match="expected an absent or empty folder, or one of the same sweep"):
+        open_folder(folder, {**SETTINGS, "n": 3})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/note").write_text("precious")
+    with pytest.raises(RunError, match="expected an absent or empty folder"):
+        open_folder(tmp_path / "other", SETTINGS)
+
+
+def test_the_folder_is_named_after_what_decides_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, same, other = (open_folder(None, settings) for settings in (SETTINGS, SETTINGS, {**SETTINGS, "n": 3}))
+    assert one == same != other
+    assert one.parent == Path("sweeps")
+
+
+def test_over_shifts_by_hand() -> None:
+    """The first model is the reference: its errors are 0.4 + 0.6 under fog and 0.5 under rotate90."""
+    accuracies = {
+        "a": {"none": 0.8, "fog:1": 0.6, "fog:2": 0.4, "rotate90": 0.5},
+        "b": {"none": 0.9, "fog:1": 0.8, "fog:2": 0.7, "rotate90": 0.1},
+    }
+    rows = [{"model": m, "shift": s, "accuracy": a} for m, by_shift in accuracies.items() for s, a in by_shift.items()]
+    first, second = over_shifts(rows)
+    assert (first["mce"], first["relative_mce"]) == (1, 1)
+    assert second["mean"] == pytest.approx(1.6 / 3)
+    assert (second["worst_shift"], second["worst"]) == ("rotate90", 0.1)
+    assert second["mce"] == pytest.approx((0.5 / 1.0 + 0.9 / 0.5) / 2)
+    assert second["relative_mce"] == pytest.approx((0.3 / 0.6 + 0.8 / 0.3) / 2)
+    flawless = [{"model": "a", "shift": shift, "accuracy": 1.0} for shift in ("none", "fog:1")]
+    assert over_shifts(flawless)[0]["mce"] is None
+    assert over_shifts(flawless[:1]) == []
