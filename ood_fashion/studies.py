@@ -140,7 +140,8 @@ class StudyRun:
         ):
             raise RunError(f"{path}: expected a study with its seeds and changes. Received: study {name}.")
         try:
-            replace(TrainConfig(), **changes)
+            for config in STUDIES[name].settings.values():
+                replace(config, **changes)
         except (TypeError, InvalidValueError) as error:
             raise RunError(f"{path}: expected changes of settings. Received: {error}") from error
         return record
