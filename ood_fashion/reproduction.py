@@ -10,7 +10,7 @@ from typing import Any
 
 from ood_fashion import paper, specs, study_tables
 from ood_fashion.datasets import Dataset
-from ood_fashion.files import atomic_write, read_json, write_json
+from ood_fashion.files import atomic_write, write_json
 from ood_fashion.histories import Record
 from ood_fashion.scratch_runs import check_everything
 from ood_fashion.statistics import compare_unpaired, summarize
@@ -112,12 +112,3 @@ def _judge(claim: paper.Claim, summary: Record) -> Record:
     if found and found["p"] < SIGNIFICANCE:
         verdict = "holds" if found["difference"] > 0 else "wrong"
     return {"problem": claim.problem, "claim": claim.text, "comparison": found, "verdict": verdict}
-
-
-def read_reproduction(path: Path) -> Record:
-    """Return what a reproduction's folder says.
-
-    Raises:
-        RunError: it is absent or damaged.
-    """
-    return read_json(path / "reproduction.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ood_fashion import paper, specs
 from ood_fashion.tables import table
@@ -95,10 +95,19 @@ def _verdict(best: Mapping[str, Any], factor: str) -> str:
     )
 
 
-def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) -> str:
-    """Show what `reproduction.reproduce` gives: the document's figures and claims beside ours, and its slips."""
-    style = "github" if markdown else "simple"
-    title = "## " if markdown else ""
+class Part(NamedTuple):
+    """A titled table of a reproduction, with a text before it and notes below."""
+
+    title: str
+    text: str
+    headers: list[str]
+    rows: list[list[str]]
+    right: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def reproduction_parts(record: Mapping[str, Any]) -> list[Part]:
+    """Lay out what `reproduction.reproduce` gives: the document's figures and claims beside ours, and its slips."""
     figures = [
         [
             figure["problem"],
@@ -124,46 +133,55 @@ def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) ->
         ]
         for claim in record["claims"]
     ]
-    seeds = record["seeds"]
-    return "\n".join(
-        [
-            f"{title}Figures",
-            "",
+    checks, seeds = record["checks"], record["seeds"]
+    verdicts = [
+        [check["model"], check["parameter"], check["check"], "passed" if check["passed"] else "FAILED"]
+        for check in checks
+    ]
+    return [
+        Part(
+            "Figures",
             f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and where a "
             "further training would lie with 95% probability.",
-            "",
-            table(
-                figures,
-                ["problem", "of", "figure", "document", "ours", "one more training", "document in it"],
-                right=[3, 4, 5],
-                style=style,
-            ),
-            "",
-            "† a slip of the document, listed below",
-            "",
-            f"{title}Parameters",
-            "",
-            table(counts, ["problem", "model", "document", "ours"], right=[2, 3], style=style),
-            "",
-            f"{title}Gradient checks",
-            "",
-            f"{sum(check['passed'] for check in record['checks'])} of {len(record['checks'])} checks passed, by "
-            "`ood-fashion scratch gradcheck`: no relative error above "
-            f"{max(check.get('max_relative_error', 0) for check in record['checks']):.0e}; L1 norms of two batches "
-            f"within a factor of {max(check.get('ratio', 1) for check in record['checks']):.2f}.",
-            "",
-            f"{title}Claims",
-            "",
+            ["problem", "of", "figure", "document", "ours", "one more training", "document in it"],
+            figures,
+            (3, 4, 5),
+            ("† a slip of the document, listed below",),
+        ),
+        Part("Parameters", "", ["problem", "model", "document", "ours"], counts, (2, 3)),
+        Part(
+            "Gradient checks",
+            f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed, by `ood-fashion scratch "
+            f"gradcheck`: no relative error above {max(check.get('max_relative_error') or 0 for check in checks):.0e}; "
+            f"L1 norms of two batches within a factor of {max(check.get('ratio') or 1 for check in checks):.2f}.",
+            ["model", "parameter", "check", "verdict"],
+            verdicts,
+        ),
+        Part(
+            "Claims",
             "The difference of means that the claim says is positive, with its 95% interval over the seeds (Welch): "
             "the claim holds where the interval lies above 0, is wrong where it lies below, and is open otherwise.",
+            ["problem", "claim", "difference", "95% interval", "verdict"],
+            claims,
+            (2, 3),
+        ),
+        Part(
+            "Slips of the document",
             "",
-            table(claims, ["problem", "claim", "difference", "95% interval", "verdict"], right=[2, 3], style=style),
-            "",
-            f"{title}Slips of the document",
-            "",
-            table(paper.CORRECTIONS, ["problem", "the document", "right"], right=[], style=style),
-        ]
-    )
+            ["problem", "the document", "right"],
+            [list(correction) for correction in paper.CORRECTIONS],
+        ),
+    ]
+
+
+def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) -> str:
+    """Show `reproduction_parts` as text or Markdown."""
+    shown = []
+    for part in reproduction_parts(record):
+        laid_out = table(part.rows, part.headers, right=part.right, style="github" if markdown else "simple")
+        title = f"## {part.title}" if markdown else part.title
+        shown.append("\n\n".join(text for text in (title, part.text, laid_out, *part.notes) if text))
+    return "\n\n".join(shown)
 
 
 def _difference(comparison: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize
 from ood_fashion.studies import STUDIES
 from tests.conftest import Invoke
+from tests.documents import Document, check_structure
 
 
 def setting(label: str, values: list[float]) -> Record:
@@ -85,3 +86,9 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     assert table.rstrip() == study_tables.reproduction_report(record, markdown=True)
     assert re.search(r"\| CNN-3 +\| +68,106 \| +68,106 \|", table)
     assert len(re.findall(r"\| open +\|", table)) == len(paper.CLAIMS)
+    assert invoke("report", "r", "--data-dir", small_folder).exit_code == 0
+    page = Document((tmp_path / "r/report.html").read_text())
+    check_structure(page)
+    for title in ("Claims", "Slips of the document", "Momentum (problem 3.4): 6 of 6 trainings."):
+        assert title in page.text
+    assert any("CNN-3 is better than CNN-2 in-domain" in row for rows in page.tables for row in rows)

@@ -1,0 +1,60 @@
+"""What the pages of all kinds of folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.histories import Record
+from ood_fashion.pages import Section, Table
+
+
+def folder_name(path: Path) -> str:
+    """Return what a page of a folder is called."""
+    return path.resolve().name
+
+
+def test_set(shift: str) -> str:
+    """Return what a person calls the test set of a shift."""
+    return "in-domain" if shift == "none" else shift
+
+
+def file_name(shift: str) -> str:
+    """Make a shift's text fit for a file's name and an HTML id."""
+    return test_set(shift).translate(str.maketrans(":,+", "___"))
+
+
+def configuration_section(configs: Sequence[TrainConfig], environments: Sequence[Record]) -> Section:
+    """List what decided the trainings and what they ran on; where they differ, each value."""
+    settings = {
+        field.name.replace("_", " "): [getattr(config, field.name) for config in configs]
+        for field in fields(TrainConfig)
+    }
+    facts: dict[str, list[Any]] = {}
+    for record in environments:
+        dataset, versions = record["dataset"], record.get("versions")
+        for name, value in {
+            "dataset": dataset.get("source"),
+            "genuine Fashion-MNIST": dataset.get("genuine"),
+            **{key.replace("_", " "): record.get(key) for key in ("device", "threads", "git_revision", "started")},
+            **(versions if isinstance(versions, dict) else {}),
+        }.items():
+            facts.setdefault(str(name), []).append(value)
+    facts["started"] = [min(map(str, facts["started"]))]
+    return Section(
+        "Configuration and versions",
+        tables=[
+            Table(caption, ["name", "value"], [[name, _values(values)] for name, values in listed.items()])
+            for caption, listed in (("Settings", settings), ("Environment", facts))
+        ],
+    )
+
+
+def _values(values: Iterable[Any]) -> str:
+    words = {None: "none", True: "yes", False: "no"}
+    return ", ".join(
+        dict.fromkeys(words[value] if value is None or isinstance(value, bool) else str(value) for value in values)
+    )

@@ -1,0 +1,269 @@
+"""The page of a run: accuracies, learning curves, predictions, confusions and mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion import paper, run_plots, tables
+from ood_fashion.datasets import Dataset, Source, load_dataset
+from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.histories import History, Record
+from ood_fashion.metrics import accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
+from ood_fashion.pages import Drawing, Page, Section, Table
+from ood_fashion.records import require_same_dataset
+from ood_fashion.report_parts import configuration_section, file_name, folder_name, test_set
+from ood_fashion.runs import Predictions, Run
+from ood_fashion.shifts import Shift
+from ood_fashion.specs import MODELS
+
+_GALLERY_CLASSES, _GALLERY_ROWS = 10, 5
+_MISTAKES = 8
+
+
+@dataclass(frozen=True)
+class _RunRecords:
+    """What a complete run's folder holds, checked against its dataset."""
+
+    run: Run
+    dataset: Dataset
+    history: History
+    metrics: Record
+    predictions: dict[str, Predictions]
+
+    @classmethod
+    def read(cls, path: Path, data_dir: Source | None) -> _RunRecords:
+        run = Run.open(path).require_complete()
+        history, metrics, predictions = run.read_history(), run.read_metrics(), run.read_predictions()
+        dataset = load_dataset(data_dir)
+        require_same_dataset(run, dataset)
+        for shift, answers in predictions.items():
+            _check_predictions(f"{path / 'predictions.npz'}: under {shift},", shift, answers, dataset)
+        records = cls(run, dataset, history, metrics, predictions)
+        counted = [(record["shift"], record["correct"], record["n"]) for record in records.results]
+        try:
+            recorded = [(record["shift"], record["correct"], record["n"]) for record in metrics["results"]]
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{path / 'metrics.json'}: expected a run's results. Received: {error!r}.") from error
+        if recorded != counted or not counted:
+            raise RunError(
+                f"{path}: expected predictions.npz and metrics.json to agree. Received: {_described(counted)} in the "
+                f"one, {_described(recorded)} in the other. Train the run anew."
+            )
+        return records
+
+    @cached_property
+    def results(self) -> list[Record]:
+        """An accuracy record for each test set."""
+        labels = self.dataset.test.labels
+        return [accuracy_record(shift, answers.classes, labels) for shift, answers in self.predictions.items()]
+
+    @cached_property
+    def counts(self) -> dict[str, NDArray[np.int64]]:
+        """The confusion matrix of each test set."""
+        labels, size = self.dataset.test.labels, self.dataset.num_classes
+        return {shift: confusion_matrix(labels, answers.classes, size) for shift, answers in self.predictions.items()}
+
+    def true_names(self, chosen: NDArray[np.intp]) -> list[str]:
+        """Name the classes of test images."""
+        return [self.dataset.class_names[label] for label in self.dataset.test.labels[chosen]]
+
+    def answers(self, shift: str, chosen: NDArray[np.intp]) -> list[tuple[str, float]]:
+        """Name the predicted classes of test images, with the confidences."""
+        classes, confidences = (array[chosen].tolist() for array in self.predictions[shift])
+        return [(self.dataset.class_names[label], value) for label, value in zip(classes, confidences, strict=True)]
+
+
+def _check_predictions(where: str, shift: str, answers: Predictions, dataset: Dataset) -> None:
+    n, size = len(dataset.test), dataset.num_classes
+    classes, confidences = answers
+    try:
+        Shift.parse(shift)
+    except InvalidValueError as error:
+        raise RunError(f"{where} expected a shift's name. Received: {error}") from error
+    if not classes.shape == confidences.shape == (n,):
+        raise RunError(
+            f"{where} expected a class and a confidence for each of the {n:,} test images of {dataset.source}. "
+            f"Received: arrays of {classes.shape} and {confidences.shape}. Train the run anew."
+        )
+    if classes.min() < 0 or classes.max() >= size or not ((confidences >= 0) & (confidences <= 1)).all():
+        raise RunError(
+            f"{where} expected classes from 0 to {size - 1} and confidences from 0 to 1. Received: others. "
+            "Train the run anew."
+        )
+
+
+def _described(results: Iterable[Sequence[Any]]) -> str:
+    return ", ".join(f"{shift} {correct}/{n}" for shift, correct, n in results) or "no results"
+
+
+def run_page(path: Path, data_dir: Source | None = None) -> Page:
+    """Describe a complete run; see `report.read_page`."""
+    records = _RunRecords.read(path, data_dir)
+    config = records.run.config
+    try:
+        sentence = tables.training_sentence(records.history, records.metrics)
+        kept_epoch = int(records.metrics["training"]["kept_epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path / 'metrics.json'}: expected a run's metrics. Received: {error!r} missing.") from error
+    return Page(
+        title=folder_name(path),
+        kind="run",
+        lead=f"{MODELS[config.model].title}, seed {config.seed}: {sentence}",
+        sections=[
+            _accuracy_section(records),
+            _curves_section(records.history, kept_epoch),
+            _gallery_section(records),
+            _classes_section(records),
+            *_confusion_sections(records),
+            _mistakes_section(records),
+            configuration_section([config], [records.run.record]),
+        ],
+    )
+
+
+def _accuracy_section(records: _RunRecords) -> Section:
+    model = records.run.config.model if records.dataset.is_genuine else None
+    table = Table("Test accuracy, with its 95% Wilson interval", *tables.accuracy_rows(records.results, model))
+    figure = run_plots.accuracies(records.results, paper.ACCURACY.get(model or "", {}))
+    alternative = "Bars: " + ", ".join(f"{test_set(r['shift'])} {r['accuracy']:.4f}" for r in records.results)
+    caption = "Test accuracy" + ("; the crosses are the document's figures" if model else "")
+    drawing = Drawing("accuracy", figure, caption, alternative)
+    return Section("Accuracy", tables=[table], drawings=[drawing])
+
+
+def _curves_section(history: History, kept_epoch: int) -> Section:
+    def describe(measure: str) -> str:
+        curves = {"training": measure, "validation": f"val_{measure}", "test": f"test_{measure}"}
+        ends = [
+            f"{name} {history[0][column]:.4f} in the first epoch and {history[-1][column]:.4f} in the last"
+            for name, column in curves.items()
+            if column in history[0]
+        ]
+        return f"{measure.capitalize()} over {len(history)} epochs: {'; '.join(ends)}. Epoch {kept_epoch} is marked."
+
+    return Section(
+        "Learning curves",
+        f"The weights of epoch {kept_epoch} are kept.",
+        drawings=[
+            Drawing(
+                f"{measure}-curve", run_plots.learning_curve(history, measure, kept_epoch), caption, describe(measure)
+            )
+            for measure, caption in (("loss", "Cross-entropy per epoch"), ("accuracy", "Accuracy per epoch"))
+        ],
+    )
+
+
+def _gallery_section(records: _RunRecords) -> Section:
+    _, first = np.unique(records.dataset.test.labels, return_index=True)
+    shown = first[:_GALLERY_CLASSES]
+    drawings = []
+    for number, start in enumerate(range(0, len(shown), _GALLERY_ROWS), start=1):
+        chosen = shown[start : start + _GALLERY_ROWS]
+        names = records.true_names(chosen)
+        predicted = {shift: records.answers(shift, chosen) for shift in records.predictions}
+        alternative = " ".join(
+            f"{name}: "
+            + ", ".join(
+                f"{test_set(shift)} {'right' if answers[row][0] == name else f'taken for {answers[row][0]}'}"
+                for shift, answers in predicted.items()
+            )
+            + "."
+            for row, name in enumerate(names)
+        )
+        figure = run_plots.predictions(records.dataset.test.images[chosen], names, predicted)
+        drawings.append(Drawing(f"predictions-{number}", figure, f"Predictions for {', '.join(names)}", alternative))
+    of_all = "" if len(shown) == len(first) else f" of the first {len(shown)} of {len(first)} classes"
+    return Section(
+        "Predictions on shifted images",
+        f"The first test image of each class{of_all}, as it is and shifted. Below each, the predicted class and the "
+        "model's confidence in it. ✓ and a green frame: right. ✗ and a dashed orange frame: wrong.",
+        drawings=drawings,
+    )
+
+
+def _classes_section(records: _RunRecords) -> Section:
+    names, counts = records.dataset.class_names, records.counts
+    totals = np.bincount(records.dataset.test.labels, minlength=len(names))
+    rates = [confusion_rates(matrix).diagonal() for matrix in counts.values()]
+    rows = [
+        [name, f"{totals[label]:,}", *(f"{rate[label]:.3f}" if totals[label] else "-" for rate in rates)]
+        for label, name in enumerate(names)
+    ]
+    table = Table("Share of each class's images that are right", ["class", "n", *map(test_set, counts)], rows)
+    figure = run_plots.class_accuracies(counts, names)
+    caption = "Accuracy in each class, with 95% Wilson intervals"
+    return Section(
+        "Accuracy by class",
+        tables=[table],
+        drawings=[Drawing("class-accuracy", figure, caption, f"{caption}: a mark for each value of the table.")],
+    )
+
+
+def _confusion_sections(records: _RunRecords) -> Iterator[Section]:
+    names = records.dataset.class_names
+    rates = {shift: confusion_rates(matrix) for shift, matrix in records.counts.items()}
+
+    def drawings(
+        prefix: str, matrices: Mapping[str, NDArray[np.float64]], draw: Callable[..., Any], text: str
+    ) -> list[Drawing]:
+        return [
+            Drawing(
+                f"{prefix}-{file_name(shift)}",
+                draw(matrix, names),
+                test_set(shift),
+                f"{text}, {test_set(shift)}. Largest off the diagonal: {_largest(matrix, names)}.",
+            )
+            for shift, matrix in matrices.items()
+        ]
+
+    yield Section(
+        "Confusion matrices",
+        "Rows are true classes, columns predicted ones; a row adds up to 100%. Cells below 0.5% are empty.",
+        drawings=drawings("confusion", rates, run_plots.confusion, "Confusion matrix"),
+    )
+    if "none" in rates and len(rates) > 1:
+        changes = {shift: matrix - rates["none"] for shift, matrix in rates.items() if shift != "none"}
+        yield Section(
+            "What each shift changes",
+            "The confusion matrices above minus the in-domain one: red cells have gained images, blue ones lost them.",
+            drawings=drawings("change", changes, run_plots.confusion_change, "Change of the confusion matrix"),
+        )
+
+
+def _largest(matrix: NDArray[np.float64], names: Sequence[str]) -> str:
+    """Name the three largest entries off the diagonal."""
+    entries = np.where(np.eye(len(matrix), dtype=bool) | np.isnan(matrix), -np.inf, matrix)
+    largest = np.argsort(-entries, axis=None, kind="stable")[:3]
+    return ", ".join(
+        f"{names[row]} taken for {names[column]} {100 * matrix[row, column]:.0f}%"
+        for row, column in zip(*np.unravel_index(largest, matrix.shape), strict=True)
+        if np.isfinite(entries[row, column])
+    )
+
+
+def _mistakes_section(records: _RunRecords) -> Section:
+    drawings = []
+    for shift, answers in records.predictions.items():
+        chosen = confident_mistakes(records.dataset.test.labels, *answers, _MISTAKES)
+        if not len(chosen):
+            continue
+        names, predicted = records.true_names(chosen), records.answers(shift, chosen)
+        images = Shift.parse(shift).apply(records.dataset.test.images[chosen])
+        listed = ", ".join(f"{name} taken for {answer[0]}" for name, answer in zip(names, predicted, strict=True))
+        figure = run_plots.mistakes(images, names, predicted)
+        drawings.append(
+            Drawing(f"mistakes-{file_name(shift)}", figure, test_set(shift), f"{test_set(shift)}: {listed}.")
+        )
+    return Section(
+        "Most confident mistakes",
+        f"The wrong predictions with the highest confidence, up to {_MISTAKES} a test set: the true class, what the "
+        "model takes it for, and its confidence.",
+        drawings=drawings,
+    )

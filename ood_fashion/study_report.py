@@ -1,0 +1,84 @@
+"""The pages of studies and of reproductions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ood_fashion import paper, study_plots, study_tables
+from ood_fashion.datasets import GENUINE_SHA256, Source
+from ood_fashion.errors import RunError
+from ood_fashion.files import read_json
+from ood_fashion.pages import Drawing, Page, Section, Table
+from ood_fashion.report_parts import configuration_section, folder_name, test_set
+from ood_fashion.studies import STUDIES, StudyRun
+
+
+def study_page(path: Path, data_dir: Source | None = None) -> Page:
+    """Describe a study, without the trainings that cannot be read; see `report.read_page`."""
+    study_run = StudyRun(path)
+    summary = study_run.summarize()
+    trials = list(study_run.trials())[::-1]  # in the order of the settings
+    if not summary["settings"]:
+        raise RunError(
+            f"{path}: expected a study with a finished training. Received: {len(trials)} trainings, none of which can "
+            f"be read. Finish it: ood-fashion study {summary['study']} --resume --out {path}"
+        )
+    headers, rows, notes = study_tables.study_rows(summary)
+    caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
+    shown = [f"{row[0]}: " + ", ".join(map(" ".join, zip(headers[2:], row[2:], strict=True))) for row in rows]
+    drawing = Drawing(
+        summary["study"], study_plots.FIGURES[summary["study"]](summary), summary["title"], "; ".join(shown)
+    )
+    results = [Table(caption, headers, rows, notes)]
+    if summary["study"] == "shifts" and summary.get("sha256") == GENUINE_SHA256:
+        results.append(_document_table())
+    read = {(setting["setting"], seed) for setting in summary["settings"] for seed in setting["seeds"]}
+    environments = [trial.open().record for trial in trials if (trial.setting, trial.config.seed) in read]
+    by_seed = sorted(trials, key=lambda trial: trial.config.seed)
+    return Page(
+        title=folder_name(path),
+        kind="study",
+        lead=f"{summary['title']}: {len(trials) - len(summary['damaged'])} of {len(trials)} trainings.",
+        sections=[
+            Section("Results", tables=results, drawings=[drawing]),
+            configuration_section([trial.config for trial in by_seed], environments),
+        ],
+        damaged=summary["damaged"],
+    )
+
+
+def _document_table() -> Table:
+    rows = [
+        [model, *(f"{figures[shift]:.4f}" if shift in figures else "-" for shift in paper.TEST_SETS)]
+        for model, figures in paper.ACCURACY.items()
+    ]
+    notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in paper.SLIPS.items()]
+    return Table(
+        "The document's accuracies, of one training each", ["model", *map(test_set, paper.TEST_SETS)], rows, notes
+    )
+
+
+def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
+    """Lay a reproduction's tables and the figures of its studies out; see `report.read_page`."""
+    record = read_json(path / "reproduction.json")
+    try:
+        parts = study_tables.reproduction_parts(record)
+        seeds = int(record["seeds"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise RunError(
+            f"{path / 'reproduction.json'}: expected a reproduction. Received: {error!r} missing."
+        ) from error
+    pages = [study_page(path / name) for name in STUDIES]
+    return Page(
+        title=folder_name(path),
+        kind="reproduction",
+        lead=f"The document's figures beside ours, over {seeds} {'seed' if seeds == 1 else 'seeds'}.",
+        sections=[
+            *(
+                Section(part.title, part.text, [Table(part.title, part.headers, part.rows, part.notes)])
+                for part in parts
+            ),
+            *(Section(page.lead, tables=page.sections[0].tables, drawings=page.drawings) for page in pages),
+        ],
+        damaged=[line for page in pages for line in page.damaged],
+    )
