@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from ood_fashion.files import atomic_write
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the first cell of a row names it. `notes` go below."""
+    """A table of texts; the first cell of a row names it. `left` are columns of words; `notes` go below."""
 
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    left: Collection[int] = ()
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,13 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
         kind="reproduction",
         lead=f"The document's figures beside ours, over {seeds} {'seed' if seeds == 1 else 'seeds'}.",
         sections=[
-            *(
-                Section(part.title, part.text, [Table(part.title, part.headers, part.rows, part.notes)])
-                for part in parts
-            ),
+            *map(_part_section, parts),
             *(Section(page.lead, tables=page.sections[0].tables, drawings=page.drawings) for page in pages),
         ],
         damaged=[line for page in pages for line in page.damaged],
     )
+
+
+def _part_section(part: study_tables.Part) -> Section:
+    words = [column for column in range(1, len(part.headers)) if column not in part.right]
+    return Section(part.title, part.text, [Table(part.title, part.headers, part.rows, part.notes, words)])
