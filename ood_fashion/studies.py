@@ -205,7 +205,12 @@ class StudyRun:
 
 
 def run_studies(
-    study_runs: Sequence[StudyRun], *, jobs: int | None, data_dir: Source | None, device: str, progress: Progress
+    study_runs: Sequence[StudyRun],
+    *,
+    jobs: int | None = None,
+    data_dir: Source | None = None,
+    device: str = "auto",
+    progress: Progress = lambda outcomes, total: outcomes,
 ) -> tuple[list[Record], list[str]]:
     """Train what is not finished yet in all of the studies, and write their summaries and figures.
 

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from ood_fashion.config import TrainConfig
+
+NOTEBOOK = Path(__file__).parents[1] / "docs/ood_fashion.ipynb"
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    """Its cells are executed at a small size, but for the one that installs the package."""
+    notebook = json.loads(NOTEBOOK.read_text())
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+    tagged = {tag: cell for cell in code for tag in cell["metadata"].get("tags", ())}
+    tagged["install"]["source"] = ""
+    tagged["parameters"]["source"] = "TRAIN_SIZE, VAL_SIZE, EPOCHS = 200, 100, 1"
+    (tmp_path / "small.ipynb").write_text(json.dumps(notebook))
+    command = [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace", "small.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    executed = json.loads((tmp_path / "small.ipynb").read_text())
+    outputs = [output for cell in executed["cells"] for output in cell.get("outputs", ())]
+    text = "".join("".join(output.get("text", ())) for output in outputs)
+    assert "60,000 training and 10,000 test images" in text
+    assert "Lowest training loss: momentum" in text
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 2
+
+
+def test_the_notebook_follows_the_documents_protocol() -> None:
+    values = (TrainConfig.train_size, TrainConfig.val_size, TrainConfig.epochs)
+    assert "TRAIN_SIZE, VAL_SIZE, EPOCHS = {:_}, {:_}, {:_}".format(*values) in NOTEBOOK.read_text()
