@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
 .venv/bin/pre-commit run --all-files --show-diff-on-failure
-exec .venv/bin/pytest "$@"
+# A process a core, and a module in one process, for its tests share what they set up.
+exec .venv/bin/pytest --numprocesses auto --dist loadscope "$@"
