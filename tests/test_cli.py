@@ -372,12 +372,16 @@ def test_bad_input_is_one_line(invoke: Invoke, tmp_path: Path, arguments: str, e
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_tensorboard_has_to_be_installed(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_has_to_be_installed_for_its_logs_alone(
+    invoke: Invoke, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    result = invoke("train", "--model", "mlp", "--tensorboard", "--out", "run")
+    training = ["train", "--model", "mlp", *SMALL, "--data-dir", small_folder, "--out", "run"]
+    result = invoke(*training, "--tensorboard")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "expected the package tensorboard. Received: none. Install it: pip install" in result.stderr
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "run").exists()
+    assert invoke(*training).exit_code == 0
 
 
 def test_divergence_is_one_line(invoke: Invoke, small_folder: Path) -> None:

@@ -184,7 +184,8 @@ def train(
             run = records.start_run(out or runs.new_run_path(config), config, dataset, used_device)
         if not quiet:
             click.echo(f"Run folder: {run.path}", err=True)
-        watching = [callbacks.TensorBoard(run)] * tensorboard + [callbacks.Progress()] * (not quiet)
+        watching = [callbacks.TensorBoard(run)] if tensorboard else []
+        watching += [] if quiet else [callbacks.Progress()]
         training.train(run, dataset, watching)
     metrics = run.read_metrics()
     show({"run": str(run.path), **metrics}, tables.run_report(run.record, run.read_history(), metrics), as_json)
