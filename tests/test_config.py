@@ -31,14 +31,18 @@ def test_json_round_trip() -> None:
 
 def test_what_an_implementation_can_train() -> None:
     assert TrainConfig(model="mlp", implementation="numpy", dtype="float64").dtype == "float64"
-    with pytest.raises(InvalidValueError, match=r"implementation numpy: expected the model mlp\. Received: 'cnn3'"):
+    with pytest.raises(InvalidValueError, match=r"implementation numpy: expected model 'mlp'\. Received: 'cnn3'"):
         TrainConfig(model="cnn3", implementation="numpy")
-    with pytest.raises(InvalidValueError, match=r"implementation numpy: expected no augmentation\. Received"):
+    with pytest.raises(
+        InvalidValueError, match=r"implementation numpy: expected augment \(\)\. Received: \('mirror',\)"
+    ):
         TrainConfig(model="mlp", implementation="numpy", augment=("mirror",))
     with pytest.raises(
-        InvalidValueError, match=r"implementation keras: expected the dtype float32\. Received: 'float64'"
+        InvalidValueError, match=r"implementation keras: expected dtype 'float32'\. Received: 'float64'"
     ):
         TrainConfig(dtype="float64")
+    with pytest.raises(InvalidValueError, match=r"optimizer adamw: expected momentum 0\.0\. Received: 0\.5"):
+        TrainConfig(optimizer="adamw", momentum=0.5)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,10 @@ def test_what_an_implementation_can_train() -> None:
         ("split_seed", [-1, 0.5]),
         ("epochs", [0]),
         ("batch_size", [0, "5"]),
+        ("optimizer", ["adam", None]),
+        ("schedule", ["linear"]),
+        ("weight_decay", [-0.1, float("inf"), None]),
+        ("label_smoothing", [-0.1, 1.0, float("nan")]),
         ("learning_rate", [0, -0.1, float("nan"), float("inf"), None]),
         ("momentum", [-0.1, 1.0, 1.5, float("nan")]),
         ("patience", [0, -1]),

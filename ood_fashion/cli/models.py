@@ -20,7 +20,7 @@ from ood_fashion.cli.base import (
     shift_option,
     show,
 )
-from ood_fashion.config import ENGINES, EXPORT_FORMATS, PROTOCOLS, TrainConfig
+from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, TrainConfig
 from ood_fashion.datasets import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.shifts import SHIFTS, Shift
@@ -114,12 +114,21 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @click.option(
     "--protocol",
     type=click.Choice(list(PROTOCOLS)),
-    help="Training and validation images: paper has 10,000 and 2,000, full 55,000 and 5,000.  [default: paper]",
+    help="paper: the document's, with 10,000 training and 2,000 validation images. full: AdamW, with 55,000 and 5,000. "
+    "Other options change single settings of it.  [default: paper]",
 )
 @setting("epochs", int, "Most passes over the training images.")
 @setting("batch_size", int, "Images per update.")
-@setting("learning_rate", float, "Step size of SGD.")
+@click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="What updates the weights.  [default: sgd]")
+@setting("learning_rate", float, "Step size of the optimizer.")
+@click.option(
+    "--schedule",
+    type=click.Choice(SCHEDULES),
+    help="Keep the learning rate, or raise it over the first epoch and lower it to 0.  [default: constant]",
+)
 @setting("momentum", float, "Momentum of SGD, from 0 to below 1.")
+@setting("weight_decay", float, "Shrink the kernels by this times the learning rate in every update.")
+@setting("label_smoothing", float, "The part of a label that all classes share, from 0 to below 1.")
 @setting("patience", int, "Stop after so many epochs without a better validation accuracy, and keep the best weights.")
 @click.option("--no-early-stopping", is_flag=True, help="Run all epochs and keep the last weights.")
 @setting("train_size", int, "Number of training images.")
@@ -166,7 +175,7 @@ def train(
 
     Example: ood-fashion train --model cnn3 --momentum 0.5 --out runs/momentum
 
-    Example: ood-fashion train --model gapcnn --augment translate:4 --augment mirror
+    Example: ood-fashion train --model p4cnn --protocol full --augment translate:4 --augment mirror
     """
     from ood_fashion import datasets, records, runs, tables
 

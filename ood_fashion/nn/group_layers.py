@@ -140,8 +140,9 @@ class GroupConv2D(LiftingConv2D):
 class GroupBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation with one mean, variance, scale and shift per channel, shared by the group's elements.
 
-    Statistics of each element's own would tell the orientations apart (section 6.2). For options see
-    `keras.layers.BatchNormalization`.
+    Statistics of each element's own would tell the orientations apart (section 6.2). They are gathered for
+    all elements * channels side by side, then put together: a few channels alone would leave most of a vector unit
+    idle. The variance is E[x^2] - E[x]^2. For options see `keras.layers.BatchNormalization`; there are no masks.
     """
 
     def __init__(self, reflections: bool = False, **options: Any) -> None:
@@ -155,11 +156,24 @@ class GroupBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Normalise (n, height, width, elements * channels)."""
-        height, width, channels = inputs.shape[1:]
         order = group_order(self.reflections)
-        # The elements beside the pixels: to the mean and variance of a channel they are more positions.
-        beside = tf.reshape(inputs, (-1, height, width * order, channels // order))
-        return tf.reshape(super().call(beside, training, mask), (-1, height, width, channels))
+        if training and self.trainable:
+            mean, square = (
+                tf.reduce_mean(tf.reshape(tf.reduce_mean(values, [0, 1, 2]), (order, -1)), 0)
+                for values in (inputs, tf.square(inputs))
+            )
+            variance = tf.maximum(square - tf.square(mean), 0.0)
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + value * (1 - self.momentum))
+        else:
+            mean, variance = self.moving_mean, self.moving_variance
+        factor = tf.math.rsqrt(variance + self.epsilon)
+        if self.scale:
+            factor *= self.gamma
+        offset = -mean * factor
+        if self.center:
+            offset += self.beta
+        return inputs * tf.tile(factor, [order]) + tf.tile(offset, [order])
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, as JSON values."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ood_fashion import paper
 from ood_fashion.config import TrainConfig
@@ -33,15 +35,62 @@ def initial_model(config: TrainConfig, dataset: Dataset) -> keras.Model:
 def compile_as_configured(model: keras.Model, config: TrainConfig) -> None:
     """Give a model the config's optimizer, loss and metric.
 
-    The optimizer follows v <- momentum * v + gradient, w <- w - learning_rate * v (the document, problem 3.4). Keras
-    keeps -learning_rate * v instead of v, which is the same as long as the learning rate does not change.
+    "sgd" follows v <- momentum * v + gradient, w <- w - learning_rate * v (the document, problem 3.4). Keras keeps
+    -learning_rate * v instead of v, which is the same as long as the learning rate does not change.
     """
     model.compile(
-        optimizer=keras.optimizers.SGD(config.learning_rate, momentum=config.momentum),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        optimizer=OPTIMIZERS[config.optimizer](config, SCHEDULES[config.schedule](config)),
+        loss=SmoothedCrossentropy(config.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
+    model.optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.optimizer.build(model.trainable_variables)
+
+
+def _cosine(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Rise from 0 over the first epoch, then fall to 0 (Loshchilov and Hutter, ICLR 2017, equation 5, no restarts)."""
+    updates = math.ceil(config.train_size / config.batch_size)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, (config.epochs - 1) * updates),
+        warmup_target=config.learning_rate,
+        warmup_steps=updates,
+    )
+
+
+SCHEDULES: dict[str, Callable[[TrainConfig], Any]] = {
+    "constant": lambda config: config.learning_rate,
+    "cosine": _cosine,
+}
+"""What gives Keras the learning rate of a config, by the names in `config.SCHEDULES`."""
+
+OPTIMIZERS: dict[str, Callable[[TrainConfig, Any], keras.optimizers.Optimizer]] = {
+    "sgd": lambda config, rate: keras.optimizers.SGD(rate, config.momentum, weight_decay=config.weight_decay or None),
+    "adamw": lambda config, rate: keras.optimizers.AdamW(rate, config.weight_decay),
+}
+"""What builds the optimizer of a config, by the names in `config.OPTIMIZERS`."""
+
+
+class SmoothedCrossentropy(keras.losses.Loss):
+    """Cross-entropy of logits (n, classes) with smoothed labels: (1 - s) * -log p[label] + s * mean of -log p.
+
+    C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016, section 7. Without
+    smoothing it is `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`.
+
+    Args:
+        smoothing: the s, in [0, 1).
+    """
+
+    def __init__(self, smoothing: float) -> None:
+        super().__init__(name="smoothed_crossentropy")
+        self.smoothing = smoothing
+
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Return the loss of each image, float (n,), for labels (n,)."""
+        loss = keras.ops.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+        if not self.smoothing:
+            return loss
+        return (1 - self.smoothing) * loss - self.smoothing * keras.ops.mean(keras.ops.log_softmax(y_pred), axis=-1)
 
 
 def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[str, Any]:

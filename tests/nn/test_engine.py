@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion import specs
-from ood_fashion.config import TrainConfig
+from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.nn import engine
 from ood_fashion.nn.engine import CompiledTrainer, calls_per_epoch, steps_per_program, training_data
@@ -89,6 +89,12 @@ def test_other_batch_sizes_equal_stock_fit(small_fashion: Dataset, batch_size: i
     config = TrainConfig(model="mlp", train_size=200, batch_size=batch_size, epochs=2, momentum=0.5)
     split = Split(small_fashion.train.images[:200], small_fashion.train.labels[:200])
     assert_equal_training(config, split, stack)
+
+
+def test_the_full_protocols_recipe_equals_stock_fit(small_fashion: Dataset) -> None:
+    recipe = {**PROTOCOLS["full"], "train_size": 203, "batch_size": 10, "epochs": 3}
+    split = Split(small_fashion.train.images[:203], small_fashion.train.labels[:203])
+    assert_equal_training(TrainConfig(model="mlp", **recipe), split, stack=4)
 
 
 def test_later_epochs_compile_nothing(small_fashion: Dataset) -> None:

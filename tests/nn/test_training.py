@@ -16,9 +16,9 @@ from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
 from ood_fashion.nn.callbacks import TensorBoard
-from ood_fashion.nn.models import load_model
+from ood_fashion.nn.models import build_model, load_model
 from ood_fashion.nn.pipelines import training_batches
-from ood_fashion.nn.training import compile_as_configured, initial_model, train
+from ood_fashion.nn.training import SCHEDULES, SmoothedCrossentropy, compile_as_configured, initial_model, train
 from ood_fashion.records import kept_epoch, start_run
 from ood_fashion.runs import Run
 from ood_fashion.specs import MODELS, BatchNorm, Dense, Flatten, ModelSpec
@@ -172,11 +172,14 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
 
 @pytest.mark.parametrize("engine", ["stock", "compiled"])
-def test_a_killed_run_takes_up_batch_normalisation_and_augmentation(
+def test_a_killed_run_takes_up_all_that_a_recipe_has(
     small_fashion: Dataset, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(MODELS, "normalised", ModelSpec("", (Flatten(), BatchNorm(), Dense(8))))
-    settings = {"model": "normalised", "engine": engine, "epochs": 3, "augment": ["translate:3", "rotate:20"]}
+    settings = {
+        **{"model": "normalised", "engine": engine, "epochs": 3, "augment": ["translate:3", "rotate:20"]},
+        **{"optimizer": "adamw", "momentum": 0.0, "schedule": "cosine", "weight_decay": 0.1, "label_smoothing": 0.1},
+    }
     undisturbed = trained(tmp_path / "undisturbed", small_fashion, **settings)
     run = start_run(tmp_path / "run", undisturbed.config, small_fashion, "cpu")
     with pytest.raises(KeyboardInterrupt):
@@ -287,6 +290,36 @@ def mlp_gradients(weights: list[np.ndarray], x: np.ndarray, labels: np.ndarray) 
     d_logits = (probabilities - np.eye(10)[labels]) / len(labels)
     d_hidden = (d_logits @ kernel2.T) * (hidden > 0)
     return [x.T @ d_hidden, d_hidden.sum(axis=0), hidden.T @ d_logits, d_logits.sum(axis=0)]
+
+
+def test_the_cosine_schedule() -> None:
+    """Over 3 epochs of 4 updates: up to 0.3 in the first, then 0.3 * (1 + cos(pi * t)) / 2 for t from 0 to 1."""
+    config = TrainConfig(train_size=10, batch_size=3, epochs=3, learning_rate=0.3, schedule="cosine")
+    schedule = SCHEDULES["cosine"](config)
+    expected = [0.3 * step / 4 for step in range(4)] + [0.15 * (1 + np.cos(np.pi * step / 8)) for step in range(9)]
+    np.testing.assert_allclose([float(schedule(step)) for step in range(13)], expected, atol=1e-7)
+
+
+def test_weight_decay_spares_biases() -> None:
+    """Where no gradient is, kernels shrink by the learning rate times the decay, and nothing else changes."""
+    for optimizer in ("sgd", "adamw"):
+        config = TrainConfig(model="p4cnn", optimizer=optimizer, learning_rate=0.1, weight_decay=0.5)
+        model = build_model("p4cnn", seed=3)
+        compile_as_configured(model, config)
+        before = [variable.numpy() for variable in model.trainable_variables]
+        model.optimizer.apply([tf.zeros_like(values) for values in before])
+        for variable, values in zip(model.trainable_variables, before, strict=True):
+            factor = 0.95 if variable.name == "kernel" else 1.0
+            np.testing.assert_allclose(variable.numpy(), factor * values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_smoothed_crossentropy_equals_keras_over_smoothed_labels(smoothing: float) -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(scale=5, size=(20, 10)).astype("float32"), rng.integers(10, size=20)
+    expected = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    received = float(SmoothedCrossentropy(smoothing)(labels, logits))
+    assert received == pytest.approx(float(expected(np.eye(10)[labels], logits)), rel=1e-6)
 
 
 def test_a_damaged_checkpoint_is_named(small_fashion: Dataset, tmp_path: Path) -> None:
