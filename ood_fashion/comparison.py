@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.records import require_same_dataset
-from ood_fashion.runs import Run
+from ood_fashion.runs import Run, pretrained_runs
 from ood_fashion.shifts import Shift
 from ood_fashion.statistics import compare_paired, compare_unpaired, holm
 
@@ -24,15 +24,20 @@ SIGNIFICANCE = 0.05
 
 
 def expand(pattern: str) -> list[Path]:
-    """Return the run folders or model files that a path or a pattern with wildcards means, in order.
+    """Return the run folders or model files that a path, a pattern with wildcards or a pretrained model's name means.
 
     Raises:
         RunError: nothing matches.
     """
     path = Path(pattern)
+    if not path.exists() and pattern in pretrained_runs():
+        return [pretrained_runs()[pattern]]
     found = [path] if path.exists() else sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
     if not found:
-        raise RunError(f"{pattern}: expected a run folder, a .keras file or a pattern. Received: nothing there.")
+        raise RunError(
+            f"{pattern}: expected a run folder, a .keras file, a pattern or a trained model of the package's own. "
+            "Received: nothing there."
+        )
     return found
 
 

@@ -54,7 +54,8 @@ def reproduce(
             dataset=dataset,
             resume=resume,
         )
-        for name in STUDIES
+        for name, study in STUDIES.items()
+        if study.in_document
     ]
     found, failures = run_studies(study_runs, **how)
     summaries = {summary["study"]: summary for summary in found}

@@ -36,6 +36,9 @@ from ood_fashion.specs import MODELS
 RUNS_ROOT = Path("runs")
 """Where runs go and are looked for when none is named."""
 
+PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
+"""The run folders of the trained models that come with the package; each is named as the model is."""
+
 HISTORY_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
 """What every row of a history has; test_accuracy is there if it was monitored."""
 
@@ -331,6 +334,11 @@ def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
     return [f"{name} {value} instead of {settings[name]}" for name, value in given.items() if settings[name] != value]
 
 
+def pretrained_runs() -> dict[str, Path]:
+    """Return the run folders that come with the package, by the models' names."""
+    return {path.parent.name: path.parent for path in sorted(PRETRAINED_ROOT.glob("*/metrics.json"))}
+
+
 def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
     """Return the run that started last among the complete ones of Keras.
 
@@ -346,7 +354,8 @@ def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
 def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RUNS_ROOT) -> dict[str, Path]:
     """Name the model files of complete runs and others; those of the latest complete run if none is given.
 
-    A run's is named after its model, and a file by its path. Where that names two, the runs' folders name them.
+    A run's is named after its model, one that comes with the package after its folder, and a file by its path. Where
+    that names two, the runs' folders name them.
 
     Raises:
         RunError: a run is absent or incomplete, or one is given twice.
@@ -354,9 +363,10 @@ def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RU
     chosen = [Run.open(path).require_complete() for path in run_dirs]
     if not chosen and not files:
         chosen = [latest_complete_run(root)]
-    models = [run.config.model for run in chosen]
+    models = [run.path.name if run.path.parent == PRETRAINED_ROOT else run.config.model for run in chosen]
     named = [
-        (run.config.model if models.count(run.config.model) == 1 else str(run.path), run.model_path) for run in chosen
+        (model if models.count(model) == 1 else str(run.path), run.model_path)
+        for model, run in zip(models, chosen, strict=True)
     ]
     named += [(str(path), path) for path in files]
     if len(dict(named)) < len(named):

@@ -61,6 +61,10 @@ class Layer(ABC):
         """Count the parameters for an input of `shape`."""
         return NO_PARAMETERS
 
+    def multiply_adds(self, shape: Shape) -> int:
+        """Count the products that are summed for one input of `shape`; what is not a matrix product counts as none."""
+        return 0
+
     def leftover(self, shape: Shape) -> int:
         """Say how many rows or columns no window reaches, at the bottom or the right of an input of `shape`."""
         return 0
@@ -92,6 +96,10 @@ class Dense(Layer):
         """Return (inputs + 1) * units."""
         return affine_count(shape, self.units)
 
+    def multiply_adds(self, shape: Shape) -> int:
+        """Return inputs * units."""
+        return math.prod(shape) * self.units
+
 
 @dataclass(frozen=True)
 class Logits(Dense):
@@ -116,6 +124,10 @@ class Conv2D(Layer):
     def parameters(self, shape: Shape) -> ParameterCount:
         """Return (kernel * kernel * channels + 1) * filters."""
         return affine_count((self.kernel_size, self.kernel_size, shape[-1]), self.filters)
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Return the output's values * kernel * kernel * channels."""
+        return math.prod(self.output_shape(shape)) * self.kernel_size**2 * shape[-1]
 
 
 @dataclass(frozen=True)
@@ -303,6 +315,7 @@ class LayerSummary:
     name: str
     output_shape: Shape
     parameters: ParameterCount
+    multiply_adds: int
 
 
 @dataclass(frozen=True)
@@ -338,13 +351,13 @@ class ModelSpec:
                     f"{shape[0]}x{shape[1]}, of which {layer.leftover(shape)} rows or columns are left over. "
                     "Use images of another size, or another kernel size before it."
                 )
-            rows.append(LayerSummary(name, output_shape, layer.parameters(shape)))
+            rows.append(LayerSummary(name, output_shape, layer.parameters(shape), layer.multiply_adds(shape)))
             shape = output_shape
         return rows
 
 
-def _p4_block(convolution: LiftingConv2D) -> tuple[Layer, ...]:
-    return convolution, GroupBatchNorm(), ReLU()
+def _group_block(convolution: LiftingConv2D) -> tuple[Layer, ...]:
+    return convolution, GroupBatchNorm(reflections=convolution.reflections), ReLU()
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -354,9 +367,18 @@ MODELS: dict[str, ModelSpec] = {
     "p4cnn": ModelSpec(
         "P4-CNN",
         (
-            *(*_p4_block(LiftingConv2D(16, 7)), MaxPool2D(2)),
-            *(*_p4_block(GroupConv2D(32, 2)), MaxPool2D(2)),
-            *(*_p4_block(GroupConv2D(16, 5)), GroupMaxPool(), GlobalMaxPool2D()),
+            *(*_group_block(LiftingConv2D(16, 7)), MaxPool2D(2)),
+            *(*_group_block(GroupConv2D(32, 2)), MaxPool2D(2)),
+            *(*_group_block(GroupConv2D(16, 5)), GroupMaxPool(), GlobalMaxPool2D()),
+        ),
+    ),
+    "p4mcnn": ModelSpec(
+        "P4M-CNN",
+        (
+            *(*_group_block(LiftingConv2D(6, 5, reflections=True)), MaxPool2D(2)),
+            *(*_group_block(GroupConv2D(12, 3, reflections=True)), MaxPool2D(2)),
+            *_group_block(GroupConv2D(20, 3, reflections=True)),
+            *(*_group_block(GroupConv2D(24, 3, reflections=True)), GroupMaxPool(reflections=True), GlobalMaxPool2D()),
         ),
     ),
     "gapcnn": ModelSpec(
@@ -387,4 +409,5 @@ def describe(name: str) -> dict[str, Any]:
             for row in rows
         ],
         "parameters": sum(row.parameters.value for row in rows),
+        "multiply_adds": sum(row.multiply_adds for row in rows),
     }

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ood_fashion.config import TrainConfig
+from ood_fashion import paper
+from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.files import make_empty_folder, read_json, write_json
@@ -35,6 +36,7 @@ class Study:
         settings: a config per setting, by its label; each is trained once a seed.
         measures: the names of `measures` that its table shows.
         lowest: the measure whose lowest mean makes the best setting, if there is a best one.
+        in_document: whether it is one of the document's, and so a part of `ood-fashion reproduce`.
     """
 
     title: str
@@ -42,7 +44,10 @@ class Study:
     settings: dict[str, TrainConfig]
     measures: tuple[str, ...]
     lowest: str | None = None
+    in_document: bool = True
 
+
+_ACCURACIES = tuple(f"accuracy {name}" for name in paper.TEST_SETS)
 
 _MLP = TrainConfig(model="mlp")
 
@@ -70,15 +75,22 @@ STUDIES: dict[str, Study] = {
         "Shifted test sets (problem 3.5)",
         "model",
         {name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")},
-        (
-            "accuracy none",
-            "accuracy up4",
-            "accuracy rotate90",
-            "accuracy rotate180",
-            "accuracy rotate270",
-            "kept epoch",
-            "seconds",
-        ),
+        (*_ACCURACIES, "kept epoch", "seconds"),
+    ),
+    "robust": Study(
+        "Models that hold",
+        "model",
+        {name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")}
+        | {
+            "cnn3-full": TrainConfig(model="cnn3", **PROTOCOLS["full"]),
+            "p4cnn": TrainConfig(model="p4cnn", **PROTOCOLS["full"]),
+            "p4mcnn": TrainConfig(model="p4mcnn", **PROTOCOLS["full"]),
+            "p4mcnn-augmented": TrainConfig(
+                model="p4mcnn", **{**PROTOCOLS["full"], "epochs": 20}, augment=("translate:4", "rotate:45")
+            ),
+        },
+        (*_ACCURACIES, "seconds"),
+        in_document=False,
     ),
 }
 

@@ -151,5 +151,6 @@ FIGURES: dict[str, Callable[[Summary], Figure]] = {
     "early-stopping": early_stopping,
     "momentum": momentum,
     "shifts": shifts,
+    "robust": shifts,
 }
 """What draws each study, by its name in `studies.STUDIES`."""

@@ -68,7 +68,7 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
         raise RunError(
             f"{path / 'reproduction.json'}: expected a reproduction. Received: {error!r} missing."
         ) from error
-    pages = [study_page(path / name) for name in STUDIES]
+    pages = [study_page(path / name) for name, study in STUDIES.items() if study.in_document]
     return Page(
         title=folder_name(path),
         kind="reproduction",

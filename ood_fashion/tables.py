@@ -25,6 +25,7 @@ def parameter_table(model: Mapping[str, Any]) -> str:
     rows.append(("total", "", "", f"{model['parameters']:,}"))
     if model["document"] is not None:
         rows.append(("in the document", "", "", f"{model['document']:,}"))
+    rows.append(("multiply-adds an image", "", "", f"{model['multiply_adds']:,}"))
     return table(rows, [model["title"], "output shape", "formula", "parameters"], right=[3])
 
 

@@ -12,7 +12,7 @@ import click
 
 from ood_fashion.config import DEVICES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
-from ood_fashion.runs import Run, latest_complete_run
+from ood_fashion.runs import Run, latest_complete_run, pretrained_runs
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
 
@@ -109,9 +109,27 @@ shift_option = click.option(
     multiple=True,
     help=f"{USAGE}. May be repeated.",
 )
-run_option = click.option(
-    "--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]"
-)
+PRETRAINED = pretrained_runs()
+
+
+def run_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --run and --model, which reach the command as one, `run_dir`: a run folder or None."""
+
+    @click.option(
+        "--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]"
+    )
+    @click.option(
+        "--model", "pretrained", type=click.Choice(list(PRETRAINED)), help="A trained model of the package's own."
+    )
+    @functools.wraps(command)
+    def with_run(*, run_dir: Path | None, pretrained: str | None, **arguments: Any) -> None:
+        if run_dir and pretrained:
+            raise click.UsageError("--run and --model exclude each other.")
+        command(run_dir=PRETRAINED[pretrained] if pretrained else run_dir, **arguments)
+
+    return with_run
+
+
 model_file_option = click.option(
     "--model-file",
     type=click.Path(path_type=Path),

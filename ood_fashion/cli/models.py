@@ -286,9 +286,9 @@ def evaluate(
 def compare(a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Source | None, as_json: bool) -> None:
     """Test whether one model beats another.
 
-    A and B are run folders, .keras files or SavedModel folders. A pattern in quotes, such as
-    'studies/s/trials/cnn2-s*', means several trainings, which are compared over seeds. Without --shift, the document's
-    five test sets are used.
+    A and B are run folders, .keras files, SavedModel folders, or names of the package's own trained models. A pattern
+    in quotes, such as 'studies/s/trials/cnn2-s*', means several trainings, which are compared over seeds. Without
+    --shift, the document's five test sets are used.
 
     Example: ood-fashion compare runs/cnn2 runs/cnn3 --shift up4
     """

@@ -107,7 +107,7 @@ def study(
     as_json: bool,
     **changes: int | str | None,
 ) -> None:
-    """Repeat one of the document's studies.
+    """Train a grid of models: one of the document's studies, or robust, the models that hold.
 
     NAME is what is varied. The result is a folder with a run for every training, summary.json and a figure.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.cli.base import PRETRAINED, Decorator, data_dir_option, device_option, json_option, show
 from ood_fashion.corruptions import CORRUPTIONS
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ def _common(command: Any) -> Any:
     options: list[Decorator] = [
         click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
                      help="A run folder; may be repeated.  [default: the latest complete]"),
+        click.option("--model", "pretrained", type=click.Choice(list(PRETRAINED)), multiple=True,
+                     help="A trained model of the package's own; may be repeated."),
         click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
                      help="A .keras file or SavedModel folder of any origin; may be repeated."),
         click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
@@ -88,6 +90,7 @@ def _sweep(
     chosen: Sweep,
     *,
     run_dirs: tuple[Path, ...],
+    pretrained: tuple[str, ...],
     model_files: tuple[Path, ...],
     limit: int | None,
     out: Path | None,
@@ -100,7 +103,7 @@ def _sweep(
 
     from ood_fashion import datasets, plots, runs, sweep_plots, sweeps, tables
 
-    files = runs.model_files(run_dirs, model_files)
+    files = runs.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
     dataset = datasets.load_dataset(data_dir)
     split = datasets.Split(dataset.test.images[:limit], dataset.test.labels[:limit])
     from ood_fashion.nn import devices, evaluation, models

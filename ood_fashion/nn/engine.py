@@ -31,8 +31,8 @@ IMAGES_PER_PROGRAM = 10_000
 _COMPILATION = {False: 0.7, True: 2.7}
 _SAVED_PER_STEP = 0.9e-3
 
-_LARGEST_BATCH_OF_PATCHES = 64
-"""The patches of more images leave the cache, and TensorFlow's own convolution overtakes."""
+_LARGEST_BATCH_OF_PATCHES = 32
+"""The patches of more images leave the cache, and TensorFlow's own convolution catches up, or overtakes."""
 
 
 def steps_per_program(config: TrainConfig) -> int | None:
