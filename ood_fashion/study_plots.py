@@ -151,6 +151,7 @@ FIGURES: dict[str, Callable[[Summary], Figure]] = {
     "early-stopping": early_stopping,
     "momentum": momentum,
     "shifts": shifts,
+    "recipe": shifts,
     "robust": shifts,
 }
 """What draws each study, by its name in `studies.STUDIES`."""

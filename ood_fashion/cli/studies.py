@@ -107,7 +107,7 @@ def study(
     as_json: bool,
     **changes: int | str | None,
 ) -> None:
-    """Train a grid of models: one of the document's studies, or robust, the models that hold.
+    """Train a grid of models: one of the document's studies; robust, the models that hold; or recipe, how they train.
 
     NAME is what is varied. The result is a folder with a run for every training, summary.json and a figure.
 

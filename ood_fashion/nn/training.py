@@ -117,7 +117,6 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
     if stack is not None:
         trainer = engine.CompiledTrainer.of(model, training, config.batch_size, config.augmentations)
     compile_as_configured(trainer, config)
-    initial_weights = model.get_weights()
     stopping = None if config.patience is None else EarlyStopping(config.patience)
     monitors = [MonitorTest(shifted_batches(dataset.test))] if config.monitor_test else []
     recorder = EpochRecorder(run, stopping)
@@ -139,7 +138,9 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         except DivergenceError as error:
             divergence = error
     checkpoint = run.read_checkpoint()
-    model.set_weights(initial_weights if checkpoint is None else checkpoint.arrays["kept"])
+    model = initial_model(config, dataset)  # one without an optimizer, whose state would be saved too
+    if checkpoint is not None:
+        model.set_weights(checkpoint.arrays["kept"])
     with atomic_write(run.model_path) as temporary:
         model.save(temporary)
     if divergence is not None:

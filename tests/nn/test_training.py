@@ -79,6 +79,7 @@ def test_a_complete_run_folder(reference: Run, small_fashion: Dataset) -> None:
     assert reference.record["device"] == "cpu"
     assert reference.record["versions"]["keras"] == keras.__version__
     assert [row["epoch"] for row in reference.read_history()] == [1, 2, 3, 4]
+    assert getattr(keras.models.load_model(reference.model_path), "optimizer", None) is None
     metrics, predictions = reference.read_metrics(), reference.read_predictions()
     for record, (shift, predicted) in zip(metrics["results"], predictions.items(), strict=True):
         assert (record["shift"], record["correct"]) == (

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ood_fashion.datasets import Dataset, Split
+from ood_fashion.nn.evaluation import scorer
+from ood_fashion.nn.models import load_model
+from ood_fashion.paper import TEST_SETS
+from ood_fashion.runs import Run, pretrained_runs
+from ood_fashion.shifts import SHIFTS
+from ood_fashion.specs import describe
+from ood_fashion.studies import STUDIES
+from tests.conftest import Invoke
+
+N = 1000
+"""Test images that are classified again here."""
+
+
+def test_the_robust_studys_models_are_there() -> None:
+    assert set(pretrained_runs()) == set(STUDIES["robust"].settings)
+
+
+@pytest.mark.parametrize("name", pretrained_runs())
+def test_a_shipped_run(name: str, fashion: Dataset) -> None:
+    """The file is small and has weights alone; it gives the figures of its card, and these are of the genuine data."""
+    run = Run.open(pretrained_runs()[name]).require_complete()
+    assert run.config == STUDIES["robust"].settings[name]
+    assert run.record["dataset"]["genuine"]
+    assert run.record["dataset"]["sha256"] == fashion.sha256
+    assert run.model_path.stat().st_size < 450_000
+    model = load_model(run.model_path)
+    assert model.count_params() == describe(run.config.model)["parameters"]
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+
+    saved = run.read_predictions()
+    for record in run.read_metrics()["results"]:
+        assert record["correct"] == (saved[record["shift"]].classes == fashion.test.labels).sum()
+    score = scorer([model], fashion, Split(fashion.test.images[:N], fashion.test.labels[:N]))
+    for shift in TEST_SETS:
+        again = score(SHIFTS[shift])[0].argmax(axis=1)
+        assert (again != saved[shift].classes[:N]).sum() <= 1  # a tie may be broken otherwise on another machine
+
+
+@pytest.mark.parametrize("name", [name for name in pretrained_runs() if name.startswith("p4")])
+def test_turned_images_get_the_same_answer_all_10000(name: str) -> None:
+    saved = Run.open(pretrained_runs()[name]).read_predictions()
+    for angle in (90, 180, 270):
+        different = saved["none"].classes != saved[f"rotate{angle}"].classes
+        assert different.sum() <= 1
+        # Rounding decides between classes that are equally probable, and so below one half.
+        assert (saved["none"].confidences[different] <= 0.5 + 1e-4).all()
+
+
+def test_models_are_opened_by_name(invoke: Invoke, small_folder: Path) -> None:
+    data = ["--data-dir", small_folder]
+    by_name = invoke("evaluate", "--model", "p4mcnn", "--shift", "rotate90", *data, "--json")
+    by_run = invoke("evaluate", "--run", pretrained_runs()["p4mcnn"], "--shift", "rotate90", *data, "--json")
+    assert by_name.exit_code == 0
+    assert by_name.stdout == by_run.stdout
+    both = invoke("evaluate", "--model", "mlp", "--run", "runs/a")
+    assert (both.exit_code, "--run and --model exclude each other" in both.stderr) == (2, True)
+    swept = invoke("sweep", "rotate", "--step", "180", "--model", "p4mcnn", "--model", "p4mcnn-augmented", *data)
+    assert "p4mcnn-augmented" in swept.stdout
+    assert str(pretrained_runs()["p4mcnn"]) not in swept.stdout
+    compared = invoke("compare", "mlp", "cnn3", "--shift", "none", "--data-dir", small_folder)
+    assert (compared.exit_code, compared.stderr.count("\n")) == (1, 1)  # they were tested on other images
