@@ -319,7 +319,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --data-dir a --dataset mnist", 2, "--data-dir and --dataset exclude each other"),
         ("data --dataset nonsense", 2, "expected one of TensorFlow Datasets, such as mnist, kmnist or emnist"),
         ("data --data-dir absent.npz", 1, "absent.npz: expected a readable .npz file. Received: No such file"),
-        ("evaluate --tta c5", 2, "test-time averaging: expected c4, or translate:N with N from 1 to 14. Received"),
+        ("evaluate --tta c5", 2, "test-time orbit: expected c4, or translate:N with N from 1 to 14, and"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
         ("evaluate --model-file classes.keras", 1, "expected an output of shape (n, 10)"),

@@ -225,7 +225,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
     show_default=True,
     help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
 )
-@click.option("--tta", help=f"Average the probabilities over {orbits.USAGE}.")
+@click.option("--tta", help=f"Ask for every element of {orbits.USAGE}, and average.")
 @click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
 @device_option
@@ -256,7 +256,7 @@ def evaluate(
 
     if calibrate and model_file:
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
-    orbit = orbits.parse_orbit(tta) if tta else (Shift(),)
+    orbit = orbits.parse_orbit(tta) if tta else orbits.Orbit()
     model, name, run = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
@@ -21,8 +22,8 @@ from ood_fashion.shifts import Shift, to_unit_range
 
 Scorer = Callable[[Shift], NDArray[np.float32]]
 
-ALONE: Orbit = (UNSHIFTED,)
-"""The orbit that averages nothing."""
+ALONE = Orbit()
+"""The orbit of the image as it is."""
 
 
 def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None = None, orbit: Orbit = ALONE) -> Scorer:
@@ -36,10 +37,10 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
             or probabilities.
         dataset: tells the shape of the images and the number of classes.
         split: the images; the dataset's test set unless given.
-        orbit: geometric shifts g that follow each shift. With more than one, the scores are the mean of the
-            probabilities, p(x) = 1/|G| * sum over g of softmax(f(g x)). Over a group, such as the quarter turns, p does
-            not change when x is moved by one of its elements: the same terms come in another order. They are added in
-            order of size, so not a bit changes.
+        orbit: geometric shifts g that follow each shift. With more than one, the scores are probabilities, the mean
+            p(x) = 1/|G| * sum over g of softmax(f(g x)), or the softmax(f(g x)) of lowest entropy. Over a group, such
+            as the quarter turns, p does not change when x is moved by one of its elements: the same terms come in
+            another order. They are added in order of size, so not a bit changes.
 
     Returns:
         A function from a shift to each model's scores for each image, float32 (models, n, classes).
@@ -50,7 +51,8 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
     or_more = not dataset.knows_all_classes
     shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
     given = (split or dataset.test).images
-    orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit]
+    orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit.shifts]
+    combine = sharpest_probabilities if orbit.sharpest else mean_probabilities
 
     @tf.function  # type: ignore[untyped-decorator] # TensorFlow gives it no types
     def score(images: tf.Tensor, taps: Any) -> tf.Tensor:
@@ -67,17 +69,24 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
         pixels, taps = shift_beforehand(given, shift)
         images = tf.constant(pixels)
         scores = [score_once(images, [*taps, *more]) for more in orbit_taps]
-        return scores[0] if len(scores) == 1 else mean_probabilities(scores)
+        if len(scores) == 1:
+            return scores[0]
+        return combine(np.stack([[to_probabilities(one) for one in models] for models in scores]).astype(np.float32))
 
     return score_under
 
 
-def mean_probabilities(scores: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Average the probabilities of several scorings, each (models, n, classes), whatever their order, bit for bit."""
-    stack = np.stack([[to_probabilities(one) for one in models] for models in scores]).astype(np.float32)
-    stack.sort(axis=0)
-    mean: NDArray[np.float32] = stack.mean(axis=0, dtype=np.float64).astype(np.float32)
+def mean_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average (elements, models, n, classes) over the elements, whatever their order, bit for bit."""
+    mean: NDArray[np.float32] = np.sort(probabilities, axis=0).mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
+
+
+def sharpest_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take from (elements, models, n, classes) the element of lowest entropy, for each model and image."""
+    chosen = entr(probabilities).sum(axis=-1, keepdims=True).argmin(axis=0, keepdims=True)
+    sharpest: NDArray[np.float32] = np.take_along_axis(probabilities, chosen, axis=0)[0]
+    return sharpest
 
 
 def predict(

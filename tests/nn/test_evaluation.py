@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
@@ -81,11 +84,12 @@ def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:
     assert "calibrated" not in evaluate_fully(model, small_fashion, shifts[:1])[0]
 
 
+@pytest.mark.parametrize("orbit", ["c4", "c4/sharpest"])
 @pytest.mark.parametrize("name", ["cnn2", "mlp"])
-def test_averaging_over_the_turns_makes_any_model_invariant_to_them(small_fashion: Dataset, name: str) -> None:
+def test_the_orbit_of_turns_makes_any_model_invariant_to_them(small_fashion: Dataset, name: str, orbit: str) -> None:
     """Bit for bit, with random weights; the model alone is far from it."""
     model, turns = build_model(name, seed=3), [SHIFTS[f"rotate{degrees}"] for degrees in (90, 180, 270)]
-    plain, averaged = scorer([model], small_fashion), scorer([model], small_fashion, orbit=parse_orbit("c4"))
+    plain, averaged = scorer([model], small_fashion), scorer([model], small_fashion, orbit=parse_orbit(orbit))
     upright = averaged(Shift())
     for turn in turns:
         np.testing.assert_array_equal(averaged(turn), upright)
@@ -99,10 +103,17 @@ def test_averages_are_those_of_the_chains(small_fashion: Dataset) -> None:
     models = [build_model("mlp", seed=1), build_model("cnn2", seed=2)]
     plain, orbit = scorer(models, small_fashion), parse_orbit("translate:1")
     received = scorer(models, small_fashion, orbit=orbit)(Shift.parse("gaussian_noise:2+rotate:20"))
-    chains = [plain(Shift.parse(f"gaussian_noise:2+rotate:20+{element}")) for element in orbit]
-    expected = np.mean([[to_probabilities(scores) for scores in chain] for chain in chains], axis=0)
-    np.testing.assert_allclose(received, expected, atol=1e-6)
+    chains = [plain(Shift.parse(f"gaussian_noise:2+rotate:20+{element}")) for element in orbit.shifts]
+    probabilities = np.array([[to_probabilities(scores) for scores in chain] for chain in chains])
+    np.testing.assert_allclose(received, probabilities.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(received.sum(axis=-1), 1, atol=1e-6)
+
+    sharpest = scorer(models, small_fashion, orbit=orbit._replace(sharpest=True))(
+        Shift.parse("gaussian_noise:2+rotate:20")
+    )
+    for m, image in itertools.product(range(2), range(20)):
+        entropies = [stats.entropy(element[m, image]) for element in probabilities]
+        np.testing.assert_allclose(sharpest[m, image], probabilities[np.argmin(entropies), m, image], atol=1e-6)
 
 
 def test_both_kinds_of_record_average(small_fashion: Dataset) -> None:
