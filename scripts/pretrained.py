@@ -38,7 +38,7 @@ file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` a
     ood-fashion compare cnn3-full p4mcnn
 
 Each is the first of three trainings, not the best: `ood-fashion study robust --seeds 3 --out studies/robust` trained
-them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them. The README has the means over
+them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them. The README has the means of
 the three. `tests/test_pretrained.py` holds the cards against the files.
 
 The accuracies are on Fashion-MNIST's 10,000 test images, with 95% Wilson intervals, which are the test set's alone.
