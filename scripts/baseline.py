@@ -6,14 +6,17 @@ python scripts/baseline.py FOLDER    # trains and measures there; goes on where 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ood_fashion import baseline, paper, sweeps
 from ood_fashion.config import TrainConfig
+from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.datasets import Dataset, load_dataset
 from ood_fashion.nn import evaluation, models, training
 from ood_fashion.records import start_run
@@ -37,21 +40,21 @@ def trained(config: TrainConfig, folder: Path, dataset: Dataset) -> tuple[str, P
     return name, run.model_path
 
 
-def measured(name: str, shifts: list[Shift], files: dict[str, Path], folder: Path, dataset: Dataset) -> np.ndarray:
-    """Return the accuracies of models under shifts, (shifts, models)."""
-    sweep = sweeps.Sweep(name, tuple({"shift": shift} for shift in shifts))
-    path = sweeps.open_folder(folder / name, sweeps.settings(sweep, files, dataset, len(dataset.test)))
-    score = evaluation.scorer([models.load_model(file) for file in files.values()], dataset)
-    with tqdm(total=len(shifts), desc=name) as bar:
+Score = Callable[[Shift], NDArray[np.float32]]
+
+
+def measured(
+    name: str, shifts: Iterable[Shift], files: dict[str, Path], score: Score, folder: Path, dataset: Dataset
+) -> dict[str, dict[str, float]]:
+    """Return the accuracies of models by their names, by the text forms of the shifts."""
+    sweep, n = sweeps.Sweep(name, tuple({"shift": shift} for shift in shifts)), len(dataset.test)
+    path = sweeps.open_folder(folder / name, sweeps.settings(sweep, files, dataset, n))
+    with tqdm(total=len(sweep.points), desc=name) as bar:
         hits = sweeps.measure(
-            sweep,
-            len(files),
-            len(dataset.test),
-            lambda shift: score(shift).argmax(axis=2) == dataset.test.labels,
-            path,
-            bar.update,
+            sweep, len(files), n, lambda shift: score(shift).argmax(axis=2) == dataset.test.labels, path, bar.update
         )
-    return np.asarray(hits.mean(axis=2))
+    accuracies = hits.mean(axis=2).tolist()
+    return {str(s): dict(zip(files, row, strict=True)) for s, row in zip(sweep.shifts, accuracies, strict=True)}
 
 
 @click.command()
@@ -60,22 +63,23 @@ def main(folder: Path) -> None:
     """Train, measure and write."""
     dataset = load_dataset(download=False)
     files = dict(trained(config, folder, dataset) for config in tqdm(TRAININGS, desc="trainings"))
-    mlps = {name: file for name, file in files.items() if name.startswith("mlp")}
-    everywhere = list(
-        dict.fromkeys([*map(Shift.parse, paper.TEST_SETS), *sweeps.corruptions().shifts, *sweeps.rotations(15).shifts])
-    )
+    score = evaluation.scorer([models.load_model(file) for file in files.values()], dataset)
+    # A folder a corruption, so that a new one is measured alone.
+    sets = {"document": [Shift.parse(text) for text in paper.TEST_SETS], "rotations": sweeps.rotations(15).shifts}
+    sets |= {name: sweeps.corruptions([name]).shifts[1:] for name in CORRUPTIONS}
+    rows: dict[str, dict[str, float]] = {}
+    for name, shifts in sets.items():
+        rows |= measured(name, [shift for shift in shifts if str(shift) not in rows], files, score, folder, dataset)
     # Translations are many, and take the CNNs an hour.
-    moved = [shift for shift in sweeps.translations(8).shifts if shift not in everywhere]
-    rows = dict(zip(map(str, everywhere), measured("all", everywhere, files, folder, dataset), strict=True))
-    moved_rows = zip(map(str, moved), measured("translations", moved, mlps, folder, dataset), strict=True)
+    mlps = {name: file for name, file in files.items() if name.startswith("mlp")}
+    score = evaluation.scorer([models.load_model(file) for file in mlps.values()], dataset)
+    moved = [shift for shift in sweeps.translations(8).shifts if str(shift) not in rows]
+    rows |= measured("translations", moved, mlps, score, folder, dataset)
     with baseline.PATH.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["shift", *files])
+        writer = csv.DictWriter(file, ["shift", *files], lineterminator="\n")
+        writer.writeheader()
         for shift, row in rows.items():
-            writer.writerow([shift, *(f"{value:.4f}" for value in row)])
-        for shift, row in moved_rows:
-            values = dict(zip(mlps, row, strict=True))
-            writer.writerow([shift, *(f"{values[name]:.4f}" if name in values else "" for name in files)])
+            writer.writerow({"shift": shift, **{name: f"{accuracy:.4f}" for name, accuracy in row.items()}})
 
 
 if __name__ == "__main__":

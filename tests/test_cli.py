@@ -329,7 +329,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --tta c5", 2, "test-time orbit: expected c4, or translate:N with N from 1 to 14, and"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
-        ("evaluate --model-file classes.keras", 1, "expected an output of shape (n, 10)"),
+        ("evaluate --model-file classes.keras", 1, "an output of shape (n, 10), a score per class"),
         ("evaluate --shift roate90", 2, "shift 'roate90': unknown."),
         ("evaluate --shift fog:6", 2, "at character 5 of 'fog:6': expected a severity from 0 to 5. Received: fog with"),
         ("evaluate --shift up4+fgo:1", 2, "'fgo:1', at character 5 of 'up4+fgo:1': unknown"),
