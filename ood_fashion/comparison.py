@@ -14,7 +14,7 @@ from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.records import require_same_dataset
 from ood_fashion.runs import Run, pretrained_runs
 from ood_fashion.shifts import Shift
-from ood_fashion.statistics import compare_paired, compare_unpaired, holm
+from ood_fashion.statistics import compare_paired, compare_unpaired, holm, summarize_hits
 
 Correct = Mapping[str, NDArray[np.bool_]]
 """Whether each test image is recognised, (n,), by the text form of the shift."""
@@ -75,7 +75,8 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
 
     Returns:
         A record per shift: accuracy_a and accuracy_b (means over the trainings), what `statistics.compare_paired` says
-        of one training a side or `compare_unpaired` of several, and p_holm, adjusted for the number of shifts.
+        of one training a side or `compare_unpaired` of several, and p_holm, adjusted for the number of shifts; of
+        several also runs_a and runs_b, what `statistics.summarize_hits` says of each side.
 
     Raises:
         InvalidValueError: one side has one training, and the other several.
@@ -87,11 +88,30 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
     records = []
     for shift in side_a[0]:
         a, b = ([float(correct[shift].mean()) for correct in side] for side in (side_a, side_b))
-        result = compare_paired(side_a[0][shift], side_b[0][shift]) if len(a) == 1 else compare_unpaired(a, b)
+        if len(a) == 1:
+            result = compare_paired(side_a[0][shift], side_b[0][shift])
+        else:
+            sides = {"runs_a": side_a, "runs_b": side_b}
+            summaries = {name: summarize_hits(hits_under(shift, side)) for name, side in sides.items()}
+            result = {**compare_unpaired(a, b), **summaries}
         records.append({"shift": shift, "accuracy_a": float(np.mean(a)), "accuracy_b": float(np.mean(b)), **result})
     for record, p in zip(records, holm([record["p"] for record in records]), strict=True):
         record["p_holm"] = p
     return records
+
+
+def hits_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
+    """Return whether each training is right about each image under a shift, (trainings, n)."""
+    return np.stack([correct[shift] for correct in side])
+
+
+def summarize_runs(side: Sequence[Correct]) -> list[dict[str, Any]]:
+    """Describe several trainings: a record per shift of `statistics.summarize_hits`.
+
+    Args:
+        side: `correct_predictions` of each.
+    """
+    return [{"shift": shift, **summarize_hits(hits_under(shift, side))} for shift in side[0]]
 
 
 def conclude(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:

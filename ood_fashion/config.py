@@ -64,6 +64,7 @@ class TrainConfig:
         engine: one of `ENGINES`: "stock" trains by Keras's `fit` alone, "compiled" by many steps in one XLA program,
             which rounds differently, "auto" by whichever should take less time.
         monitor_test: measure the accuracy on the test set after every epoch too, to look at; nothing depends on it.
+        calibrate: fit a temperature to the kept weights on the validation images; it changes no weight.
         implementation: one of `IMPLEMENTATIONS`: "keras", or "numpy", the MLP of `from_scratch`, which leaves `engine`
             aside.
         dtype: one of `DTYPES`, the type of the weights; Keras trains in float32.
@@ -89,6 +90,7 @@ class TrainConfig:
     augment: tuple[str, ...] = ()
     engine: str = "auto"
     monitor_test: bool = False
+    calibrate: bool = False
     implementation: str = "keras"
     dtype: str = "float32"
 
@@ -135,6 +137,7 @@ _FIXED: tuple[tuple[str, str, str, Any], ...] = (
     ("implementation", "numpy", "label_smoothing", 0.0),
     ("implementation", "numpy", "augment", ()),
     ("implementation", "numpy", "monitor_test", False),
+    ("implementation", "numpy", "calibrate", False),
     ("implementation", "keras", "dtype", "float32"),
     ("optimizer", "adamw", "momentum", 0.0),
 )
@@ -163,6 +166,8 @@ def _one_of(names: Collection[str]) -> Rule:
     return f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names
 
 
+_SWITCH: Rule = ("true or false", lambda value: isinstance(value, bool))
+
 _RULES: dict[str, Rule] = {
     "model": _one_of(MODELS),
     "train_size": _whole(1),
@@ -183,7 +188,8 @@ _RULES: dict[str, Rule] = {
         lambda value: isinstance(value, list | tuple) and all(isinstance(text, str) for text in value),
     ),
     "engine": _one_of(ENGINES),
-    "monitor_test": ("true or false", lambda value: isinstance(value, bool)),
+    "monitor_test": _SWITCH,
+    "calibrate": _SWITCH,
     "implementation": _one_of(IMPLEMENTATIONS),
     "dtype": _one_of(DTYPES),
 }

@@ -65,6 +65,11 @@ _PARTS = ("images", "labels")
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
+def sha256_of(array: NDArray[Any]) -> str:
+    """Return the hash of an array's bytes as uint8."""
+    return hashlib.sha256(np.ascontiguousarray(array, np.uint8).tobytes()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Split:
     """Images, uint8 (n, height, width), and their labels, int64 (n,)."""
@@ -109,7 +114,7 @@ class Dataset:
     def sha256(self) -> dict[str, str]:
         """The hash of each array's bytes as uint8, by the keys of `FILES`."""
         return {
-            f"{name} {part}": hashlib.sha256(np.ascontiguousarray(array, np.uint8).tobytes()).hexdigest()
+            f"{name} {part}": sha256_of(array)
             for name, split in (("train", self.train), ("test", self.test))
             for part, array in (("images", split.images), ("labels", split.labels))
         }

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ood_fashion import baseline
+from ood_fashion.datasets import Split
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
-from ood_fashion.metrics import accuracy_record, full_record, to_probabilities
+from ood_fashion.metrics import accuracy_record, calibration_record, full_record, to_probabilities
 from ood_fashion.shifts import Shift
 
 OUTPUTS = ("auto", "probabilities", "logits", "classes")
@@ -45,7 +47,7 @@ def evaluate(
         batch_size: images a call; no more than these are held shifted at a time.
 
     Returns:
-        A `metrics.accuracy_record` per shift, or if `full` a `metrics.full_record`.
+        A `metrics.accuracy_record` per shift, or if `full` what `full_records` gives.
 
     Raises:
         DataError: images or labels are of another shape, type or range, or there are none.
@@ -68,9 +70,35 @@ def evaluate(
 
     parsed = [Shift.parse(shift) if isinstance(shift, str) else shift for shift in shifts]
     if full:
-        unshifted = to_probabilities(score(Shift()))
-        return [full_record(str(shift), to_probabilities(score(shift)), classes, unshifted) for shift in parsed]
+        return full_records(((str(shift), score(shift)) for shift in parsed), score(Shift()), Split(pixels, classes))
     return [accuracy_record(str(shift), _largest(score(shift)), classes) for shift in parsed]
+
+
+def full_records(
+    scores: Iterable[tuple[str, NDArray[Any]]], unshifted: NDArray[Any], test: Split, temperature: float | None = None
+) -> list[dict[str, Any]]:
+    """Measure scores in every way.
+
+    Args:
+        scores: the text form of a shift, and the scores of the shifted test images, (n, classes); as many as wanted.
+        unshifted: those of the images as they are.
+        test: the test set.
+        temperature: what `metrics.fit_temperature` found, if the scores are to be measured with it too.
+
+    Returns:
+        A `metrics.full_record` per shift, with `baseline.effective_robustness` where there is a baseline; with a
+        temperature also this and, under `calibrated`, the `metrics.calibration_record` with it.
+    """
+    before = to_probabilities(unshifted)
+    records = []
+    for shift, values in scores:
+        record = full_record(shift, to_probabilities(values), test.labels, before)
+        if temperature is not None:
+            calibrated = calibration_record(to_probabilities(values, temperature), test.labels)
+            record |= {"temperature": temperature, "calibrated": calibrated}
+        records.append(record)
+    baseline.add_effective_robustness(records, unshifted, test)
+    return records
 
 
 def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:

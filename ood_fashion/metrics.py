@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,29 +131,43 @@ def full_record(
 
     Returns:
         `accuracy_record`, and balanced_accuracy (the mean over the classes that occur), class_accuracy (None for those
-        that do not), nll (mean negative log-likelihood in nats, probabilities clipped to 1e-15), brier (mean squared
-        distance to the one-hot label, 0 to 2), ece and ece_equal_width (15 bins). With `unshifted` also flip_rate (how
-        often the predicted class differs from the unshifted one), and class_change (by how much each class's accuracy
+        that do not), and `calibration_record`. With `unshifted` also flip_rate (how often the predicted class differs
+        from the unshifted one), flip_ci95 (its Wilson interval), and class_change (by how much each class's accuracy
         differs).
     """
     classes = probabilities.argmax(axis=1)
-    correct, confidences = classes == labels, probabilities.max(axis=1)
     by_class = class_accuracies(labels, classes, probabilities.shape[1])
-    of_label = probabilities[np.arange(len(labels)), labels]
     record = {
         **accuracy_record(shift, classes, labels),
         "balanced_accuracy": float(np.nanmean(by_class)),
         "class_accuracy": _without_nan(by_class),
+        **calibration_record(probabilities, labels),
+    }
+    if unshifted is not None:
+        before = unshifted.argmax(axis=1)
+        flips = int(np.sum(classes != before))
+        record["flip_rate"], record["flip_ci95"] = flips / len(labels), list(wilson_interval(flips, len(labels)))
+        record["class_change"] = _without_nan(by_class - class_accuracies(labels, before, probabilities.shape[1]))
+    return record
+
+
+def calibration_record(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """Measure how far probabilities (n, classes) of images with these labels (n,) can be believed.
+
+    Returns:
+        nll (mean negative log-likelihood in nats, probabilities clipped to 1e-15), brier (mean squared distance to the
+        one-hot label, 0 to 2: G. W. Brier, Monthly Weather Review 78:1, 1950), ece and ece_equal_width
+        (`calibration_error`, 15 bins), and bins (the `calibration_bins` of ece).
+    """
+    correct, confidences = probabilities.argmax(axis=1) == labels, probabilities.max(axis=1)
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return {
         "nll": negative_log_likelihood(probabilities, labels),
         "brier": float(((probabilities**2).sum(axis=1) - 2 * of_label + 1).mean()),
         "ece": calibration_error(confidences, correct),
         "ece_equal_width": calibration_error(confidences, correct, equal_mass=False),
+        "bins": calibration_bins(confidences, correct),
     }
-    if unshifted is not None:
-        before = unshifted.argmax(axis=1)
-        record["flip_rate"] = float(np.mean(classes != before))
-        record["class_change"] = _without_nan(by_class - class_accuracies(labels, before, probabilities.shape[1]))
-    return record
 
 
 def class_accuracies(
@@ -235,6 +249,37 @@ def corruption_errors(
     if empty := sorted(family for family, (_ours, theirs) in sums.items() if theirs == 0):
         raise InvalidValueError(f"reference: expected errors to compare with. Received: none under {empty}.")
     return {family: ours / theirs for family, (ours, theirs) in sorted(sums.items())}
+
+
+def fit_baseline(in_domain: Sequence[float], shifted: Sequence[float], n: int) -> tuple[float, float]:
+    """Fit what in-domain accuracy predicts of the accuracy under a shift: logit(shifted) = a logit(in_domain) + b.
+
+    Least squares over models that nothing was done for robustness for (R. Taori et al., NeurIPS 2020, section 2).
+
+    Args:
+        in_domain: their accuracies, of two models at least.
+        shifted: those under the shift.
+        n: number of test images; accuracies of 0 and 1 count as half an image more and less.
+
+    Returns:
+        a and b.
+    """
+    x, y = (_logit(np.array(values), n) for values in (in_domain, shifted))
+    slope, intercept = np.polyfit(x, y, 1)
+    return float(slope), float(intercept)
+
+
+def predicted_accuracy(in_domain: NDArray[np.floating[Any]] | float, fit: tuple[float, float], n: int) -> Any:
+    """Return what `fit_baseline` predicts for in-domain accuracies on n images.
+
+    An accuracy less this is the effective robustness of R. Taori et al.: rho = acc_shifted - beta(acc_in_domain).
+    """
+    slope, intercept = fit
+    return special.expit(slope * _logit(np.asarray(in_domain), n) + intercept)
+
+
+def _logit(accuracies: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
+    return np.asarray(special.logit(np.clip(accuracies, 0.5 / n, 1 - 0.5 / n)))
 
 
 def worst_case(hits: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ood_fashion import baseline
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
@@ -29,6 +30,34 @@ def style(axis: Axes) -> None:
     axis.grid(alpha=0.3)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def in_domain_scatter(
+    axis: Axes,
+    models: Mapping[str, tuple[float, float]],
+    standard: Sequence[tuple[float, float]],
+    shifts: Sequence[str],
+) -> None:
+    """Draw accuracy under shift against accuracy in-domain, with the line y = x.
+
+    Args:
+        axis: where to draw.
+        models: the two accuracies, in-domain first, by the models' names, which the legend gets.
+        standard: those of standard models, small and grey, with what they predict as a line; may be empty.
+        shifts: the shifts whose mean accuracy the second is.
+    """
+    style(axis)
+    places = [in_domain for in_domain, _ in (*models.values(), *standard)]
+    low, high = max(0, min(places) - 0.03), min(1, max(places) + 0.03)
+    axis.plot([low, high], [low, high], color="black", ls="--", lw=1, label="y = x")
+    if standard:
+        axis.plot(*zip(*standard, strict=True), "o", ms=4, mfc="none", color="grey", label="standard models")
+        line = np.linspace(low, high, 50)
+        axis.plot(line, np.mean([baseline.predicted(s, line) for s in shifts], axis=0), color="grey", lw=1)
+    for number, (name, point) in enumerate(models.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        axis.plot(*point, marker, ms=7, color=colour, label=name)
+    axis.set(xlim=(low, high), ylim=(0, 1))
 
 
 def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:

@@ -13,11 +13,13 @@ from ood_fashion.errors import RunError
 from ood_fashion.pages import Page
 from ood_fashion.run_report import run_page
 from ood_fashion.study_report import reproduction_page, study_page
+from ood_fashion.sweep_report import sweep_page
 
 KINDS: dict[str, Callable[[Path, Source | None], Page]] = {
     "config.json": run_page,
     "study.json": study_page,
     "reproduction.json": reproduction_page,
+    "results.json": sweep_page,
 }
 """What turns a folder into a page, by the file that tells its kind."""
 

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ood_fashion import baseline, plots
 from ood_fashion.datasets import Images
 from ood_fashion.histories import History
 from ood_fashion.plots import COLOURS, MARKERS, style
@@ -110,6 +111,67 @@ def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Seque
     for label in range(1, len(class_names)):
         axis.axhline(label - 0.5, color="grey", lw=0.4)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def reliability(records: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw accuracy against confidence on each test set, two a row, in the bins of the calibration error.
+
+    Args:
+        records: of `evaluation.full_records`; those that have been calibrated are drawn before and after.
+    """
+    rows = -(-len(records) // 2)
+    figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * rows), layout="constrained", dpi=150)
+    axes = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).flat
+    for record, axis in zip(records, axes, strict=False):
+        style(axis)
+        axis.plot([0, 1], [0, 1], color="black", ls="--", lw=1, label="confidence = accuracy")
+        kinds = {"as trained": record, "calibrated": record.get("calibrated")}
+        for number, (label, measured) in enumerate((label, kind) for label, kind in kinds.items() if kind):
+            bins = measured["bins"]
+            means = [group["accuracy"] for group in bins]
+            intervals = [wilson_interval(group["accuracy"] * group["n"], group["n"]) for group in bins]
+            axis.errorbar(
+                [group["confidence"] for group in bins],
+                means,
+                yerr=np.abs(np.transpose(intervals) - means),
+                fmt=f"{MARKERS[number]}-",
+                ms=3,
+                lw=1,
+                color=COLOURS[number],
+                label=label,
+            )
+        axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1))
+        axis.set_title(_name(record["shift"]), fontsize="small")
+    for axis in axes:
+        axis.set_axis_off()
+    figure.supxlabel("confidence", fontsize="medium")
+    figure.supylabel("accuracy", fontsize="medium")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False,
+                  fontsize="small")  # fmt: skip
+    return figure
+
+
+def in_domain_scatters(name: str, in_domain: float, accuracies: Mapping[str, float]) -> Figure:
+    """Draw a model's accuracy under shift against that in-domain, beside standard models', two shifts a row.
+
+    Args:
+        name: the model's.
+        in_domain: its accuracy on unshifted images.
+        accuracies: under shifts that have a `baseline.fit`, by their text forms.
+    """
+    rows = -(-len(accuracies) // 2)
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * rows), layout="constrained", dpi=150)
+    axes = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).flat
+    for (shift, accuracy), axis in zip(accuracies.items(), axes, strict=False):
+        plots.in_domain_scatter(axis, {name: (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
+        axis.set_title(_name(shift), fontsize="small")
+    for axis in axes:
+        axis.set_axis_off()
+    figure.supxlabel("accuracy in-domain", fontsize="medium")
+    figure.supylabel("accuracy under the shift", fontsize="medium")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False,
+                  fontsize="small")  # fmt: skip
     return figure
 
 

@@ -110,6 +110,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
     try:
         sentence = tables.training_sentence(records.history, records.metrics)
         kept_epoch = int(records.metrics["training"]["kept_epoch"])
+        metrics_sections = list(_metrics_sections(records))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path / 'metrics.json'}: expected a run's metrics. Received: {error!r} missing.") from error
     return Page(
@@ -121,6 +122,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
             _curves_section(records.history, kept_epoch),
             _gallery_section(records),
             _classes_section(records),
+            *metrics_sections,
             *_confusion_sections(records),
             _mistakes_section(records),
             configuration_section([config], [records.run.record]),
@@ -204,6 +206,45 @@ def _classes_section(records: _RunRecords) -> Section:
         tables=[table],
         drawings=[Drawing("class-accuracy", figure, caption, f"{caption}: a mark for each value of the table.")],
     )
+
+
+def _metrics_sections(records: _RunRecords) -> Iterator[Section]:
+    """Show what metrics.json has beside accuracies; runs of earlier versions have nothing."""
+    results = records.metrics["results"]
+    if not all("nll" in record for record in results):
+        return
+    headers, rows, notes = tables.metrics_rows(results, records.dataset.class_names)
+    table = Table("Test sets in every way", headers, rows, notes, left=(len(headers) - 2, len(headers) - 1))
+    yield Section("Likelihood, flips and the classes hurt", tables=[table])
+    headers, rows = tables.calibration_rows(results)
+    calibrated = []
+    if rows:
+        caption = f"Calibrated on the validation images, at temperature {records.metrics['temperature']:.3f}"
+        calibrated.append(Table(caption, headers, rows))
+    alternative = "Accuracy against confidence, with the expected calibration errors: " + ", ".join(
+        f"{test_set(record['shift'])} {record['ece']:.4f}"
+        + (f", calibrated {record['calibrated']['ece']:.4f}" if "calibrated" in record else "")
+        for record in results
+    )
+    caption = "Accuracy in 15 groups of equal size, by confidence, with 95% Wilson intervals"
+    drawing = Drawing("reliability", run_plots.reliability(results), caption, alternative)
+    yield Section("Calibration", tables=calibrated, drawings=[drawing])
+    shifted = {record["shift"]: record for record in results if "effective_robustness" in record}
+    in_domain = [record["accuracy"] for record in results if record["shift"] == "none"]
+    if shifted and in_domain:
+        figure = run_plots.in_domain_scatters(
+            "this run", in_domain[0], {shift: record["accuracy"] for shift, record in shifted.items()}
+        )
+        caption = "Accuracy under the shift against accuracy in-domain"
+        alternative = f"{caption}. Above standard models: " + ", ".join(
+            f"{shift} {record['effective_robustness']:+.4f}" for shift, record in shifted.items()
+        )
+        text = (
+            "Grey: the document's models, trained as it does, on 10,000 images and fewer, and what their accuracy "
+            "in-domain predicts. What the run has beyond that is its effective robustness (Taori et al., NeurIPS 2020)."
+        )
+        drawing = Drawing("in-domain", figure, caption, alternative)
+        yield Section("Effective robustness", text, drawings=[drawing])
 
 
 def _confusion_sections(records: _RunRecords) -> Iterator[Section]:

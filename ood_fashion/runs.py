@@ -178,6 +178,18 @@ class Run:
         """Return metrics.json's content."""
         return read_json(self.require_complete().path / "metrics.json")
 
+    @property
+    def temperature(self) -> float | None:
+        """What `train --calibrate` has fitted; None for a run without it.
+
+        Raises:
+            RunError: the run is not complete, or its metrics.json is damaged.
+        """
+        temperature = self.read_metrics().get("temperature")
+        if temperature is None or (isinstance(temperature, float) and temperature > 0):
+            return temperature
+        raise RunError(f"{self.path / 'metrics.json'}: expected a temperature above 0. Received: {temperature}.")
+
     def write_result_file(self, result: dict[str, Any]) -> None:
         """Write the document's result file, named after the learning rate and the batch size."""
         config = self.config

@@ -18,14 +18,15 @@ from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Labels, Split, split_train
 from ood_fashion.errors import DivergenceError, RunError
+from ood_fashion.evaluation import full_records
 from ood_fashion.from_scratch import checks, mlp
 from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
-from ood_fashion.metrics import accuracy, accuracy_record, predictions
+from ood_fashion.metrics import accuracy, predictions
 from ood_fashion.records import kept_epoch, require_same_dataset, training_summary
-from ood_fashion.runs import Predictions, Run
+from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS, Shift, to_unit_range
 from ood_fashion.specs import MODELS, Dense
 
@@ -120,9 +121,9 @@ def train(
             f"The weights of epoch {kept_epoch(history, config)} are in {run.model_path}."
         ) from error
     run.write_weights(network.parameters)
-    predicted = {name: predict(network, dataset, SHIFTS[name]) for name in paper.TEST_SETS}
-    run.write_predictions(predicted)
-    results = [accuracy_record(name, found.classes, dataset.test.labels) for name, found in predicted.items()]
+    scores = {name: score(network, dataset, SHIFTS[name]) for name in paper.TEST_SETS}
+    run.write_predictions({name: predictions(values) for name, values in scores.items()})
+    results = full_records(scores.items(), scores["none"], dataset.test)
     metrics = {"model": config.model, "results": results, "training": training_summary(history, config)}
     run.write_result_file(_result(history, results[0]["accuracy"]))
     run.write_metrics(metrics)
@@ -139,10 +140,10 @@ def _result(history: Sequence[dict[str, float]], test_accuracy: float) -> dict[s
     }
 
 
-def predict(network: Network, dataset: Dataset, shift: Shift) -> Predictions:
-    """Predict the class of every image of the dataset's test set under a shift: `nn.evaluation.predict` in NumPy."""
+def score(network: Network, dataset: Dataset, shift: Shift) -> NDArray[np.floating[Any]]:
+    """Return the logits of every image of the dataset's test set under a shift, (n, classes)."""
     dtype = network.parameters["L1.W"].dtype
-    return predictions(network.forward(as_examples(shift.apply(dataset.test.images), dtype)))
+    return network.forward(as_examples(shift.apply(dataset.test.images), dtype))
 
 
 def train_perceptron(

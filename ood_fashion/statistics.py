@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return the score interval of a proportion (E. B. Wilson, JASA 22:209, 1927).
 
     With z the normal quantile of the confidence and p = successes / n, its ends are
@@ -62,6 +62,33 @@ def summarize(values: Sequence[float], *, confidence: float = 0.95) -> dict[str,
         ):
             summary[name] = [mean - half, mean + half]
     return summary
+
+
+def summarize_hits(hits: NDArray[np.bool_]) -> dict[str, Any]:
+    """Describe the accuracy of several trainings on the same images, with its two causes of variation kept apart.
+
+    Over the seeds: `summarize` of the trainings' accuracies, on these images. Over the images: with q_i the share of
+    the trainings that are right about image i, the mean accuracy m of these trainings has the standard error
+    s = sd(q) / sqrt(n), and Wilson's interval with the effective number of images m (1 - m) / s^2 (L. Kish, Survey
+    Sampling, 1965, section 8.2), which is n for one training, and no more than n a training.
+
+    Args:
+        hits: whether each training is right about each image, (trainings, n).
+
+    Returns:
+        accuracy (the mean), runs, n, seeds with sd and ci95 (None for one training), images with sd and ci95.
+    """
+    runs, n = hits.shape
+    over_seeds, shares = summarize([float(row.mean()) for row in hits]), hits.mean(axis=0)
+    mean, variance = float(shares.mean()), float(shares.var() / n)
+    effective = min(mean * (1 - mean) / variance, runs * n) if variance else n
+    return {
+        "accuracy": mean,
+        "runs": runs,
+        "n": n,
+        "seeds": {"sd": over_seeds["sd"], "ci95": over_seeds["interval"]},
+        "images": {"sd": math.sqrt(variance), "ci95": list(wilson_interval(mean * effective, effective))},
+    }
 
 
 def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *, seed: int = 0) -> dict[str, Any]:

@@ -80,7 +80,7 @@ STUDIES: dict[str, Study] = {
         (*_ACCURACIES, "kept epoch", "seconds"),
     ),
     "recipe": Study(
-        "What each part of the full protocol's recipe buys CNN-3 on the document's images",
+        "What each part of the full protocol's recipe buys",
         "recipe",
         {
             "full": _RECIPE,
@@ -190,9 +190,10 @@ class StudyRun:
         """Read the finished trials.
 
         Returns:
-            study, title, factor, the settings with a summary for each measure, the histories, the best setting with its
-            difference from the next one if the study looks for it, what each patience would have cost if it monitors
-            the test set, and `damaged`: a line for each trial that cannot be read.
+            study, title, factor, test_images (their number), the settings with a summary for each measure, the
+            histories, the best setting with its difference from the next one if the study looks for it, what each
+            patience would have cost if it monitors the test set, and `damaged`: a line for each trial that cannot be
+            read.
         """
         records: list[Record] = []
         damaged: list[str] = []
@@ -211,6 +212,7 @@ class StudyRun:
             "title": study.title,
             "factor": study.factor,
             "measures": study.measures,
+            "test_images": records[0]["results"][0]["n"] if records else None,
             "settings": [
                 {
                     "setting": label,

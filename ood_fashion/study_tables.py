@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ood_fashion import paper, specs
-from ood_fashion.tables import table
+from ood_fashion.statistics import wilson_interval
+from ood_fashion.tables import table, test_set
 
 
 def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
     """Show what `comparison.compare` says."""
     rows = [
         [
-            "none (in-domain)" if record["shift"] == "none" else record["shift"],
+            test_set(record),
             f"{record['accuracy_a']:.4f}",
             f"{record['accuracy_b']:.4f}",
             f"{record['difference']:+.4f}",
@@ -24,7 +25,40 @@ def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: 
         for record in records
     ]
     headers = ["test set", "A", "B", "A - B", "95% interval", "p", "p (Holm)"]
-    return "\n".join([f"A: {name_a}", f"B: {name_b}", "", table(rows, headers, right=[1, 2, 3, 5, 6])])
+    shown = [f"A: {name_a}", f"B: {name_b}", "", table(rows, headers, right=[1, 2, 3, 5, 6])]
+    for name in ("a", "b") if "runs_a" in records[0] else ():
+        runs = [{"shift": record["shift"], **record[f"runs_{name}"]} for record in records]
+        shown += ["", f"{name.upper()} by itself:", "", runs_table(runs)]
+    return "\n".join(shown)
+
+
+def runs_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Show `comparison.summarize_runs`: how accuracies vary over the seeds, and how over test sets."""
+    rows = [
+        [
+            test_set(record),
+            f"{record['accuracy']:.4f}",
+            *(
+                text
+                for of in (record["seeds"], record["images"])
+                for text in (("-", "-") if of["sd"] is None else (f"{of['sd']:.4f}", _ends(of["ci95"])))
+            ),
+        ]
+        for record in records
+    ]
+    first = records[0]
+    headers = ["test set", "accuracy", "sd over seeds", "95% interval", "sd over test sets", "95% interval"]
+    return "\n".join(
+        [
+            table(rows, headers, right=[1, 2, 4]),
+            f"Means of {first['runs']} trainings on {first['n']:,} images. Over seeds: what training again changes, on "
+            "these images. Over test sets: what other images would, with these trainings.",
+        ]
+    )
+
+
+def _ends(interval: Sequence[float]) -> str:
+    return "{:.4f} to {:.4f}".format(*interval)
 
 
 def _p_value(p: float) -> str:
@@ -44,7 +78,23 @@ def study_rows(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]], 
     ]
     headers = [summary["factor"], "seeds", *map(_measure, shown)]
     best = summary.get("best")
-    return headers, rows, [_verdict(best, summary["factor"])] if best else []
+    notes = [_verdict(best, summary["factor"])] if best else []
+    return headers, rows, [*notes, *_test_set_notes(summary)]
+
+
+def _test_set_notes(summary: Mapping[str, Any]) -> list[str]:
+    """Say how far the accuracies would vary over test sets, which their intervals over the seeds leave out."""
+    n, halves = summary["test_images"] or 0, []
+    for name in summary["measures"] if n else ():
+        kind, _, shift = name.partition(" ")
+        if kind == "accuracy" and shift:
+            means = [setting["measures"][name]["mean"] for setting in summary["settings"]]
+            widest = max(high - low for low, high in (wilson_interval(mean * n, n) for mean in means))
+            halves.append(f"± {widest / 2:.4f} {'in-domain' if shift == 'none' else shift}")
+    return [
+        f"The intervals are over the seeds, on these {n:,} test images. Those over test sets of this size are at most "
+        f"{', '.join(halves)} (95%, Wilson)."
+    ] * bool(halves)
 
 
 def study_table(summary: Mapping[str, Any]) -> str:

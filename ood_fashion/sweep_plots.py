@@ -8,6 +8,9 @@ from typing import Any, cast
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
+from matplotlib.ticker import MaxNLocator
+
+from ood_fashion import baseline, plots
 
 Report = dict[str, Any]
 
@@ -81,5 +84,49 @@ def curves(report: Report) -> Figure:
     return figure
 
 
-PICTURES: dict[str, Callable[[Report], Figure]] = {"translate": heat_maps, "rotate": polar, "corruptions": curves}
-"""What draws each kind of sweep."""
+def along_axes(report: Report) -> Figure:
+    """Draw accuracy over moves along each axis, with the 95% interval as a band."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained", dpi=110)
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, along, across, label in zip(axes, ("dx", "dy"), ("dy", "dx"), ("right", "down"), strict=True):
+        plots.style(axis)
+        for model in report["models"]:
+            rows = [row for row in report["results"] if row["model"] == model and row[across] == 0]
+            places = [row[along] for row in rows]
+            (line,) = axis.plot(places, [row["accuracy"] for row in rows], label=model, linewidth=1.3)
+            axis.fill_between(
+                places, *np.transpose([row["ci95"] for row in rows]), color=line.get_color(), alpha=0.25, linewidth=0
+            )
+        axis.set(xlabel=f"{along} ({label}), pixels", ylim=(0, 1))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel(f"accuracy, n = {report['results'][0]['n']:,}")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(report["models"]))
+    return figure
+
+
+def scatter(report: Report) -> Figure:
+    """Draw mean accuracy over the shifts against accuracy in-domain, with the line y = x."""
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained", dpi=110)
+    axis = figure.subplots()
+    over = report["over_shifts"]
+    shifts = [shift for shift in dict.fromkeys(row["shift"] for row in report["results"]) if shift != "none"]
+    standard = baseline.mean_points(shifts) if "effective_robustness" in over[0] else []
+    plots.in_domain_scatter(axis, {row["model"]: (row["in_domain"], row["mean"]) for row in over}, standard, shifts)
+    axis.set(xlabel="accuracy in-domain", ylabel=f"mean accuracy over {len(shifts)} shifts")
+    axis.set_title(f"n = {report['results'][0]['n']:,}", fontsize="medium")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+PICTURES: dict[str, dict[str, Callable[[Report], Figure]]] = {
+    "translate": {"translate": heat_maps, "translate-axes": along_axes},
+    "rotate": {"rotate": polar},
+    "corruptions": {"corruptions": curves},
+}
+"""What draws each kind of sweep, by the names of the pictures; `scatter` draws all."""
+
+
+def pictures(report: Report) -> dict[str, Figure]:
+    """Draw a sweep: figures by their names."""
+    figures = {name: draw(report) for name, draw in PICTURES[report["kind"]].items()}
+    return figures | ({"in-domain": scatter(report)} if report["over_shifts"] else {})

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ood_fashion import baseline
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
-from ood_fashion.datasets import Dataset
+from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
 from ood_fashion.files import atomic_write
 from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
@@ -47,17 +48,42 @@ class Sweep:
         """The shift of each point."""
         return [point["shift"] for point in self.points]
 
-    def report(self, models: Sequence[str], hits: Hits) -> dict[str, Any]:
+    def reference(self, name: str | None, models: Sequence[str], test: Split) -> str:
+        """Return whose errors those of all models are divided by.
+
+        Args:
+            name: one of the models; None takes `baseline.REFERENCE` where its errors on these images under every shift
+                are known, else the first model.
+            models: their names.
+            test: the images.
+
+        Raises:
+            InvalidValueError: there is no such model.
+        """
+        if name is None:
+            known = baseline.applies(test) and set(map(str, self.shifts)) <= baseline.reference().keys()
+            return baseline.REFERENCE if known else models[0]
+        if name not in models:
+            raise InvalidValueError(f"reference: expected one of {', '.join(models)}. Received: '{name}'.")
+        return name
+
+    def report(
+        self, models: Sequence[str], hits: Hits, reference: str | None = None, *, standard: bool = False
+    ) -> dict[str, Any]:
         """Summarise what was measured.
 
         Args:
             models: their names.
             hits: whether each model is right about each image at each point, (points, models, n).
+            reference: what `reference` gave; None takes the first model.
+            standard: whether `baseline.applies` to the images.
 
         Returns:
             "results", a record per model and point; "worst", two per model: the accuracy on images that the model gets
-            right at every point, and at each of `RANDOM_SHIFTS` points drawn for every image; and `over_shifts`.
+            right at every point, and at each of `RANDOM_SHIFTS` points drawn for every image; "reference"; and
+            `over_shifts`.
         """
+        reference = reference or models[0]
         results, worst = [], []
         for m, model in enumerate(models):
             for point, row in zip(self.points, hits[:, m], strict=True):
@@ -68,24 +94,29 @@ class Sweep:
             for name, of in ((f"all {len(hits)}", worst_case(hits[:, m])), (f"{RANDOM_SHIFTS} random", drawn)):
                 worst.append({"model": model, "worst of": name, **accuracy(int(of.sum()), len(of))})
         report = {"kind": self.kind, "models": list(models), "results": results, "worst": worst}
-        return {**report, "over_shifts": over_shifts(results)}
+        over = over_shifts(results, reference, standard=standard)
+        return {**report, "reference": reference, "standard": standard, "over_shifts": over}
 
 
-def over_shifts(results: Sequence[Point]) -> list[Point]:
+def over_shifts(results: Sequence[Point], reference: str, *, standard: bool = False) -> list[Point]:
     """Summarise each model over all shifts but the identity.
 
     Args:
-        results: those of `Sweep.report`; the first model is the reference of the others.
+        results: those of `Sweep.report`.
+        reference: one of the models, or `baseline.REFERENCE`.
+        standard: whether `baseline.applies` to the images.
 
     Returns:
         A record per model: mean accuracy, the shift with the worst and the accuracy there; and where the identity is
-        among the shifts, mce and relative_mce, the means of `metrics.corruption_errors` (None where the reference makes
-        no error to compare with).
+        among the shifts, in_domain, the accuracy there, mce and relative_mce, the means of `metrics.corruption_errors`
+        (None where the reference makes no error to compare with), and if `standard` effective_robustness, the mean of
+        `baseline.effective_robustness`, where every shift has one.
     """
     accuracies: dict[str, dict[str, float]] = {}
     for row in results:
         accuracies.setdefault(row["model"], {})[row["shift"]] = row["accuracy"]
-    reference, records = next(iter(accuracies.values())), []
+    of_reference = accuracies[reference] if reference in accuracies else baseline.reference()
+    records = []
     for model, by_shift in accuracies.items():
         shifted = {shift: accuracy for shift, accuracy in by_shift.items() if shift != "none"}
         if not shifted:
@@ -93,11 +124,16 @@ def over_shifts(results: Sequence[Point]) -> list[Point]:
         worst = min(shifted, key=lambda shift: shifted[shift])
         record = {"model": model, "mean": fmean(shifted.values()), "worst_shift": worst, "worst": shifted[worst]}
         if "none" in by_shift:
+            record["in_domain"] = by_shift["none"]
             for name, relative in (("mce", False), ("relative_mce", True)):
                 try:
-                    record[name] = fmean(corruption_errors(by_shift, reference, relative=relative).values())
+                    record[name] = fmean(corruption_errors(by_shift, of_reference, relative=relative).values())
                 except InvalidValueError:
                     record[name] = None
+            if standard and all(map(baseline.fit, shifted)):
+                record["effective_robustness"] = fmean(
+                    accuracy - float(baseline.predicted(shift, by_shift["none"])) for shift, accuracy in shifted.items()
+                )
         records.append(record)
     return records
 

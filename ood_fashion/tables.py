@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
@@ -65,7 +65,7 @@ def accuracy_rows(
     for record in records:
         shift, (low, high) = record["shift"], record["ci95"]
         row = [
-            "none (in-domain)" if shift == "none" else shift,
+            test_set(record),
             f"{record['accuracy']:.4f}",
             f"{low:.4f} to {high:.4f}",
             f"{record['n']:,}",
@@ -84,29 +84,78 @@ def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = Non
     return "\n".join([table(rows, headers, right=[1, 3, 4]), *notes])
 
 
-def metrics_table(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
-    """Show records of `nn.evaluation.evaluate_fully`, with a second table for calibrated ones."""
-    rows, calibrated = [], []
+_METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece": "ECE",
+    "flip_rate": "flips",
+}
+_CALIBRATED = ("nll", "brier", "ece")
+
+
+def metrics_rows(
+    records: Sequence[Mapping[str, Any]], class_names: Sequence[str]
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Lay out records of `evaluation.full_records`.
+
+    Returns:
+        Headers, a row of texts per record, and notes.
+    """
+    against_baseline = any("effective_robustness" in record for record in records)
+    rows = []
     for record in records:
-        shift = "none (in-domain)" if record["shift"] == "none" else record["shift"]
-        columns = ("accuracy", "balanced_accuracy", "nll", "brier", "ece", "flip_rate")
-        changes = [(change, name) for change, name in zip(record["class_change"], class_names, strict=True) if change]
-        hurt = "{1} {0:+.2f}".format(*min(changes)) if changes else "-"
-        least = "{1} {0:+.2f}".format(*max(changes)) if changes else "-"
-        rows.append([shift, *(f"{record[column]:.4f}" for column in columns), hurt, least])
-        if "calibrated" in record:
-            pairs = ((record[column], record["calibrated"][column]) for column in ("nll", "brier", "ece"))
-            calibrated.append([shift, *(f"{value:.4f}" for pair in pairs for value in pair)])
-    headers = ["test set", "accuracy", "balanced", "NLL", "Brier", "ECE", "flips", "class hurt most", "least"]
-    shown = [table(rows, headers, right=range(1, 7))]
-    if calibrated:
-        shown += [
-            "",
-            f"Calibrated on the validation images, at temperature {records[0]['temperature']:.3f}:",
-            "",
-            table(calibrated, ["test set", "NLL", "then", "Brier", "then", "ECE", "then"], right=range(1, 7)),
-        ]
-    return "\n".join(shown)
+        row = [test_set(record), *(f"{record[name]:.4f}" for name in _METRICS)]
+        if against_baseline:
+            measured = "effective_robustness" in record
+            row.append(
+                "{effective_robustness:+.3f} ({effective_robustness_sd:.3f})".format(**record) if measured else "-"
+            )
+        rows.append([*row, *_hurt(record["class_change"], class_names)])
+    notes = [
+        "Effective robustness: accuracy less what standard models as good in-domain have; in brackets, their own "
+        "standard deviation."
+    ] * against_baseline
+    headers = ["test set", *_METRICS.values(), *["eff. robustness"] * against_baseline, "class hurt most", "least"]
+    return headers, rows, notes
+
+
+def _hurt(changes: Sequence[float | None], class_names: Sequence[str]) -> tuple[str, str]:
+    known = [(change, name) for change, name in zip(changes, class_names, strict=True) if change is not None]
+    if not any(change for change, _ in known):
+        return "-", "-"
+    return "{1} {0:+z.2f}".format(*min(known)), "{1} {0:+z.2f}".format(*max(known))
+
+
+def calibration_rows(records: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Lay out what a temperature changes: headers, and a row of texts per record that has been calibrated."""
+    rows = [
+        [test_set(record), *(f"{of[name]:.4f}" for name in _CALIBRATED for of in (record, record["calibrated"]))]
+        for record in records
+        if "calibrated" in record
+    ]
+    return ["test set", *(text for name in _CALIBRATED for text in (_METRICS[name], "then"))], rows
+
+
+def metrics_table(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
+    """Show records of `evaluation.full_records`, with a second table for calibrated ones."""
+    headers, rows, notes = metrics_rows(records, class_names)
+    return "\n".join([table(rows, headers, right=range(1, len(headers) - 2)), *notes]) + _calibration_table(records)
+
+
+def _calibration_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Show `calibration_rows` below another table; nothing where there are none."""
+    headers, rows = calibration_rows(records)
+    if not rows:
+        return ""
+    title = f"Calibrated on the validation images, at temperature {records[0]['temperature']:.3f}:"
+    return "\n\n".join(["", title, table(rows, headers, right=range(1, len(headers)))])
+
+
+def test_set(record: Mapping[str, Any]) -> str:
+    """Return what a person calls a record's test set."""
+    return "none (in-domain)" if record["shift"] == "none" else str(record["shift"])
 
 
 def preparation_notes(records: Iterable[Mapping[str, Any]]) -> str:
@@ -134,7 +183,9 @@ def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]
     """Show a complete run: what config.json, history.csv and metrics.json say."""
     summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
     genuine = record["dataset"].get("genuine")
-    return f"{summary}\n\n{accuracy_table(metrics['results'], metrics['model'] if genuine else None)}"
+    results = metrics["results"]
+    shown = accuracy_table(results, metrics["model"] if genuine else None)
+    return f"{summary}\n\n{shown}{_calibration_table(results)}"
 
 
 def training_sentence(history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
@@ -147,45 +198,67 @@ def training_sentence(history: Sequence[Mapping[str, float]], metrics: Mapping[s
     )
 
 
-def sweep_report(report: Mapping[str, Any]) -> str:
-    """Show a sweep: the figures of every model side by side, and the worst case."""
+class Part(NamedTuple):
+    """A table of texts with the columns to align to the right, and notes below."""
+
+    title: str
+    headers: list[str]
+    rows: list[list[str]]
+    right: Collection[int]
+    notes: Sequence[str] = ()
+
+
+def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
+    """Lay out a sweep: the figures of every model side by side, the worst case, and what there is over all shifts."""
     models, results = report["models"], report["results"]
     accuracies = {(row["model"], row["shift"]): f"{row['accuracy']:.4f}" for row in results}
     parts = []
     if report["kind"] == "corruptions":
         named = dict.fromkeys(row["corruption"] for row in results[1:] if row["severity"])
         for model in models:
-            rows = [(name, *(accuracies[model, f"{name}:{severity}"] for severity in SEVERITIES)) for name in named]
+            rows = [[name, *(accuracies[model, f"{name}:{severity}"] for severity in SEVERITIES)] for name in named]
             headers = [f"{model}: none {accuracies[model, 'none']}", *map(str, SEVERITIES)]
-            parts.append(table(rows, headers, right=range(1, 6)))
+            parts.append(Part(f"Accuracy of {model} by severity", headers, rows, range(1, 6)))
     elif report["kind"] == "rotate":
         shifts = [row["shift"] for row in results if row["model"] == models[0]]
-        rows = [(shift, *(accuracies[model, shift] for model in models)) for shift in shifts]
-        parts.append(table(rows, ["test set", *models], right=range(1, 1 + len(models))))
+        rows = [[shift, *(accuracies[model, shift] for model in models)] for shift in shifts]
+        parts.append(Part("Accuracy by angle", ["test set", *models], rows, range(1, 1 + len(models))))
     summary = [
-        (
+        [
             row["model"],
             f"the worst of {row['worst of']}",
             f"{row['accuracy']:.4f}",
             f"{row['ci95'][0]:.4f} to {row['ci95'][1]:.4f}",
             f"{row['n']:,}",
-        )
+        ]
         for row in report["worst"]
     ]
-    parts.append(table(summary, ["model", "each image under", "accuracy", "95% interval", "n"], right=[2, 4]))
-    over = [
+    headers = ["model", "each image under", "accuracy", "95% interval", "n"]
+    parts.append(Part("The worst case", headers, summary, [2, 4]))
+    over = report["over_shifts"]
+    against_baseline = any("effective_robustness" in row for row in over)
+    rows = [
         [
             row["model"],
             f"{row['mean']:.4f}",
             f"{row['worst']:.4f} ({row['worst_shift']})",
             *("-" if row.get(name) is None else f"{row[name]:.3f}" for name in ("mce", "relative_mce")),
+            *[f"{row['effective_robustness']:+.3f}" for _ in range(against_baseline)],
         ]
-        for row in report["over_shifts"]
+        for row in over
     ]
+    headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
+    notes = [f"mCE: errors as multiples of those of {report['reference']}."]
     if over:
-        headers = ["over all shifts", "mean", "worst", f"mCE, {models[0]} = 1", "relative mCE"]
-        parts.append(table(over, headers, right=[1, 3, 4]))
-    return "\n\n".join(parts)
+        parts.append(Part("Over all shifts", headers, rows, [1, 3, 4, 5], notes))
+    return parts
+
+
+def sweep_report(report: Mapping[str, Any]) -> str:
+    """Show `sweep_parts` as text."""
+    return "\n\n".join(
+        "\n".join([table(part.rows, part.headers, right=part.right), *part.notes]) for part in sweep_parts(report)
+    )
 
 
 def corruption_table() -> str:

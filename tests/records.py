@@ -9,8 +9,9 @@ import numpy as np
 from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
-from ood_fashion.metrics import accuracy_record
-from ood_fashion.runs import Predictions, Run
+from ood_fashion.evaluation import full_records
+from ood_fashion.metrics import predictions
+from ood_fashion.runs import Run
 from ood_fashion.studies import StudyRun
 
 EPOCHS = 3
@@ -39,16 +40,20 @@ def write_run(
             for epoch in range(1, EPOCHS + 1)
         ]
     )
-    labels, predictions = dataset.test.labels, {}
+    labels, size, scores = dataset.test.labels, dataset.num_classes, {}
     for number, shift in enumerate(shifts):
         right = generator.uniform(size=len(labels)) < 0.9 / (number + 1)
-        classes = np.where(right, labels, generator.integers(0, dataset.num_classes, len(labels)))
-        predictions[shift] = Predictions(classes, generator.uniform(0.2, 1, len(labels)).astype(np.float32))
-    run.write_predictions(predictions)
+        classes = np.where(right, labels, generator.integers(0, size, len(labels)))
+        confidences = generator.uniform(0.55, 1, (len(labels), 1))
+        others = (1 - confidences) / (size - 1)
+        scores[shift] = np.where(np.arange(size) == classes[:, None], confidences, others)
+    run.write_predictions({shift: predictions(values) for shift, values in scores.items()})
+    temperature = 1.5 if config.calibrate else None
     run.write_metrics(
         {
             "model": config.model,
-            "results": [accuracy_record(shift, classes, labels) for shift, (classes, _) in predictions.items()],
+            "results": full_records(scores.items(), scores[shifts[0]], dataset.test, temperature),
+            "temperature": temperature,
             "training": {
                 "epochs": EPOCHS,
                 "kept_epoch": 2,

@@ -145,7 +145,8 @@ def test_preview_draws_a_picture(invoke: Invoke, tmp_path: Path) -> None:
 def run_dir(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run that the command line made, with its JSON beside it."""
     folder = tmp_path_factory.mktemp("cli")
-    arguments = ["train", "--model", "mlp", *map(str, SMALL), "--data-dir", str(small_folder), "--out", "run", "--json"]
+    options = ["--calibrate", "--data-dir", str(small_folder), "--out", "run", "--json"]
+    arguments = ["train", "--model", "mlp", *map(str, SMALL), *options]
     # Keras set this one in our own process.
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, "-m", "ood_fashion", *arguments]
@@ -186,8 +187,10 @@ def test_the_documents_figures_stand_beside_those_of_its_data(invoke: Invoke) ->
 
 def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     result = invoke("evaluate", "--run", run_dir, "--all", "--data-dir", small_folder, "--json")
-    metrics = json.loads((run_dir / "metrics.json").read_text())
-    assert json.loads(result.stdout) == {"model": "mlp", "results": metrics["results"]}
+    short = ("shift", "accuracy", "correct", "n", "ci95")
+    full = json.loads((run_dir / "metrics.json").read_text())["results"]
+    metrics = {"results": [{name: record[name] for name in short} for record in full]}
+    assert json.loads(result.stdout) == {"model": "mlp", **metrics}
     arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--json")
     result = invoke("evaluate", *arguments, "--shift", "translate:0,-4", "--shift", "rotate:90", "--shift", "up4")
     document = json.loads(result.stdout)
@@ -197,13 +200,17 @@ def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
 
 
 def test_evaluate_in_every_way(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
-    arguments = ("evaluate", "--run", run_dir, "--all", "--metrics", "all", "--calibrate", "--data-dir", small_folder)
-    records = json.loads(invoke(*arguments, "--json").stdout)["results"]
-    accuracies = [record["accuracy"] for record in json.loads((run_dir / "metrics.json").read_text())["results"]]
-    assert [record["accuracy"] for record in records] == accuracies
+    """What training has measured and fitted is what evaluation measures, and fits again."""
+    arguments = ("evaluate", "--run", run_dir, "--all", "--metrics", "all", "--data-dir", small_folder)
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert json.loads(invoke(*arguments, "--json").stdout)["results"] == metrics["results"]
+    assert json.loads(invoke(*arguments, "--calibrate", "--json").stdout)["results"] == metrics["results"]
     text = invoke(*arguments).stdout
     assert re.search(r"rotate180 +0\.\d{4}( +\d\.\d{4}){5}", text)
-    assert f"at temperature {records[0]['temperature']:.3f}" in text
+    assert f"at temperature {metrics['temperature']:.3f}" in text
+    assert f"at temperature {metrics['temperature']:.3f}" in invoke("train", "--resume", "--out", run_dir).stdout
+    turned = json.loads(invoke(*arguments, "--tta", "c4", "--json").stdout)["results"]  # has another temperature
+    assert "calibrated" not in turned[0]
 
 
 def test_evaluate_averages_over_an_orbit(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
@@ -224,7 +231,7 @@ def test_resume_of_a_complete_run_shows_it(invoke: Invoke, run_dir: Path, small_
 
 
 def test_resume_starts_a_run_where_there_is_none(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
-    arguments = ("--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--json", "--resume")
+    arguments = ("--model", "mlp", *SMALL, "--calibrate", "--data-dir", small_folder, "--quiet", "--json", "--resume")
     document = json.loads(invoke("train", *arguments, "--out", "new").stdout)
     assert document["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
 
@@ -322,7 +329,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("evaluate --tta c5", 2, "test-time orbit: expected c4, or translate:N with N from 1 to 14, and"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
-        ("evaluate --model-file classes.keras", 1, "expected an output of shape (n, 10)"),
+        ("evaluate --model-file classes.keras", 1, "an output of shape (n, 10), a score per class"),
         ("evaluate --shift roate90", 2, "shift 'roate90': unknown."),
         ("evaluate --shift fog:6", 2, "at character 5 of 'fog:6': expected a severity from 0 to 5. Received: fog with"),
         ("evaluate --shift up4+fgo:1", 2, "'fgo:1', at character 5 of 'up4+fgo:1': unknown"),

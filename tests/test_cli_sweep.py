@@ -40,7 +40,7 @@ def test_a_translation_equals_evaluate(invoke: Invoke, options: list[object], sm
         (expected,) = json.loads(invoke(*arguments).stdout)["results"]
         (received,) = (r for r in report["results"] if (r["model"], r["dx"], r["dy"]) == (model, 0, -4))
         assert received == {"model": model, "dx": 0, "dy": -4, **expected}
-    assert matplotlib.image.imread("sweep/translate.png").shape[2] == 4
+    assert matplotlib.image.imread("sweep/translate-axes.png").shape[2] == 4
     with Path("sweep/results.csv").open() as file:
         assert [int(row["correct"]) for row in csv.DictReader(file)] == [r["correct"] for r in report["results"]]
 
@@ -67,6 +67,7 @@ def test_the_same_command_again_measures_nothing(
         "results.csv",
         "results.json",
         "rotate.png",
+        "in-domain.png",
     }
 
 
@@ -77,8 +78,17 @@ def test_as_a_person_sees_it(invoke: Invoke, options: list[object]) -> None:
     assert result.stderr == "Sweep folder: out\n"
     assert np.sum([line.startswith("fog ") for line in result.stdout.splitlines()]) == 2
     assert result.stdout.count("the worst of all 11") == result.stdout.count("the worst of 10 random") == 2
-    text = invoke("sweep", "rotate", "--step", 90, *options, "--quiet").stdout
+    assert Path("out/in-domain.png").exists()
+    rotated = ("sweep", "rotate", "--step", 90, *options, "--quiet")
+    text = invoke(*rotated).stdout
     assert "rotate270" in text
+    first, second = options[1], options[3]
+    assert f"mCE: errors as multiples of those of {first}." in text
+    reports = [json.loads(invoke(*rotated, "--json", "--reference", name).stdout) for name in (first, second)]
+    (a, b), (c, d) = (report["over_shifts"] for report in reports)
+    assert a["mce"] == d["mce"] == 1
+    assert b["mce"] == pytest.approx(1 / c["mce"], rel=0.2)  # the mean of ratios is not the ratio of means
+    assert reports[1]["reference"] == str(second)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +103,7 @@ def test_as_a_person_sees_it(invoke: Invoke, options: list[object]) -> None:
         ("sweep rotate --model-file absent.keras", 1, "absent.keras: expected a .keras file. Received: nothing there"),
         ("sweep rotate --run absent", 1, "absent: expected a run folder"),
         ("sweep rotate --model-file M --model-file M", 1, "expected every model once. Received: "),
+        ("sweep rotate --model-file M --reference mlp", 2, "reference: expected one of /"),
         ("sweep rotate --model-file M --out occupied", 1, "occupied: expected an absent or empty folder"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from ood_fashion.comparison import compare, conclude, expand
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.runs import Run
 from ood_fashion.statistics import compare_paired, compare_unpaired
+from ood_fashion.study_tables import comparison_table
 from tests.conftest import Invoke
 
 
@@ -41,6 +43,11 @@ def test_several_trainings_a_side_are_compared_over_seeds() -> None:
     (record,) = compare(side_a, side_b)
     expected = compare_unpaired([0.9, 0.92, 0.91], [0.8, 0.83])
     assert record["p"] == pytest.approx(expected["p"])
+    assert (record["runs_a"]["runs"], record["runs_b"]["accuracy"]) == (3, pytest.approx(0.815))
+    assert record["runs_b"]["seeds"]["sd"] == pytest.approx(0.015 * 2**0.5)
+    text = comparison_table([record], "a-s*", "b-s*")
+    assert "A by itself" in text
+    assert re.search(r"none \(in-domain\) +0\.8150 +0\.0212 ", text)
     assert "trainings like these 3 and 2" in conclude([record], "A", "B")
     with pytest.raises(InvalidValueError, match="one training a side, or several on both"):
         compare(side_a[:1], side_b)
@@ -84,6 +91,23 @@ def test_compare(invoke: Invoke, two_runs: Path, small_folder: Path) -> None:
     text = invoke("compare", two_runs / "a", two_runs / "b", "--data-dir", small_folder).stdout
     assert "p (Holm)" in text
     assert document["conclusion"] in text
+
+
+def test_several_runs_are_evaluated_together(invoke: Invoke, two_runs: Path, small_folder: Path) -> None:
+    arguments = ("evaluate", "--run", two_runs / "[ab]", "--all", "--data-dir", small_folder)
+    document = json.loads(invoke(*arguments, "--json").stdout)
+    metrics = [Run.open(two_runs / name).read_metrics()["results"] for name in ("a", "b")]
+    assert document["runs"] == [str(two_runs / name) for name in ("a", "b")]
+    for record, *of in zip(document["results"], *metrics, strict=True):
+        accuracies = [one["accuracy"] for one in of]
+        assert (record["shift"], record["runs"], record["n"]) == (of[0]["shift"], 2, 200)
+        assert record["accuracy"] == pytest.approx(np.mean(accuracies))
+        assert record["seeds"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    text = invoke(*arguments).stdout
+    assert "sd over seeds" in text
+    assert "Means of 2 trainings on 200 images." in text
+    refused = invoke(*arguments, "--tta", "c4")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_compare_reads_saved_predictions_without_tensorflow(two_runs: Path, small_folder: Path) -> None:

@@ -37,6 +37,8 @@ def test_what_an_implementation_can_train() -> None:
         InvalidValueError, match=r"implementation numpy: expected augment \(\)\. Received: \('mirror',\)"
     ):
         TrainConfig(model="mlp", implementation="numpy", augment=("mirror",))
+    with pytest.raises(InvalidValueError, match=r"implementation numpy: expected calibrate False\. Received: True"):
+        TrainConfig(model="mlp", implementation="numpy", calibrate=True)
     with pytest.raises(
         InvalidValueError, match=r"implementation keras: expected dtype 'float32'\. Received: 'float64'"
     ):
@@ -64,6 +66,7 @@ def test_what_an_implementation_can_train() -> None:
         ("momentum", [-0.1, 1.0, 1.5, float("nan")]),
         ("patience", [0, -1]),
         ("seed", [-1, None]),
+        ("calibrate", [1, None]),
         ("augment", ["mirror", ["flip"], [3], None, ("translate:4", "translate:1.5")]),
     ],
 )

@@ -47,10 +47,10 @@ def test_a_keras_model_of_another_program(small_folder: Path, tmp_path: Path, in
     assert results[0] == results[1]
     same = invoke("compare", "my_model.keras", "my_saved_model", "--data-dir", small_folder, "--shift", "up4", "--json")
     assert json.loads(same.stdout)["results"][0]["difference"] == 0
-    done = invoke(
-        "sweep", "rotate", "--step", 90, "--model-file", "my_saved_model", "--data-dir", small_folder, "--quiet"
-    )
+    suite = ("sweep", "corruptions", "--limit", 20, "--data-dir", small_folder, "--quiet", "--json")
+    done = invoke(*suite, "--model-file", "my_saved_model")
     assert done.exit_code == 0, done.stderr
+    assert len(json.loads(done.stdout)["results"]) == 1 + 5 * len(CORRUPTIONS)
     assert [record["shift"] for record in results[0]] == list(paper.TEST_SETS)
     assert results[0][0]["accuracy"] > 0.4 > results[0][2]["accuracy"]
 
@@ -89,6 +89,5 @@ def test_digits_of_8x8_pixels(tmp_path: Path, invoke: Invoke) -> None:
     done = invoke("evaluate", "--run", "run")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 2)
     assert "expected an input of shape (n, 28, 28, 1)" in done.stderr
-    assert (
-        "as the data are. Received: (None, 8, 8, 1). Name the model's data with --dataset or --data-dir" in done.stderr
-    )
+    assert "as the data are: 28x28 pixels, 1 channel, 10 classes. Received: (None, 8, 8, 1)" in done.stderr
+    assert "Name the model's data with --dataset or --data-dir" in done.stderr

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
 
 import numpy as np
 import pytest
 import sklearn.metrics
-from scipy import special
+from scipy import special, stats
 
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.metrics import (
     accuracy_record,
     calibration_error,
+    calibration_record,
     confident_mistakes,
     confusion_matrix,
     confusion_rates,
     corruption_errors,
+    fit_baseline,
     fit_temperature,
     full_record,
+    predicted_accuracy,
     to_probabilities,
 )
 from ood_fashion.statistics import wilson_interval
@@ -127,6 +131,61 @@ def test_certain_predictions(right: bool, accuracy: float, brier: float) -> None
     assert record["ece"] == 1 - accuracy
     assert record["flip_rate"] == 0.5
     assert record["class_change"] == [None, 0.5, None] if right else [None, None, 0.0]
+
+
+ONE_HOT = np.eye(3)
+EDGES = {
+    # probabilities, labels, unshifted: accuracy, balanced, nll, brier, ece, flips, changes by class
+    "n = 1, right": (ONE_HOT[[0]], [0], ONE_HOT[[0]], 1, 1, 0, 0, 0, 0, [0, None, None]),
+    "n = 1, wrong": (ONE_HOT[[0]], [1], ONE_HOT[[1]], 0, 0, -np.log(1e-15), 2, 1, 1, [None, -1, None]),
+    "all right": (ONE_HOT, [0, 1, 2], ONE_HOT, 1, 1, 0, 0, 0, 0, [0, 0, 0]),
+    "all wrong": (ONE_HOT, [1, 2, 0], ONE_HOT, 0, 0, -np.log(1e-15), 2, 1, 0, [0, 0, 0]),
+    "one class only": (ONE_HOT[[2, 2, 0, 2]], [2] * 4, ONE_HOT[[0] * 4], 0.75, 0.75, -np.log(1e-15) / 4, 0.5, 0.25,
+                       0.75, [None, None, 0.75]),
+    # The first of equals is predicted.
+    "ties": (np.full((4, 2), 0.5), [0, 0, 0, 1], np.full((4, 2), 0.5), 0.75, 0.5, np.log(2), 0.5, 0.25, 0, [0, 0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_every_metric_at_its_edges_by_hand(edge: str) -> None:
+    probabilities, labels, unshifted, *expected, changes = EDGES[edge]
+    record = full_record("up4", probabilities, np.array(labels), unshifted)
+    names = ("accuracy", "balanced_accuracy", "nll", "brier", "ece", "flip_rate")
+    assert [record[name] for name in names] == pytest.approx(expected)
+    assert record["ece_equal_width"] == pytest.approx(record["ece"])
+    assert record["class_change"] == changes
+    assert record["flip_ci95"] == list(wilson_interval(round(record["flip_rate"] * len(labels)), len(labels)))
+    assert sum(group["n"] for group in record["bins"]) == len(labels)
+    json.dumps(record, allow_nan=False)
+    # A temperature can do nothing for what is certain, and finds something in its range.
+    temperature = fit_temperature(probabilities, np.array(labels))
+    assert 0.01 <= temperature <= 100
+    calibrated = calibration_record(to_probabilities(probabilities, temperature), np.array(labels))
+    assert calibrated["nll"] <= record["nll"] + 1e-6
+
+
+def test_the_bins_make_the_calibration_error(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    probabilities, labels = predictions
+    record = calibration_record(probabilities, labels)
+    gaps = [group["n"] * abs(group["confidence"] - group["accuracy"]) for group in record["bins"]]
+    assert len(gaps) == 15
+    assert sum(gaps) / len(labels) == pytest.approx(record["ece"])
+
+
+def test_a_baseline_against_scipy() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.6, 0.9, 12)
+    y = special.expit(0.7 * special.logit(x) - 1 + 0.1 * rng.normal(size=12))
+    fit = fit_baseline(list(x), list(y), 10_000)
+    expected = stats.linregress(special.logit(x), special.logit(y))
+    assert fit == pytest.approx((expected.slope, expected.intercept))
+    assert predicted_accuracy(0.8, fit, 10_000) == pytest.approx(
+        special.expit(expected.slope * np.log(4) + expected.intercept)
+    )
+    # Accuracies of 0 and 1 count as half an image more and less: logit(0.995) = -logit(0.005).
+    assert fit_baseline([0, 1], [1, 0], 100) == pytest.approx((-1, 0), abs=1e-9)
+    assert predicted_accuracy(1.0, (1, 0), 100) == pytest.approx(0.995)
 
 
 def test_logits_and_probabilities_are_told_apart() -> None:

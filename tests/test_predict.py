@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from ood_fashion.datasets import FASHION_CLASSES, Dataset
 from ood_fashion.nn.models import build_model
+from ood_fashion.runs import Run
 from tests.conftest import Invoke
 from tests.test_pictures import draw_boot
 
@@ -44,6 +46,29 @@ def test_test_images_as_pictures_have_the_accuracy_that_evaluate_reports(
     (result,) = json.loads(invoke("evaluate", "--run", run_dir, "--data-dir", "test.npz", "--json").stdout)["results"]
     assert (correct, len(records)) == (result["correct"], result["n"])
     assert 200 < correct < 500
+
+
+def test_a_calibrated_runs_probabilities_are_calibrated(invoke: Invoke, run_dir: Path, tmp_path: Path) -> None:
+    """At a temperature of 2, p becomes proportional to its square root."""
+    draw_boot().save(tmp_path / "boot.png")
+    run = Run(Path(shutil.copytree(run_dir, tmp_path / "run")))
+
+    def top() -> dict[int, float]:
+        done = invoke("predict", "boot.png", "--run", "run", "--json")
+        assert ("Calibrated: temperature 2.000" in done.stderr) == (run.temperature is not None)
+        return {entry["label"]: entry["probability"] for entry in json.loads(done.stdout)["images"][0]["top"]}
+
+    plain = top()
+    run.write_metrics({**run.read_metrics(), "temperature": 2.0})
+    calibrated = top()
+    assert list(calibrated) == list(plain)
+    ratios = [calibrated[label] / plain[label] ** 0.5 for label in plain]
+    assert ratios == pytest.approx([ratios[0]] * 3, rel=1e-4)
+    run.write_metrics({**run.read_metrics(), "temperature": -1})
+    assert (
+        "metrics.json: expected a temperature above 0. Received: -1."
+        in invoke("predict", "boot.png", "--run", "run").stderr
+    )
 
 
 def test_a_picture_as_a_person_sees_it(invoke: Invoke, run_dir: Path, tmp_path: Path) -> None:

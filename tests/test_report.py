@@ -17,10 +17,13 @@ from selenium.webdriver.chrome.service import Service
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Split, load_dataset
+from ood_fashion.errors import RunError
 from ood_fashion.pages import to_html
 from ood_fashion.report import read_page
 from ood_fashion.runs import Predictions, Run
 from ood_fashion.studies import STUDIES
+from ood_fashion.sweep_plots import PICTURES
+from ood_fashion.sweeps import Sweep, corruptions, rotations, translations, write_report
 from tests.conftest import Invoke, as_arrays, write_idx_folder
 from tests.documents import Document, check_structure
 from tests.records import write_run, write_study
@@ -80,11 +83,24 @@ def test_a_run_report_shows_its_records(reported: Path, run: Run, small_folder: 
         chosen = labels == label
         accuracies = [np.mean(classes[chosen] == label) for classes, _ in predictions.values()]
         assert row == [str(label), str(chosen.sum()), *(f"{accuracy:.3f}" for accuracy in accuracies)]
+    headers, *shown = document.tables[2]
+    assert headers == [
+        "test set", "accuracy", "balanced", "NLL", "Brier", "ECE", "flips", "class hurt most", "least",
+    ]  # fmt: skip
+    names = ("accuracy", "balanced_accuracy", "nll", "brier", "ece", "flip_rate")
+    assert [row[1:7] for row in shown] == [[f"{r[name]:.4f}" for name in names] for r in results]
+    changes = results[1]["class_change"]
+    assert shown[1][7:] == [
+        f"{int(np.argmin(changes))} {min(changes):+.2f}",
+        f"{int(np.argmax(changes))} {max(changes):+.2f}",
+    ]
+    assert f"in-domain {results[0]['ece']:.4f}, up4 {results[1]['ece']:.4f}" in str(document.elements)
     assert {"momentum": "0.0", "patience": "3", "keras": "3.15", "device": "cpu"}.items() <= {
         row[0]: row[1] for table in document.tables[2:] for row in table
     }.items()
     assert [drawing.name for drawing in page.drawings] == [
         "accuracy", "loss-curve", "accuracy-curve", "predictions-1", "predictions-2", "class-accuracy",
+        "reliability",
         *(f"confusion-{shift}" for shift in ("in-domain", "up4", "rotate90", "rotate180", "rotate270")),
         *(f"change-{shift}" for shift in ("up4", "rotate90", "rotate180", "rotate270")),
         *(f"mistakes-{shift}" for shift in ("in-domain", "up4", "rotate90", "rotate180", "rotate270")),
@@ -110,8 +126,24 @@ def test_alternative_texts_say_what_the_figures_show(run: Run, small_folder: Pat
 
 
 def test_genuine_data_has_names_and_the_documents_figures(fashion: Dataset, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", fashion, TrainConfig(model="cnn3", monitor_test=True))
+    run = write_run(tmp_path / "run", fashion, TrainConfig(model="cnn3", monitor_test=True, calibrate=True))
     page = read_page(run.path)
+    check_structure(Document(to_html(page)))
+    results = run.read_metrics()["results"]
+    sections = {section.title: section for section in page.sections}
+    metrics, calibrated = (
+        sections[title].tables[0] for title in ("Likelihood, flips and the classes hurt", "Calibration")
+    )
+    assert [row[7] for row in metrics.rows[1:]] == [
+        f"{r['effective_robustness']:+.3f} ({r['effective_robustness_sd']:.3f})" for r in results[1:]
+    ]
+    assert metrics.rows[0][7] == "-"
+    assert calibrated.caption.endswith("at temperature 1.500")
+    assert [row[5:] for row in calibrated.rows] == [
+        [f"{r['ece']:.4f}", f"{r['calibrated']['ece']:.4f}"] for r in results
+    ]
+    (scatter,) = sections["Effective robustness"].drawings
+    assert f"up4 {results[1]['effective_robustness']:+.4f}, rotate90" in scatter.alternative
     (accuracies,), (by_class,) = (page.sections[number].tables for number in (0, 3))
     assert accuracies.headers[4] == "document"
     assert [row[4] for row in accuracies.rows] == ["0.8718", "0.5653", "0.0528", "0.0465*", "0.0465"]
@@ -137,6 +169,34 @@ def test_other_datasets_and_shifts(tmp_path: Path) -> None:
     assert "confusion-translate_1_-2.5_rotate_45" in {drawing.name for drawing in page.drawings}
 
 
+def test_a_run_without_other_metrics_is_reported(copy: Run, small_folder: Path) -> None:
+    """As versions before these metrics have left them."""
+    metrics = copy.read_metrics()
+    short = ("shift", "accuracy", "correct", "n", "ci95")
+    copy.write_metrics({**metrics, "results": [{name: r[name] for name in short} for r in metrics["results"]]})
+    assert "Calibration" not in {section.title for section in read_page(copy.path, small_folder).sections}
+
+
+@pytest.mark.parametrize("sweep", [translations(1), rotations(90), corruptions(["fog", "shear"]), rotations(360)])
+def test_a_sweep_report_shows_its_tables_and_pictures(tmp_path: Path, sweep: Sweep) -> None:
+    hits = np.random.default_rng(0).random((len(sweep.shifts), 2, 50)) < [[[0.7], [0.5]]]
+    report = sweep.report(["mlp", "a&b"], hits, "a&b")
+    write_report(tmp_path, report)
+    page = read_page(tmp_path)
+    document = Document(to_html(page))
+    check_structure(document)
+    over = report["over_shifts"]
+    names = [*PICTURES[sweep.kind], *["in-domain"] * bool(over)]
+    assert [drawing.name for drawing in page.drawings] == names
+    if over:
+        assert [row[:2] for row in document.tables[0][1:]] == [[row["model"], f"{row['mean']:.4f}"] for row in over]
+        assert "mCE: errors as multiples of those of a&b." in document.text
+    assert f"mlp, a&b: {len(sweep.shifts)} test sets of 50 images." in document.text
+    (tmp_path / "results.json").write_text('{"kind": "rotate"}')
+    with pytest.raises(RunError, match=r"results.json: expected a sweep's results. Received: KeyError"):
+        read_page(tmp_path)
+
+
 def test_names_stay_text(small_fashion: Dataset, tmp_path: Path) -> None:
     name = "<script>alert(1)<|script>\" & 'x"
     study_run = write_study(tmp_path / name, "shifts", small_fashion, seeds=1)
@@ -152,7 +212,7 @@ def test_the_command_writes_page_and_figures_without_tensorflow(reported: Path) 
     record = json.loads((reported / "stdout.json").read_text())
     assert (record["report"], record["damaged"]) == ("report.html", [])
     assert sorted(record["figures"]) == sorted(f"a/b/{path.name}" for path in (reported / "a/b").iterdir())
-    assert len(record["figures"]) == 2 * 20
+    assert len(record["figures"]) == 2 * 21
     assert matplotlib.image.imread(reported / "a/b/confusion-up4.png").shape[:2] == (750, 720)
     assert (reported / "a/b/confusion-up4.svg").read_text().startswith("<?xml")
 
@@ -258,6 +318,7 @@ def predict_class_ten(run: Run) -> None:
         (keep_some(150), "under none, expected a class and a confidence for each of the 200 test images"),
         (predict_class_ten, "under up4, expected classes from 0 to 9"),
         (rewrite("metrics.json", '"shift": "up4"', '"shift": "up5"'), "expected predictions.npz and metrics.json"),
+        (rewrite("metrics.json", '"brier"', '"breir"'), "expected a run's metrics. Received: KeyError('brier')"),
         (rewrite("metrics.json", '"kept_epoch": 2', '"kept_epoch": null'), "metrics.json: expected a run's metrics"),
         (rewrite("config.json", '"train images": "', '"train images": "0'), "expected the dataset that the run began"),
     ],

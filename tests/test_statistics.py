@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ood_fashion.statistics import compare_paired, compare_unpaired, holm, summarize, wilson_interval
+from ood_fashion.statistics import (
+    compare_paired,
+    compare_unpaired,
+    holm,
+    summarize,
+    summarize_hits,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
@@ -82,6 +89,41 @@ def test_welchs_test_by_hand() -> None:
     assert received["p"] == pytest.approx(2 * stats.t.sf(2 / error, freedom))
     assert compare_unpaired([1.0, 1.0], [0.0, 0.0])["p"] == 0
     assert compare_unpaired([1.0, 1.0], [1.0, 1.0])["p"] == 1
+
+
+def test_paired_comparisons_at_their_edges() -> None:
+    right, wrong = np.ones(1, bool), np.zeros(1, bool)
+    one = compare_paired(right, wrong)  # n = 1
+    assert (one["difference"], one["interval"], one["p"]) == (1, [1, 1], 1)
+    all_right = compare_paired(np.ones(9, bool), np.zeros(9, bool))
+    assert (all_right["difference"], all_right["interval"], all_right["p"]) == (1, [1, 1], pytest.approx(2 / 2**9))
+
+
+def test_seeds_and_images_are_kept_apart() -> None:
+    """Two populations with known spreads: seeds differ by 0.02, and images by how hard they are."""
+    rng = np.random.default_rng(0)
+    hardness, skill = rng.beta(4, 1, 2_000), rng.normal(0, 0.02, 40)
+    hits = rng.random((40, 2_000)) < (hardness + skill[:, None]).clip(0, 1)
+    summary = summarize_hits(hits)
+    accuracies = hits.mean(axis=1)
+    expected = stats.ttest_1samp(accuracies, 0).confidence_interval(0.95)
+    assert summary["seeds"]["ci95"] == pytest.approx([expected.low, expected.high])
+    assert summary["seeds"]["sd"] == pytest.approx(accuracies.std(ddof=1))
+    bootstrap = stats.bootstrap((hits.mean(axis=0),), np.mean, method="percentile", rng=1)
+    assert summary["images"]["sd"] == pytest.approx(float(bootstrap.standard_error), rel=0.05)
+    assert summary["images"]["ci95"] == pytest.approx(list(bootstrap.confidence_interval), abs=5e-4)
+    assert (summary["accuracy"], summary["runs"], summary["n"]) == (pytest.approx(hits.mean()), 40, 2_000)
+
+
+def test_one_training_has_the_wilson_interval_and_no_seeds() -> None:
+    for right in (0, 3, 10):
+        summary = summarize_hits(np.arange(10)[None] < right)
+        assert summary["images"]["ci95"] == pytest.approx(list(wilson_interval(right, 10)))
+        assert summary["seeds"] == {"sd": None, "ci95": None}
+    # Trainings that are right about the same images are worth one; about complementary ones, no image is harder.
+    same, halves = np.arange(10) < 5, np.stack([np.arange(10) < 5, np.arange(10) >= 5])
+    assert summarize_hits(np.stack([same] * 4))["images"]["ci95"] == pytest.approx(list(wilson_interval(5, 10)))
+    assert summarize_hits(halves)["images"] == {"sd": 0, "ci95": list(wilson_interval(5, 10))}
 
 
 def test_holm_by_hand() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ood_fashion import baseline
 from ood_fashion.corruptions import CORRUPTIONS
+from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.metrics import worst_case, worst_of_random
 from ood_fashion.shifts import Shift
@@ -132,18 +134,41 @@ def test_the_folder_is_named_after_what_decides_the_figures(tmp_path: Path, monk
 
 
 def test_over_shifts_by_hand() -> None:
-    """The first model is the reference: its errors are 0.4 + 0.6 under fog and 0.5 under rotate90."""
+    """A is the reference: its errors are 0.4 + 0.6 under fog and 0.5 under rotate90."""
     accuracies = {
         "a": {"none": 0.8, "fog:1": 0.6, "fog:2": 0.4, "rotate90": 0.5},
         "b": {"none": 0.9, "fog:1": 0.8, "fog:2": 0.7, "rotate90": 0.1},
     }
     rows = [{"model": m, "shift": s, "accuracy": a} for m, by_shift in accuracies.items() for s, a in by_shift.items()]
-    first, second = over_shifts(rows)
+    first, second = over_shifts(rows, "a")
     assert (first["mce"], first["relative_mce"]) == (1, 1)
     assert second["mean"] == pytest.approx(1.6 / 3)
     assert (second["worst_shift"], second["worst"]) == ("rotate90", 0.1)
     assert second["mce"] == pytest.approx((0.5 / 1.0 + 0.9 / 0.5) / 2)
     assert second["relative_mce"] == pytest.approx((0.3 / 0.6 + 0.8 / 0.3) / 2)
     flawless = [{"model": "a", "shift": shift, "accuracy": 1.0} for shift in ("none", "fog:1")]
-    assert over_shifts(flawless)[0]["mce"] is None
-    assert over_shifts(flawless[:1]) == []
+    assert over_shifts(flawless, "a")[0]["mce"] is None
+    assert over_shifts(flawless[:1], "a") == []
+
+
+def test_the_documents_mlp_is_the_reference_where_it_was_measured(fashion: Dataset) -> None:
+    sweep = rotations(15)
+    assert sweep.reference(None, ["a", "b"], fashion.test) == baseline.REFERENCE
+    some = Split(fashion.test.images[:100], fashion.test.labels[:100])
+    assert sweep.reference(None, ["a", "b"], some) == "a"
+    assert rotations(10).reference(None, ["a", "b"], fashion.test) == "a"
+    assert sweep.reference("b", ["a", "b"], fashion.test) == "b"
+    with pytest.raises(InvalidValueError, match=r"reference: expected one of a, b\. Received: 'c'"):
+        sweep.reference("c", ["a", "b"], fashion.test)
+
+
+def test_over_shifts_against_the_baseline() -> None:
+    """A standard model has its own distance from the fit; the reference, five MLPs, an mCE of 1."""
+    shifts = ["none", *map(str, corruptions(["fog", "shear"]).shifts[1:])]
+    cnn3, mlp = baseline.accuracies()["cnn3-10000-s1"], baseline.reference()
+    rows = [{"model": name, "shift": s, "accuracy": of[s]} for name, of in (("c", cnn3), ("m", mlp)) for s in shifts]
+    ours, reference = over_shifts(rows, baseline.REFERENCE, standard=True)
+    assert (reference["mce"], reference["relative_mce"]) == pytest.approx((1, 1))
+    distances = [cnn3[shift] - baseline.predicted(shift, cnn3["none"]) for shift in shifts[1:]]
+    assert ours["effective_robustness"] == pytest.approx(np.mean(distances))
+    assert ours["in_domain"] == cnn3["none"]

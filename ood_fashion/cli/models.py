@@ -21,7 +21,7 @@ from ood_fashion.cli.base import (
     show,
 )
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, TrainConfig
-from ood_fashion.datasets import Source
+from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import ModelError
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
@@ -144,6 +144,9 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
     "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
 )
 @click.option("--monitor-test", is_flag=True, default=None, help="Measure test accuracy after every epoch too.")
+@click.option(
+    "--calibrate", is_flag=True, default=None, help="Fit a temperature on the validation images; show before, after."
+)
 @click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run folder too.")
 @device_option
 @data_dir_option
@@ -246,7 +249,8 @@ def evaluate(
 ) -> None:
     """Measure a trained model on shifted images.
 
-    Without --shift and --all, the test set is taken as it is.
+    Without --shift and --all, the test set is taken as it is. A pattern in quotes for --run, such as
+    'studies/s/trials/cnn2-s*', means several trainings, whose accuracies are shown together.
 
     Example: ood-fashion evaluate --shift rotate90 --shift translate:2,-1.5+rotate:10
 
@@ -257,24 +261,39 @@ def evaluate(
     if calibrate and model_file:
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
     orbit = orbits.parse_orbit(tta) if tta else orbits.Orbit()
+    chosen = [*map(Shift.parse, paper.TEST_SETS if all_sets else ()), *shifts] or [Shift()]
+    chosen = list(dict.fromkeys(chosen))
+    if run_dir and set(str(run_dir)) & set("*?["):
+        if metrics == "all" or tta or calibrate or model_file:
+            raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
+        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), as_json)
+        return
     model, name, run = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation
 
     dataset = datasets.load_dataset(data_dir)
-    chosen = [*map(Shift.parse, paper.TEST_SETS if all_sets else ()), *shifts] or [Shift()]
-    chosen = list(dict.fromkeys(chosen))
     if metrics == "all" or calibrate:
-        validation = None
+        temperature = run.temperature if run and not tta else None
         if calibrate and run:
             config = run.config
             _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-        records = evaluation.evaluate_fully(model, dataset, chosen, validation, orbit)
+            temperature = evaluation.calibrate(model, dataset, validation, orbit)
+        records = evaluation.evaluate_fully(model, dataset, chosen, temperature, orbit)
         table = tables.metrics_table(records, dataset.class_names)
     else:
         records = evaluation.evaluate(model, dataset, chosen, orbit)
         table = tables.accuracy_table(records, name if dataset.is_genuine and not tta else None)
     averaged = {"tta": tta} if tta else {}
     show({"model": name, **averaged, "results": records}, table, as_json)
+
+
+def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, as_json: bool) -> None:
+    from ood_fashion import comparison, study_tables
+
+    paths = comparison.expand(pattern)
+    records = comparison.summarize_runs([comparison.correct_predictions(path, dataset, shifts) for path in paths])
+    runs = list(map(str, paths))
+    show({"runs": runs, "results": records}, "\n".join([*runs, "", study_tables.runs_table(records)]), as_json)
 
 
 @click.command()

@@ -49,7 +49,10 @@ def predict(
 
     read, failures = pictures.read_pictures(paths, models.picture_shape(model))
     if read:
-        probabilities = evaluation.classify(model, np.stack([picture.pixels for picture in read]))
+        temperature = run and run.temperature
+        if temperature:
+            click.echo(f"Calibrated: temperature {temperature:.3f}", err=True)
+        probabilities = evaluation.classify(model, np.stack([picture.pixels for picture in read]), temperature or 1.0)
         names = CLASS_NAMES[dataset] if run is None else run.class_names
         records = [
             {"image": str(picture.path), "prepared": list(picture.steps), "top": top}

@@ -22,8 +22,8 @@ from ood_fashion.errors import RunError
 def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Source | None, as_json: bool) -> None:
     """Show what a folder records as one HTML page.
 
-    PATH is the folder of a run, a study or a reproduction. The page holds its tables and figures, opens from disk, and
-    asks the network for nothing.
+    PATH is the folder of a run, a study, a reproduction or a sweep. The page holds its tables and figures, opens from
+    disk, and asks the network for nothing.
 
     Example: ood-fashion report runs/momentum --figures figures
     """

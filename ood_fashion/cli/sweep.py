@@ -23,6 +23,8 @@ def _common(command: Any) -> Any:
                      help="A trained model of the package's own; may be repeated."),
         click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
                      help="A .keras file or SavedModel folder of any origin; may be repeated."),
+        click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
+                     "[default: the document's MLP, else the first model]"),
         click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
         click.option("--out", type=click.Path(path_type=Path),
                      help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
@@ -92,6 +94,7 @@ def _sweep(
     run_dirs: tuple[Path, ...],
     pretrained: tuple[str, ...],
     model_files: tuple[Path, ...],
+    reference: str | None,
     limit: int | None,
     out: Path | None,
     quiet: bool,
@@ -101,11 +104,12 @@ def _sweep(
 ) -> None:
     from tqdm import tqdm
 
-    from ood_fashion import datasets, plots, runs, sweep_plots, sweeps, tables
+    from ood_fashion import baseline, datasets, plots, runs, sweep_plots, sweeps, tables
 
     files = runs.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
     dataset = datasets.load_dataset(data_dir)
     split = datasets.Split(dataset.test.images[:limit], dataset.test.labels[:limit])
+    reference = chosen.reference(reference, list(files), split)
     from ood_fashion.nn import devices, evaluation, models
 
     devices.select_device(device)
@@ -122,7 +126,8 @@ def _sweep(
             folder,
             bar.update,
         )
-    report = chosen.report(list(files), hits)
-    plots.save(sweep_plots.PICTURES[chosen.kind](report), folder / f"{chosen.kind}.png")
+    report = chosen.report(list(files), hits, reference, standard=baseline.applies(split))
+    for name, figure in sweep_plots.pictures(report).items():
+        plots.save(figure, folder / f"{name}.png")
     sweeps.write_report(folder, report)
     show({"folder": str(folder), **report}, tables.sweep_report(report), as_json)

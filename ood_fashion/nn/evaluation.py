@@ -13,7 +13,8 @@ from scipy.special import entr
 
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
-from ood_fashion.metrics import accuracy_record, fit_temperature, full_record, predictions, to_probabilities
+from ood_fashion.evaluation import full_records
+from ood_fashion.metrics import accuracy_record, fit_temperature, predictions, to_probabilities
 from ood_fashion.nn.models import check_fit
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.orbits import Orbit
@@ -110,12 +111,13 @@ def predict(
     return {str(shift): predictions(score(shift)[0]) for shift in shifts}
 
 
-def classify(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the probability of each class for each image.
 
     Args:
         model: as for `scorer`.
         images: uint8 (n, height, width), of the size that the model takes.
+        temperature: what `calibrate` found.
 
     Returns:
         Probabilities, (n, classes).
@@ -126,7 +128,8 @@ def classify(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float6
     height, width = images.shape[1:]
     image_shape = check_fit(model, (height, width), 1, or_more=True)
     batch = to_unit_range(images).reshape(-1, *image_shape)
-    probabilities = to_probabilities(model.predict(batch, batch_size=EVALUATION_BATCH_SIZE, verbose=0))
+    scores = model.predict(batch, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
+    probabilities = to_probabilities(scores, temperature)
     if not np.isfinite(probabilities).all():
         raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
     return probabilities
@@ -140,11 +143,26 @@ def evaluate(
     return [accuracy_record(shift, classes, dataset.test.labels) for shift, (classes, _) in predicted.items()]
 
 
+def calibrate(model: keras.Model, dataset: Dataset, validation: Split, orbit: Orbit = ALONE) -> float:
+    """Return the temperature of `metrics.fit_temperature` for a model.
+
+    Args:
+        model: as for `scorer`.
+        dataset: as for `scorer`.
+        validation: the images to fit it on, unshifted.
+        orbit: as for `scorer`; the temperature is then that of the averaged probabilities.
+
+    Raises:
+        ModelError: the model does not fit the data.
+    """
+    return fit_temperature(scorer([model], dataset, validation, orbit)(UNSHIFTED)[0], validation.labels)
+
+
 def evaluate_fully(
     model: keras.Model,
     dataset: Dataset,
     shifts: Iterable[Shift],
-    validation: Split | None = None,
+    temperature: float | None = None,
     orbit: Orbit = ALONE,
 ) -> list[dict[str, Any]]:
     """Measure a model in every way under each shift.
@@ -153,28 +171,15 @@ def evaluate_fully(
         model: as for `scorer`.
         dataset: whose test set to use.
         shifts: what to do to the images, one after another.
-        validation: images to calibrate the model on, if it is to be.
+        temperature: what `calibrate` found, to measure the calibrated model beside the one as it is.
         orbit: as for `scorer`.
 
     Returns:
-        A `metrics.full_record` per shift; with `validation` also the temperature, and under `calibrated` the nll, brier
-        and ece with it.
+        What `evaluation.full_records` says of the scores.
 
     Raises:
         ModelError: the model does not fit the data.
     """
-    labels, score = dataset.test.labels, scorer([model], dataset, orbit=orbit)
-    unshifted = to_probabilities(score(UNSHIFTED)[0])
-    temperature = None
-    if validation:
-        temperature = fit_temperature(scorer([model], dataset, validation, orbit)(UNSHIFTED)[0], validation.labels)
-    records = []
-    for shift in shifts:
-        scores = score(shift)[0]
-        record = full_record(str(shift), to_probabilities(scores), labels, unshifted)
-        if temperature:
-            calibrated = full_record(str(shift), to_probabilities(scores, temperature), labels)
-            record["temperature"] = temperature
-            record["calibrated"] = {name: calibrated[name] for name in ("nll", "brier", "ece")}
-        records.append(record)
-    return records
+    score = scorer([model], dataset, orbit=orbit)
+    scores = ((str(shift), score(shift)[0]) for shift in shifts)
+    return full_records(scores, score(UNSHIFTED)[0], dataset.test, temperature)

@@ -211,19 +211,17 @@ def check_fit(
     height, width = image_shape
     taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     scores = given[1] if isinstance(given, tuple) and len(given) == 2 else None
-    if scores is None or not (scores == num_classes or (or_more and scores > num_classes)):
-        raise ModelError(
-            f"model {model.name}: expected an output of shape (n, {num_classes}), a score per class of the data. "
-            f"Received: {given}. {_OTHER_DATA}"
-        )
-    for shape in ((height, width, 1), (height, width), (height * width,)):
-        if (
-            isinstance(taken, tuple)
-            and len(taken) == len(shape) + 1
-            and all(t in (None, s) for t, s in zip(taken[1:], shape, strict=True))
-        ):
-            return shape
+    if scores == num_classes or (or_more and scores is not None and scores > num_classes):
+        for shape in ((height, width, 1), (height, width), (height * width,)):
+            if (
+                isinstance(taken, tuple)
+                and len(taken) == len(shape) + 1
+                and all(t in (None, s) for t, s in zip(taken[1:], shape, strict=True))
+            ):
+                return shape
+    classes = f"{num_classes}{' or more' if or_more else ''}"
     raise ModelError(
-        f"model {model.name}: expected an input of shape (n, {height}, {width}, 1), (n, {height}, {width}) "
-        f"or (n, {height * width}), as the data are. Received: {taken}. {_OTHER_DATA}"
+        f"model {model.name}: expected an input of shape (n, {height}, {width}, 1), (n, {height}, {width}) or "
+        f"(n, {height * width}) and an output of shape (n, {num_classes}), a score per class, as the data are: "
+        f"{height}x{width} pixels, 1 channel, {classes} classes. Received: {taken} and {given}. {_OTHER_DATA}"
     )

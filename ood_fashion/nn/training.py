@@ -13,11 +13,12 @@ from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, split_train
 from ood_fashion.errors import DivergenceError
+from ood_fashion.evaluation import full_records
 from ood_fashion.files import atomic_write
-from ood_fashion.metrics import accuracy_record
+from ood_fashion.metrics import predictions
 from ood_fashion.nn import engine
 from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
-from ood_fashion.nn.evaluation import predict
+from ood_fashion.nn.evaluation import calibrate, scorer
 from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import shifted_batches
 from ood_fashion.records import kept_epoch, require_same_dataset, training_summary
@@ -102,7 +103,8 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         callbacks: more callbacks for `fit`, to watch.
 
     Returns:
-        What metrics.json holds: the model's name, a record per test set, and the epochs and updates spent.
+        What metrics.json holds: the model's name, one of `evaluation.full_records` per test set, the temperature if the
+        config asks for one, and the epochs and updates spent.
 
     Raises:
         RunError: the run began on another dataset, or its folder is damaged or cannot be written.
@@ -148,13 +150,14 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
             f"{divergence} Lower --learning-rate or --momentum. "
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
-    predictions = predict(model, dataset, [SHIFTS[name] for name in paper.TEST_SETS])
-    run.write_predictions(predictions)
+    score = scorer([model], dataset)
+    scores = {name: score(SHIFTS[name])[0] for name in paper.TEST_SETS}
+    run.write_predictions({name: predictions(values) for name, values in scores.items()})
+    temperature = calibrate(model, dataset, validation) if config.calibrate else None
     metrics = {
         "model": config.model,
-        "results": [
-            accuracy_record(name, classes, dataset.test.labels) for name, (classes, _confidences) in predictions.items()
-        ],
+        "results": full_records(scores.items(), scores["none"], dataset.test, temperature),
+        "temperature": temperature,
         "training": training_summary(recorder.history, config),
     }
     run.write_metrics(metrics)

@@ -11,7 +11,7 @@ from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
 from ood_fashion.metrics import to_probabilities
-from ood_fashion.nn.evaluation import evaluate, evaluate_fully, scorer
+from ood_fashion.nn.evaluation import calibrate, evaluate, evaluate_fully, scorer
 from ood_fashion.nn.models import build_model
 from ood_fashion.orbits import parse_orbit
 from ood_fashion.shifts import SHIFTS, Shift
@@ -73,7 +73,9 @@ def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:
     weights = model.get_weights()
     confident.set_weights([*weights[:2], 4 * weights[2], 4 * weights[3]])
     validation = Split(small_fashion.train.images[400:], small_fashion.train.labels[400:])
-    plain, calm = (evaluate_fully(m, small_fashion, shifts, validation) for m in (confident, model))
+    plain, calm = (
+        evaluate_fully(m, small_fashion, shifts, calibrate(m, small_fashion, validation)) for m in (confident, model)
+    )
     for record, short in zip(plain, evaluate(confident, small_fashion, shifts), strict=True):
         assert {name: record[name] for name in short} == short
     assert plain[0]["temperature"] == pytest.approx(4 * calm[0]["temperature"], rel=0.01)
@@ -120,7 +122,8 @@ def test_both_kinds_of_record_average(small_fashion: Dataset) -> None:
     model, turned, orbit = build_model("mlp", seed=2), [Shift(), SHIFTS["rotate180"]], parse_orbit("c4")
     validation = Split(small_fashion.train.images[:100], small_fashion.train.labels[:100])
     short = evaluate(model, small_fashion, turned, orbit)
-    full = evaluate_fully(model, small_fashion, turned, validation, orbit)
+    temperature = calibrate(model, small_fashion, validation, orbit)
+    full = evaluate_fully(model, small_fashion, turned, temperature, orbit)
     assert [record["accuracy"] for record in full] == [record["accuracy"] for record in short]
     assert full[1]["flip_rate"] == 0
     assert full[1]["calibrated"] == full[0]["calibrated"]
