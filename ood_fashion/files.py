@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ood_fashion.errors import RunError
+
+if sys.platform != "win32":
+    import fcntl
 
 TEMPORARY = ".tmp-"
 """How the names of files begin that a killed process may have left half written."""
@@ -29,7 +34,66 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a file system that has become read-only
+            temporary.unlink()
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep a folder to this process during the block; if it is made for that and stays empty, it is removed afterwards.
+
+    The lock is the kernel's, on the folder itself (flock): it leaves no file behind and ends with the process, however
+    that ends. So what an earlier writer has left half written is removed. On a network file system it holds between
+    the processes of one machine; on Windows there is none.
+
+    Args:
+        folder: whose files are to be written.
+        wait: whether to wait for another process to end; else the folder is refused.
+
+    Raises:
+        RunError: another process keeps the folder, or it cannot be made.
+    """
+    with ExitStack() as stack:
+        try:
+            made = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            if sys.platform != "win32":
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise RunError(
+                f"{folder}: expected a folder that no other process writes to. Received: one in use. "
+                "Wait for that process to end, or choose another --out."
+            ) from None
+        except OSError as error:
+            raise RunError(f"{folder}: expected a folder to write to. Received: {error.strerror}.") from error
+        for leftover in folder.glob(f"{TEMPORARY}*"):
+            with suppress(OSError):
+                leftover.unlink()
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # where one is not empty
+                for path in made:
+                    path.rmdir()
+
+
+_TIME_FORMAT = "%Y%m%dT%H%M%S"
+
+
+def new_path(root: Path, name: str) -> Path:
+    """Return a path `root`/<time, UTC>-<name> where nothing is.
+
+    It comes after all others in `root` when sorted, even in the same second or with a clock that was set back: then the
+    time is a second more than the latest one's.
+    """
+    time = datetime.now(UTC).replace(microsecond=0)
+    for path in root.glob("*"):
+        with suppress(ValueError, OverflowError):
+            then = datetime.strptime(path.name.partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
+            time = max(time, then + timedelta(seconds=1))
+    return root / f"{time:{_TIME_FORMAT}}-{name}"
 
 
 def make_empty_folder(path: Path) -> None:

@@ -20,7 +20,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.files import TEMPORARY, atomic_write, make_empty_folder, read_json, write_json
+from ood_fashion.files import TEMPORARY, atomic_write, make_empty_folder, new_path, read_json, write_json
 from ood_fashion.specs import MODELS
 
 RUNS_ROOT = Path("runs")
@@ -286,11 +285,9 @@ def _describe(path: Path) -> str:
 
 
 def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
-    """Name a folder that does not exist: `root`/<time, UTC>-<model>-s<seed>, or -numpy-<model>- for a run in NumPy."""
+    """Name a new folder as `files.new_path` does: ...-<model>-s<seed>, or ...-numpy-<model>-s<seed> for a run in NumPy."""
     model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{model}-s{config.seed}"
-    candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1_000_000))
-    return next(path for path in candidates if not path.exists())
+    return new_path(root, f"{model}-s{config.seed}")
 
 
 def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
