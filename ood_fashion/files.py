@@ -64,7 +64,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         except BlockingIOError:
             raise RunError(
                 f"{folder}: expected a folder that no other process writes to. Received: one in use. "
-                "Wait for that process to end, or choose another --out."
+                "Wait for that process to end, or choose another folder."
             ) from None
         except OSError as error:
             raise RunError(f"{folder}: expected a folder to write to. Received: {error.strerror}.") from error

@@ -285,7 +285,7 @@ def _describe(path: Path) -> str:
 
 
 def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
-    """Name a new folder as `files.new_path` does: ...-<model>-s<seed>, or ...-numpy-<model>-s<seed> for a run in NumPy."""
+    """Name a new folder as `files.new_path` does: <time>-<model>-s<seed>, with numpy- before the model in NumPy."""
     model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
     return new_path(root, f"{model}-s{config.seed}")
 

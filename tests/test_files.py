@@ -72,7 +72,7 @@ def test_a_second_process_is_refused(
 ) -> None:
     result = invoke(*command.split(), "--out", "kept", "--data-dir", small_folder)
     assert result.exit_code == 1
-    assert result.stderr.endswith("Wait for that process to end, or choose another --out.\n")
+    assert result.stderr.endswith("Wait for that process to end, or choose another folder.\n")
     assert list(Path("kept").iterdir()) == []
 
 
