@@ -9,7 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from zipfile import ZipFile
+
+from numpy.lib.npyio import NpzFile
 
 from ood_fashion.errors import RunError
 
@@ -18,6 +21,13 @@ if sys.platform != "win32":
 
 TEMPORARY = ".tmp-"
 """How the names of files begin that a killed process may have left half written."""
+
+MOST_TEXT = 32_000_000
+"""The most bytes of a JSON or CSV file; small JSON values take some twenty times as much memory."""
+
+MOST_UNPACKED = 800_000_000
+"""The most bytes that a compressed file may unpack to, since a bomb of a megabyte has a thousand: a million images of
+28 by 28 are 784,000,000."""
 
 
 @contextmanager
@@ -123,16 +133,47 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_text(path: Path) -> str:
+    """Read a text file of at most `MOST_TEXT` bytes.
 
     Raises:
-        RunError: the file is absent or damaged.
+        OSError: it cannot be read.
+        ValueError: it is larger, or no UTF-8.
+    """
+    if (size := path.stat().st_size) > MOST_TEXT:
+        raise ValueError(f"{size:,} bytes, more than {MOST_TEXT:,}")
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, without NaN and infinity, which JSON has not.
+
+    Raises:
+        RunError: the file is absent, damaged or larger than `MOST_TEXT`.
     """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(path), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON")
+
+
+@contextmanager
+def opened_npz(path: Path) -> Iterator[NpzFile]:
+    """Open an .npz file, without unpickling anything.
+
+    Raises:
+        ValueError: it would unpack to more than `MOST_UNPACKED` bytes, and than it has itself.
+        Exception: zipfile, zlib and NumPy raise a dozen kinds on damaged files, in the block too.
+    """
+    with path.open("rb") as opened, NpzFile(opened) as file:
+        unpacked = sum(member.file_size for member in cast(ZipFile, file.zip).infolist())
+        if unpacked > max(MOST_UNPACKED, path.stat().st_size):
+            raise ValueError(f"{unpacked:,} bytes unpacked, more than {MOST_UNPACKED:,}; numpy.savez does not pack")
+        yield file

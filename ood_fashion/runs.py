@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +30,16 @@ from numpy.typing import NDArray
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.files import TEMPORARY, atomic_write, make_empty_folder, new_path, read_json, write_json
+from ood_fashion.files import (
+    TEMPORARY,
+    atomic_write,
+    make_empty_folder,
+    new_path,
+    opened_npz,
+    read_json,
+    read_text,
+    write_json,
+)
 from ood_fashion.specs import MODELS
 
 RUNS_ROOT = Path("runs")
@@ -93,7 +103,9 @@ class Run:
         run = cls(path)
         if not (path / "config.json").is_file():
             raise RunError(f"{path}: expected a run folder, with a config.json. Received: {_describe(path)}.")
-        if not isinstance(run.record.get("dataset"), dict):
+        dataset = run.record.get("dataset")
+        names = dataset.get("class_names", []) if isinstance(dataset, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RunError(f"{path / 'config.json'}: expected a run's config and dataset. Received: no dataset.")
         _ = run.config
         return run
@@ -196,7 +208,7 @@ class Run:
             RunError: the file is absent or damaged.
         """
         try:
-            with self.model_path.open("rb") as opened, np.load(opened) as file:
+            with opened_npz(self.model_path) as file:
                 return {name: file[name] for name in file.files}
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
             raise RunError(f"{self.model_path}: expected weights. Received: {error}.") from error
@@ -209,9 +221,11 @@ class Run:
         """
         path = self.history_path
         try:
-            with path.open(newline="") as file:
-                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        except (OSError, ValueError, TypeError) as error:
+            given = csv.DictReader(read_text(path).splitlines())
+            rows = [{name: float(value) for name, value in row.items()} for row in given]
+            if not all(math.isfinite(value) for row in rows for value in row.values()):
+                raise ValueError("NaN or infinity")
+        except (OSError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path}: expected a row per epoch. Received: {error}.") from error
         columns = HISTORY_COLUMNS | ({"test_accuracy"} if self.config.monitor_test else set())
         if not rows or not columns <= rows[0].keys():
@@ -242,7 +256,7 @@ class Run:
         if not path.is_file():
             return None
         try:
-            with path.open("rb") as opened, np.load(opened) as file:
+            with opened_npz(path) as file:
                 arrays: dict[str, list[NDArray[Any]]] = {}
                 for key in file.files:
                     if "/" in key:  # in the order in which they were written
@@ -268,7 +282,7 @@ class Run:
         """
         path = self.path / "predictions.npz"
         try:
-            with path.open("rb") as opened, np.load(opened) as file:
+            with opened_npz(path) as file:
                 shifts = [key.removesuffix("/classes") for key in file.files if key.endswith("/classes")]
                 return {
                     shift: Predictions(file[f"{shift}/classes"].astype(np.int64), file[f"{shift}/confidences"])

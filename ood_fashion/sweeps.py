@@ -223,7 +223,10 @@ def measure(
         RunError: the folder cannot be written.
     """
     path = folder / "hits.jsonl"
-    known = dict(_read_hits(path, models, n))
+    try:
+        known = dict(_read_hits(path, models, n))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another --out.") from error
     rows = []
     try:
         # What a kill has cut off is left out, so that the next line starts on its own.
