@@ -52,6 +52,10 @@ HISTORY_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "sec
 """What every row of a history has; test_accuracy is there if it was monitored."""
 
 
+_COUNTS = ("epochs", "kept_epoch", "updates_per_epoch", "updates", "updates_to_kept_epoch")
+_ACCURACY = {"shift": str, "accuracy": float, "correct": int, "n": int, "ci95": list}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The state after an epoch: JSON values, and arrays by name."""
@@ -186,8 +190,24 @@ class Run:
             leftover.unlink(missing_ok=True)
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return metrics.json's content."""
-        return read_json(self.require_complete().path / "metrics.json")
+        """Return metrics.json's content.
+
+        Raises:
+            RunError: the run is not complete, or the file is damaged.
+        """
+        path = self.require_complete().path / "metrics.json"
+        metrics = read_json(path)
+        try:
+            checks: list[tuple[Any, dict[str, type]]] = [(metrics, {"model": str})]
+            checks += [(metrics["training"], dict.fromkeys(_COUNTS, int))]
+            checks += [(result, _ACCURACY) for result in metrics["results"]]
+            sound = all(isinstance(record[key], kind) for record, kinds in checks for key, kind in kinds.items())
+            sound &= all(list(map(type, result["ci95"])) == [float] * 2 for result in metrics["results"])
+        except (KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise RunError(f"{path}: expected the metrics of a run. Received: others. Train it anew.")
+        return metrics
 
     def write_result_file(self, result: dict[str, Any]) -> None:
         """Write the document's result file, named after the learning rate and the batch size."""

@@ -254,11 +254,11 @@ def predict_class_ten(run: Run) -> None:
         (lambda run: (run.path / "predictions.npz").unlink(), "predictions.npz: expected the predictions of a run"),
         (lambda run: (run.path / "predictions.npz").write_bytes(b"PK"), "predictions.npz: expected the predictions"),
         (lambda run: (run.path / "history.csv").write_text("epoch\n1\n"), "history.csv: expected rows with accuracy"),
-        (lambda run: (run.path / "metrics.json").write_text("{}"), "metrics.json: expected a run's results"),
+        (lambda run: (run.path / "metrics.json").write_text("{}"), "metrics.json: expected the metrics of a run"),
         (keep_some(150), "under none, expected a class and a confidence for each of the 200 test images"),
         (predict_class_ten, "under up4, expected classes from 0 to 9"),
         (rewrite("metrics.json", '"shift": "up4"', '"shift": "up5"'), "expected predictions.npz and metrics.json"),
-        (rewrite("metrics.json", '"kept_epoch": 2', '"kept_epoch": null'), "metrics.json: expected a run's metrics"),
+        (rewrite("metrics.json", '"kept_epoch": 2', '"kept_epoch": null'), "expected the metrics of a run"),
         (rewrite("config.json", '"train images": "', '"train images": "0'), "expected the dataset that the run began"),
     ],
 )  # fmt: skip

@@ -185,6 +185,7 @@ def _count_objects(config: Any) -> int:
 
 def _declared_bytes(config: Any) -> int:
     """Return the bytes that the variables of a model take, without making them."""
+    config.pop("compile_config", None)  # an optimizer is not wanted, and would make its variables
     with keras.StatelessScope(initialize_variables=False):
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in model.variables)
