@@ -8,12 +8,13 @@ import struct
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ood_fashion.corruptions import blocks
 from ood_fashion.errors import DataError
+from ood_fashion.files import MOST_UNPACKED, opened_npz
 
 _MOST_LABEL = 65_535
 
@@ -40,22 +41,30 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
                     raise DataError(f"{path}: expected an IDX header that begins {magic.hex()}. Received: {received}.")
                 shape = struct.unpack(f">{dimensions}I", header[4:])
                 size = math.prod(shape)
-                content = _read_at_most(file, size + 1)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+                available = MOST_UNPACKED if gzipped else path.stat().st_size - len(header)
+                if gzipped and size > available:
+                    raise DataError(
+                        f"{path}: expected at most {available:,} bytes packed by gzip. Received: {size:,} for {shape}. "
+                        "If these are so many images, unpack it: gunzip."
+                    )
+                # An empty array takes memory only as it is filled, whatever size a damaged header claims.
+                content = np.empty(min(size, available), np.uint8)
+                found = _fill(file, content.data)
+                more = bool(file.read(1))
+    except (OSError, EOFError, zlib.error, ValueError, MemoryError) as error:
         raise DataError(f"{path}: expected a readable IDX file. Received: {error}. Fetch the file again.") from error
-    if len(content) != size:
-        received = f"only {len(content):,}" if len(content) < size else "more"
+    if found < size or more:
+        received = f"only {found:,}" if found < size else "more"
         raise DataError(f"{path}: expected {size:,} bytes for {shape}. Received: {received}. Fetch the file again.")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    return content.reshape(shape)
 
 
-def _read_at_most(file: BinaryIO, size: int) -> bytes:
-    """Read in pieces, so that a size that a damaged header claims is not allocated."""
-    pieces = []
-    while size > 0 and (piece := file.read(min(size, 1 << 24))):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+def _fill(file: BinaryIO, content: memoryview) -> int:
+    """Read into a buffer until it is full or the file ends, and return the number of bytes."""
+    found = 0
+    while piece := file.readinto(content[found : found + (1 << 24)]):  # type: ignore[attr-defined] # typeshed lacks it
+        found += piece
+    return found
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -73,7 +82,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         DataError: the file cannot be read, lacks an array, or holds other images or labels.
     """
     try:
-        with path.open("rb") as opened, np.lib.npyio.NpzFile(opened) as file:
+        with opened_npz(path) as file:
             pairs = [("x_test", "y_test"), *[("x_train", "y_train")] * ("x_train" in file or "y_train" in file)]
             names = [name for pair in pairs for name in pair]
             if missing := [name for name in names if name not in file]:
@@ -82,7 +91,9 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
                     f"Received: no {' and no '.join(missing)}, only {', '.join(file.files) or 'an empty archive'}."
                 )
             arrays = {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, MemoryError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: expected a readable .npz file. Received: {reason}.") from error
     return {
@@ -106,9 +117,14 @@ def _pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
         if np.issubdtype(array.dtype, np.integer) and low >= 0 and high <= 255:
             return np.asarray(array, np.uint8)
         if np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1:
-            pixels = np.rint(array * 255)
-            if np.allclose(pixels, array * 255, rtol=0, atol=0.01):
-                return np.asarray(pixels, np.uint8)
+            pixels = np.empty(array.shape, np.uint8)
+            for block in blocks(array.shape):
+                scaled = array[block] * 255
+                pixels[block] = np.rint(scaled)
+                if not np.allclose(pixels[block], scaled, rtol=0, atol=0.01):
+                    break
+            else:
+                return pixels
     raise DataError(
         f"{place}: expected integers in 0-255, or the same divided by 255. Received: {received}. Scale and round them."
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,8 @@ from numpy.typing import NDArray
 
 from ood_fashion import __version__
 from ood_fashion.datasets import FILES, Dataset
-from ood_fashion.errors import ExportError
+from ood_fashion.errors import ExportError, RunError
+from ood_fashion.files import TEMPORARY, locked
 from ood_fashion.shifts import Shift, file_name
 
 
@@ -79,7 +79,7 @@ def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format:
         The record in dataset.json.
 
     Raises:
-        ExportError: the folder is there already or cannot be written.
+        ExportError: the folder is there already, is being written by another process, or cannot be written.
     """
     chosen = list(dict.fromkeys(shifts))
     record = {
@@ -100,14 +100,19 @@ def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder`, which takes its name if the block succeeds."""
-    if folder.exists() or folder.is_symlink():
-        raise ExportError(f"{folder}: expected nothing there. Choose another --export, or delete it.")
-    temporary = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
+    temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.rename(folder)
+        with locked(temporary):
+            if folder.exists() or folder.is_symlink():
+                raise ExportError(f"{folder}: expected nothing there. Choose another --export, or delete it.")
+            try:
+                for leftover in temporary.iterdir():  # of an export that was killed
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                yield temporary
+                temporary.rename(folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except RunError as error:
+        raise ExportError(str(error).replace(str(temporary), str(folder))) from error
     except OSError as error:
         raise ExportError(f"{folder}: expected to be able to write it. Received: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

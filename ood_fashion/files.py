@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from zipfile import ZipFile
+
+from numpy.lib.npyio import NpzFile
 
 from ood_fashion.errors import RunError
 
+if sys.platform != "win32":
+    import fcntl
+
 TEMPORARY = ".tmp-"
 """How the names of files begin that a killed process may have left half written."""
+
+MOST_TEXT = 32_000_000
+"""The most bytes of a JSON or CSV file; small JSON values take some twenty times as much memory."""
+
+MOST_UNPACKED = 800_000_000
+"""The most bytes that a compressed file may unpack to, since a bomb of a megabyte has a thousand: a million images of
+28 by 28 are 784,000,000."""
 
 
 @contextmanager
@@ -29,7 +44,66 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a file system that has become read-only
+            temporary.unlink()
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep a folder to this process during the block; if it is made for that and stays empty, it is removed afterwards.
+
+    The lock is the kernel's, on the folder itself (flock): it leaves no file behind and ends with the process, however
+    that ends. So what an earlier writer has left half written is removed. On a network file system it holds between
+    the processes of one machine; on Windows there is none.
+
+    Args:
+        folder: whose files are to be written.
+        wait: whether to wait for another process to end; else the folder is refused.
+
+    Raises:
+        RunError: another process keeps the folder, or it cannot be made.
+    """
+    with ExitStack() as stack:
+        try:
+            made = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            if sys.platform != "win32":
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise RunError(
+                f"{folder}: expected a folder that no other process writes to. Received: one in use. "
+                "Wait for that process to end, or choose another folder."
+            ) from None
+        except OSError as error:
+            raise RunError(f"{folder}: expected a folder to write to. Received: {error.strerror}.") from error
+        for leftover in folder.glob(f"{TEMPORARY}*"):
+            with suppress(OSError):
+                leftover.unlink()
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # where one is not empty
+                for path in made:
+                    path.rmdir()
+
+
+_TIME_FORMAT = "%Y%m%dT%H%M%S"
+
+
+def new_path(root: Path, name: str) -> Path:
+    """Return a path `root`/<time, UTC>-<name> where nothing is.
+
+    It comes after all others in `root` when sorted, even in the same second or with a clock that was set back: then the
+    time is a second more than the latest one's.
+    """
+    time = datetime.now(UTC).replace(microsecond=0)
+    for path in root.glob("*"):
+        with suppress(ValueError, OverflowError):
+            then = datetime.strptime(path.name.partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
+            time = max(time, then + timedelta(seconds=1))
+    return root / f"{time:{_TIME_FORMAT}}-{name}"
 
 
 def make_empty_folder(path: Path) -> None:
@@ -59,16 +133,47 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
+def read_text(path: Path) -> str:
+    """Read a text file of at most `MOST_TEXT` bytes.
 
     Raises:
-        RunError: the file is absent or damaged.
+        OSError: it cannot be read.
+        ValueError: it is larger, or no UTF-8.
+    """
+    if (size := path.stat().st_size) > MOST_TEXT:
+        raise ValueError(f"{size:,} bytes, more than {MOST_TEXT:,}")
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, without NaN and infinity, which JSON has not.
+
+    Raises:
+        RunError: the file is absent, damaged or larger than `MOST_TEXT`.
     """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(path), parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
     return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON")
+
+
+@contextmanager
+def opened_npz(path: Path) -> Iterator[NpzFile]:
+    """Open an .npz file, without unpickling anything.
+
+    Raises:
+        ValueError: it would unpack to more than `MOST_UNPACKED` bytes, and than it has itself.
+        Exception: zipfile, zlib and NumPy raise a dozen kinds on damaged files, in the block too.
+    """
+    with path.open("rb") as opened, NpzFile(opened) as file:
+        unpacked = sum(member.file_size for member in cast(ZipFile, file.zip).infolist())
+        if unpacked > max(MOST_UNPACKED, path.stat().st_size):
+            raise ValueError(f"{unpacked:,} bytes unpacked, more than {MOST_UNPACKED:,}; numpy.savez does not pack")
+        yield file

@@ -47,10 +47,7 @@ class _RunRecords:
             _check_predictions(f"{path / 'predictions.npz'}: under {shift},", shift, answers, dataset)
         records = cls(run, dataset, history, metrics, predictions)
         counted = [(record["shift"], record["correct"], record["n"]) for record in records.results]
-        try:
-            recorded = [(record["shift"], record["correct"], record["n"]) for record in metrics["results"]]
-        except (KeyError, TypeError) as error:
-            raise RunError(f"{path / 'metrics.json'}: expected a run's results. Received: {error!r}.") from error
+        recorded = [(record["shift"], record["correct"], record["n"]) for record in metrics["results"]]
         if recorded != counted or not counted:
             raise RunError(
                 f"{path}: expected predictions.npz and metrics.json to agree. Received: {_described(counted)} in the "
@@ -107,9 +104,8 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
     """Describe a complete run; see `report.read_page`."""
     records = _RunRecords.read(path, data_dir)
     config = records.run.config
+    sentence = tables.training_sentence(records.history, records.metrics)
     try:
-        sentence = tables.training_sentence(records.history, records.metrics)
-        kept_epoch = int(records.metrics["training"]["kept_epoch"])
         metrics_sections = list(_metrics_sections(records))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path / 'metrics.json'}: expected a run's metrics. Received: {error!r} missing.") from error
@@ -119,7 +115,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
         lead=f"{MODELS[config.model].title}, seed {config.seed}: {sentence}",
         sections=[
             _accuracy_section(records),
-            _curves_section(records.history, kept_epoch),
+            _curves_section(records.history, records.metrics["training"]["kept_epoch"]),
             _gallery_section(records),
             _classes_section(records),
             *metrics_sections,

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,16 @@ from numpy.typing import NDArray
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.files import TEMPORARY, atomic_write, make_empty_folder, read_json, write_json
+from ood_fashion.files import (
+    TEMPORARY,
+    atomic_write,
+    make_empty_folder,
+    new_path,
+    opened_npz,
+    read_json,
+    read_text,
+    write_json,
+)
 from ood_fashion.specs import MODELS
 
 RUNS_ROOT = Path("runs")
@@ -41,6 +50,10 @@ PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
 
 HISTORY_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
 """What every row of a history has; test_accuracy is there if it was monitored."""
+
+
+_COUNTS = ("epochs", "kept_epoch", "updates_per_epoch", "updates", "updates_to_kept_epoch")
+_ACCURACY = {"shift": str, "accuracy": float, "correct": int, "n": int, "ci95": list}
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,9 @@ class Run:
         run = cls(path)
         if not (path / "config.json").is_file():
             raise RunError(f"{path}: expected a run folder, with a config.json. Received: {_describe(path)}.")
-        if not isinstance(run.record.get("dataset"), dict):
+        dataset = run.record.get("dataset")
+        names = dataset.get("class_names", []) if isinstance(dataset, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RunError(f"{path / 'config.json'}: expected a run's config and dataset. Received: no dataset.")
         _ = run.config
         return run
@@ -175,8 +190,24 @@ class Run:
             leftover.unlink(missing_ok=True)
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return metrics.json's content."""
-        return read_json(self.require_complete().path / "metrics.json")
+        """Return metrics.json's content.
+
+        Raises:
+            RunError: the run is not complete, or the file is damaged.
+        """
+        path = self.require_complete().path / "metrics.json"
+        metrics = read_json(path)
+        try:
+            checks: list[tuple[Any, dict[str, type]]] = [(metrics, {"model": str})]
+            checks += [(metrics["training"], dict.fromkeys(_COUNTS, int))]
+            checks += [(result, _ACCURACY) for result in metrics["results"]]
+            sound = all(isinstance(record[key], kind) for record, kinds in checks for key, kind in kinds.items())
+            sound &= all(list(map(type, result["ci95"])) == [float] * 2 for result in metrics["results"])
+        except (KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise RunError(f"{path}: expected the metrics of a run. Received: others. Train it anew.")
+        return metrics
 
     @property
     def temperature(self) -> float | None:
@@ -209,7 +240,7 @@ class Run:
             RunError: the file is absent or damaged.
         """
         try:
-            with self.model_path.open("rb") as opened, np.load(opened) as file:
+            with opened_npz(self.model_path) as file:
                 return {name: file[name] for name in file.files}
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
             raise RunError(f"{self.model_path}: expected weights. Received: {error}.") from error
@@ -222,9 +253,11 @@ class Run:
         """
         path = self.history_path
         try:
-            with path.open(newline="") as file:
-                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        except (OSError, ValueError, TypeError) as error:
+            given = csv.DictReader(read_text(path).splitlines())
+            rows = [{name: float(value) for name, value in row.items()} for row in given]
+            if not all(math.isfinite(value) for row in rows for value in row.values()):
+                raise ValueError("NaN or infinity")
+        except (OSError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path}: expected a row per epoch. Received: {error}.") from error
         columns = HISTORY_COLUMNS | ({"test_accuracy"} if self.config.monitor_test else set())
         if not rows or not columns <= rows[0].keys():
@@ -255,7 +288,7 @@ class Run:
         if not path.is_file():
             return None
         try:
-            with path.open("rb") as opened, np.load(opened) as file:
+            with opened_npz(path) as file:
                 arrays: dict[str, list[NDArray[Any]]] = {}
                 for key in file.files:
                     if "/" in key:  # in the order in which they were written
@@ -281,7 +314,7 @@ class Run:
         """
         path = self.path / "predictions.npz"
         try:
-            with path.open("rb") as opened, np.load(opened) as file:
+            with opened_npz(path) as file:
                 shifts = [key.removesuffix("/classes") for key in file.files if key.endswith("/classes")]
                 return {
                     shift: Predictions(file[f"{shift}/classes"].astype(np.int64), file[f"{shift}/confidences"])
@@ -298,11 +331,9 @@ def _describe(path: Path) -> str:
 
 
 def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
-    """Name a folder that does not exist: `root`/<time, UTC>-<model>-s<seed>, or -numpy-<model>- for a run in NumPy."""
+    """Name a new folder as `files.new_path` does: <time>-<model>-s<seed>, with numpy- before the model in NumPy."""
     model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{model}-s{config.seed}"
-    candidates = (root / (name if n == 1 else f"{name}-{n}") for n in range(1, 1_000_000))
-    return next(path for path in candidates if not path.exists())
+    return new_path(root, f"{model}-s{config.seed}")
 
 
 def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:

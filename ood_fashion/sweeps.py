@@ -24,7 +24,7 @@ from ood_fashion import baseline
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
-from ood_fashion.files import atomic_write
+from ood_fashion.files import TEMPORARY, atomic_write
 from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
 from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
 
@@ -197,24 +197,37 @@ def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: in
     }
 
 
-def open_folder(folder: Path | None, deciding: dict[str, Any]) -> Path:
+def _as_text(deciding: dict[str, Any]) -> str:
+    return json.dumps(deciding, indent=2)
+
+
+def default_folder(deciding: dict[str, Any]) -> Path:
+    """Name a sweep's folder after its `settings`."""
+    return SWEEPS_ROOT / f"{deciding['kind']}-{hashlib.sha256(_as_text(deciding).encode()).hexdigest()[:8]}"
+
+
+def open_folder(path: Path, deciding: dict[str, Any]) -> Path:
     """Make or find the folder of a sweep.
 
     Args:
-        folder: absent, empty, or that of a sweep with the same settings; None names one after the settings.
+        path: absent, empty, or that of a sweep with the same settings.
         deciding: what `settings` gave.
+
+    Returns:
+        The path.
 
     Raises:
         RunError: the folder holds something else, or cannot be written.
     """
-    text = json.dumps(deciding, indent=2)
-    path = folder or SWEEPS_ROOT / f"{deciding['kind']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    text = _as_text(deciding)
     file = path / "settings.json"
     try:
         path.mkdir(parents=True, exist_ok=True)
-        occupied, there = any(path.iterdir()), file.read_text() if file.is_file() else None
-    except OSError as error:
-        raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
+        occupied = any(not entry.name.startswith(TEMPORARY) for entry in path.iterdir())
+        there = file.read_text() if file.is_file() else None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"{path}: expected a folder to write to. Received: {reason}.") from error
     if there is None and not occupied:
         with atomic_write(file) as temporary:
             temporary.write_text(text)
@@ -246,7 +259,10 @@ def measure(
         RunError: the folder cannot be written.
     """
     path = folder / "hits.jsonl"
-    known = dict(_read_hits(path, models, n))
+    try:
+        known = dict(_read_hits(path, models, n))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another --out.") from error
     rows = []
     try:
         # What a kill has cut off is left out, so that the next line starts on its own.

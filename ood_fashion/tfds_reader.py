@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.files import locked
 from ood_fashion.native_log import quiet_tensorflow
 
 
@@ -51,16 +52,16 @@ def read_tfds(
     with redirect_stdout(sys.stderr):
         builder = _builder(tfds, name, data_dir)
         names = _check_features(name, builder.info)
-        if not (download or builder.is_prepared()):
-            raise DataError(f"dataset '{name}': expected a prepared copy. Received: none in {data_dir}.")
-        try:
-            if download:
-                # Without a network this fails at once, where TFDS tries again for minutes.
-                for url in list(builder.url_infos or ())[:1]:
-                    urlopen(url, timeout=10).close()
-                builder.download_and_prepare()
-        except Exception as error:  # TFDS lets through whatever its downloader raises
-            raise DownloadError(_summary(error)) from error
+        if not builder.is_prepared():
+            if not download:
+                raise DataError(f"dataset '{name}': expected a prepared copy. Received: none in {data_dir}.")
+            try:
+                with locked(data_dir, wait=True):
+                    builder = _builder(tfds, name, data_dir)  # which another process may have prepared meanwhile
+                    if not builder.is_prepared():
+                        _prepare(builder)
+            except Exception as error:  # TFDS lets through whatever its downloader raises
+                raise DownloadError(_summary(error)) from error
         if missing := [split for split in ("train", "test") if split not in builder.info.splits]:
             raise DataError(
                 f"dataset '{name}': expected a training and a test set. Received: no {' and no '.join(missing)}."
@@ -94,6 +95,13 @@ def _builder(tfds: Any, name: str, data_dir: Path) -> Any:
                 f"Received: {_summary(error)}. Folders and .npz files are named with --data-dir."
             ) from error
         raise _damaged(name, data_dir, error) from error
+
+
+def _prepare(builder: Any) -> None:
+    # Without a network this fails at once, where TFDS tries again for minutes.
+    for url in list(builder.url_infos or ())[:1]:
+        urlopen(url, timeout=10).close()
+    builder.download_and_prepare()
 
 
 def _check_features(name: str, info: Any) -> tuple[str, ...]:

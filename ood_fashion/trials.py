@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +16,7 @@ from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Source, load_dataset
 from ood_fashion.errors import OodFashionError, RunError
+from ood_fashion.files import locked
 from ood_fashion.histories import Record, measures
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
@@ -84,21 +88,37 @@ def run_trials(
     threads = max(1, cores // jobs) if jobs > 1 else None
     with joblib.parallel_config("loky" if threads else "sequential", inner_max_num_threads=threads):
         outcomes = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            joblib.delayed(_run_trial)(trial, data_dir, device, threads) for trial in trials
+            joblib.delayed(_run_trial)(trial, data_dir, device, threads, os.getpid()) for trial in trials
         )
         return [failure for failure in progress(outcomes, len(trials)) if failure]
 
 
-def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:
+def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None, started_by: int) -> str | None:
     """Train a trial, or finish it; return what went wrong, if anything did."""
+    if os.getppid() == started_by:
+        _follow(started_by)
     try:
-        run = trial.open() if (trial.path / "config.json").exists() else None
-        if run is None or not run.is_complete:
-            _TRAINERS[trial.config.implementation](run, trial, _load_dataset(data_dir), device, threads)
-        trial.read()
+        with locked(trial.path, wait=True):  # a process that is ending may still have it
+            run = trial.open() if (trial.path / "config.json").exists() else None
+            if run is None or not run.is_complete:
+                _TRAINERS[trial.config.implementation](run, trial, _load_dataset(data_dir), device, threads)
+            trial.read()
     except OodFashionError as error:
         return str(error)
     return None
+
+
+@lru_cache(maxsize=1)
+def _follow(parent: int) -> None:
+    """Let this worker process end when its parent has: a worker in a training would not notice before the end."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train_keras(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:

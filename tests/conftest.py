@@ -10,10 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 from ood_fashion.cli import main
 from ood_fashion.datasets import FILES, Dataset, Split, load_dataset
+
+# Files of a fixture are written anew for every example.
+_FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile("everyday", deadline=None, suppress_health_check=_FIXTURES)
+settings.register_profile("fuzz", max_examples=5_000, deadline=2_000, suppress_health_check=_FIXTURES)
+settings.load_profile("everyday")
 
 Arrays = dict[str, NDArray[np.uint8]]
 

@@ -99,7 +99,7 @@ def test_what_is_there_already_is_left_alone(invoke: Invoke, small_folder: Path,
 def test_a_folder_that_cannot_be_written(invoke: Invoke, small_folder: Path) -> None:
     result = invoke("data", "--data-dir", small_folder, "--export", "/proc/out")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: /proc/out: expected to be able to write it. Received: ")
+    assert result.stderr.startswith("Error: /proc/out: expected a folder to write to. Received: ")
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

@@ -19,6 +19,7 @@ from ood_fashion.sweeps import (
     Hits,
     Sweep,
     corruptions,
+    default_folder,
     measure,
     open_folder,
     over_shifts,
@@ -126,11 +127,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         open_folder(tmp_path / "other", SETTINGS)
 
 
-def test_the_folder_is_named_after_what_decides_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    one, same, other = (open_folder(None, settings) for settings in (SETTINGS, SETTINGS, {**SETTINGS, "n": 3}))
-    assert one == same != other
-    assert one.parent == Path("sweeps")
+def test_the_folder_is_named_after_what_decides_the_figures() -> None:
+    assert default_folder(SETTINGS) == default_folder({**SETTINGS}) != default_folder({**SETTINGS, "n": 3})
+    assert default_folder(SETTINGS).parent == Path("sweeps")
 
 
 def test_over_shifts_by_hand() -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, NoReturn, cast
 
 import click
 
 from ood_fashion.config import DEVICES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
+from ood_fashion.files import locked
 from ood_fashion.runs import Run, latest_complete_run, pretrained_runs
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
@@ -27,13 +34,72 @@ def _fail_on_usage(error: click.UsageError) -> NoReturn:
     _fail(f"{error.format_message()}{command}", error.exit_code)
 
 
+class Stopped(KeyboardInterrupt):
+    """SIGINT or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("terminated" if number == signal.SIGTERM else "interrupted")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Raise Stopped in the block on SIGINT and SIGTERM; a second one in the same second, as from `timeout`, is none."""
+    last = -1.0
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        if time.monotonic() - last > 1:
+            last = time.monotonic()
+            raise Stopped(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as for a script's background jobs
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_ARGUMENTS = "ood_fashion.arguments"
+
+
+@contextmanager
+def working_in(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Keep a folder to this process (`files.locked`); whoever interrupts the block is told where it is, how to go on.
+
+    Args:
+        folder: what the command writes to.
+        resume: whether the command goes on with --resume; else with the same arguments.
+
+    Raises:
+        RunError: another process keeps the folder, or it cannot be made.
+    """
+    try:
+        with locked(folder):
+            yield
+    except KeyboardInterrupt as interrupt:
+        arguments = click.get_current_context().find_root().meta[_ARGUMENTS]
+        options = [argument.partition("=")[0] for argument in arguments]
+        more = ["--out", str(folder)] * ("--out" not in options) + ["--resume"] * (resume and "--resume" not in options)
+        interrupt.add_note(f"What is done is in {folder}. Go on: {shlex.join(('ood-fashion', *arguments, *more))}")
+        raise
+
+
 class CommandGroup(click.Group):
     """The top of the command line: turns every error into one message and an exit code; nothing else does."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments."""
+        given = list(args)
         try:
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(info_name, args, *more, **kwargs)
+            context.meta[_ARGUMENTS] = given
+            return context
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
@@ -42,15 +108,17 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _signals_raised():
+                return super().invoke(ctx)
         except click.exceptions.NoArgsIsHelpError:
             raise
         except click.UsageError as error:
             _fail_on_usage(error)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except KeyboardInterrupt:
-            _fail("interrupted.", 130)
+        except KeyboardInterrupt as interrupt:
+            lines = [f"{str(interrupt) or 'interrupted'}.", *getattr(interrupt, "__notes__", ())]
+            _fail(" ".join(lines), getattr(interrupt, "exit_code", 130))
         except Exception as error:
             if ctx.params["debug"]:
                 raise

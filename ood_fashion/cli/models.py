@@ -19,6 +19,7 @@ from ood_fashion.cli.base import (
     setting,
     shift_option,
     show,
+    working_in,
 )
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, TrainConfig
 from ood_fashion.datasets import Dataset, Source
@@ -185,20 +186,22 @@ def train(
     given = _given(settings, protocol, no_early_stopping)
     config = TrainConfig(**given)
     run = runs.find_unfinished_run(given, out) if resume else None
-    if run is None or not run.is_complete:
-        from ood_fashion.nn import callbacks, devices, training
+    path = run.path if run else out or runs.new_run_path(config)
+    with working_in(path, resume=True):
+        if run is None or not run.is_complete:
+            from ood_fashion.nn import callbacks, devices, training
 
-        if tensorboard:
-            callbacks.require_tensorboard()
-        used_device = devices.select_device(device)
-        dataset = datasets.load_dataset(data_dir)
-        if run is None:
-            run = records.start_run(out or runs.new_run_path(config), config, dataset, used_device)
-        if not quiet:
-            click.echo(f"Run folder: {run.path}", err=True)
-        watching = [callbacks.TensorBoard(run)] if tensorboard else []
-        watching += [] if quiet else [callbacks.Progress()]
-        training.train(run, dataset, watching)
+            if tensorboard:
+                callbacks.require_tensorboard()
+            used_device = devices.select_device(device)
+            dataset = datasets.load_dataset(data_dir)
+            if run is None:
+                run = records.start_run(path, config, dataset, used_device)
+            if not quiet:
+                click.echo(f"Run folder: {run.path}", err=True)
+            watching = [callbacks.TensorBoard(run)] if tensorboard else []
+            watching += [] if quiet else [callbacks.Progress()]
+            training.train(run, dataset, watching)
     metrics = run.read_metrics()
     show({"run": str(run.path), **metrics}, tables.run_report(run.record, run.read_history(), metrics), as_json)
 

@@ -92,7 +92,7 @@ def mlp(
 
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """
-    from ood_fashion import datasets, plots, records, runs, scratch_runs, scratch_tables, tables
+    from ood_fashion import datasets, files, plots, records, runs, scratch_runs, scratch_tables, tables
 
     given = {name: value for name, value in settings.items() if value is not None}
     config = TrainConfig(**{**scratch_runs.PROTOCOL, **given})
@@ -101,14 +101,16 @@ def mlp(
     if checks and not quiet:
         click.echo(scratch_tables.check_table(checks), err=True)
     require_passed(checks)
-    run = records.start_run(out or runs.new_run_path(config), config, dataset, "cpu")
-    log = EpochLog(config)
-    if not quiet:
-        click.echo(f"Run folder: {run.path}", err=True)
-    watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
-    metrics = scratch_runs.train(run, dataset, **watch)
-    history = run.read_history()
-    plots.save(plots.accuracy_per_epoch(history, metrics["training"]["kept_epoch"]), run.plot_path)
+    path = out or runs.new_run_path(config)
+    with files.locked(path):
+        run = records.start_run(path, config, dataset, "cpu")
+        log = EpochLog(config)
+        if not quiet:
+            click.echo(f"Run folder: {run.path}", err=True)
+        watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
+        metrics = scratch_runs.train(run, dataset, **watch)
+        history = run.read_history()
+        plots.save(plots.accuracy_per_epoch(history, metrics["training"]["kept_epoch"]), run.plot_path)
     report = tables.run_report(run.record, history, metrics)
     show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)
 

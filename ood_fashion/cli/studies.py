@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
-from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show, working_in
 from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
+from ood_fashion.files import new_path
 from ood_fashion.studies import STUDIES, STUDIES_ROOT, StudyRun, run_studies
 
 
@@ -43,10 +43,6 @@ def _grid_options(seeds: int) -> Decorator:
     return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-def _folder(out: Path | None, name: str) -> Path:
-    return out or STUDIES_ROOT / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
-
-
 def _raise(failures: list[str]) -> None:
     if failures:
         raise RunError(f"{len(failures)} trainings failed and are left out: {' '.join(failures)}")
@@ -74,19 +70,20 @@ def reproduce(
     from ood_fashion import datasets, reproduction, study_tables
 
     dataset = datasets.load_dataset(data_dir)
-    path = _folder(out, "reproduction")
+    path = out or new_path(STUDIES_ROOT, "reproduction")
     click.echo(f"Reproduction folder: {path}", err=True)
-    record, failures = reproduction.reproduce(
-        path,
-        seeds=seeds,
-        changes={field: value for field, value in changes.items() if value is not None},
-        dataset=dataset,
-        resume=resume,
-        jobs=jobs,
-        data_dir=data_dir,
-        device=device,
-        progress=_progress,
-    )
+    with working_in(path, resume=True):
+        record, failures = reproduction.reproduce(
+            path,
+            seeds=seeds,
+            changes={field: value for field, value in changes.items() if value is not None},
+            dataset=dataset,
+            resume=resume,
+            jobs=jobs,
+            data_dir=data_dir,
+            device=device,
+            progress=_progress,
+        )
     show(record, study_tables.reproduction_report(record), as_json)
     _raise(failures)
 
@@ -117,8 +114,10 @@ def study(
 
     dataset = datasets.load_dataset(data_dir)
     given = {field: value for field, value in changes.items() if value is not None}
-    run = StudyRun.create(_folder(out, name), name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
-    click.echo(f"Study folder: {run.path}", err=True)
-    (summary,), failures = run_studies([run], jobs=jobs, data_dir=data_dir, device=device, progress=_progress)
+    path = out or new_path(STUDIES_ROOT, name)
+    with working_in(path, resume=True):
+        run = StudyRun.create(path, name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
+        click.echo(f"Study folder: {path}", err=True)
+        (summary,), failures = run_studies([run], jobs=jobs, data_dir=data_dir, device=device, progress=_progress)
     show(summary, study_tables.study_table(summary), as_json)
     _raise(failures)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import PRETRAINED, Decorator, data_dir_option, device_option, json_option, show
+from ood_fashion.cli.base import PRETRAINED, Decorator, data_dir_option, device_option, json_option, show, working_in
 from ood_fashion.corruptions import CORRUPTIONS
 
 if TYPE_CHECKING:
@@ -115,19 +115,22 @@ def _sweep(
     devices.select_device(device)
     loaded = [models.load_model(path) for path in files.values()]
     score = evaluation.scorer(loaded, dataset, split)
-    folder = sweeps.open_folder(out, sweeps.settings(chosen, files, dataset, len(split)))
-    click.echo(f"Sweep folder: {folder}", err=True)
-    with tqdm(total=len(chosen.points), unit="shift", disable=quiet) as bar:
-        hits = sweeps.measure(
-            chosen,
-            len(files),
-            len(split),
-            lambda shift: score(shift).argmax(axis=2) == split.labels,
-            folder,
-            bar.update,
-        )
-    report = chosen.report(list(files), hits, reference, standard=baseline.applies(split))
-    for name, figure in sweep_plots.pictures(report).items():
-        plots.save(figure, folder / f"{name}.png")
-    sweeps.write_report(folder, report)
+    deciding = sweeps.settings(chosen, files, dataset, len(split))
+    folder = out or sweeps.default_folder(deciding)
+    with working_in(folder, resume=False):
+        sweeps.open_folder(folder, deciding)
+        click.echo(f"Sweep folder: {folder}", err=True)
+        with tqdm(total=len(chosen.points), unit="shift", disable=quiet) as bar:
+            hits = sweeps.measure(
+                chosen,
+                len(files),
+                len(split),
+                lambda shift: score(shift).argmax(axis=2) == split.labels,
+                folder,
+                bar.update,
+            )
+        report = chosen.report(list(files), hits, reference, standard=baseline.applies(split))
+        for name, figure in sweep_plots.pictures(report).items():
+            plots.save(figure, folder / f"{name}.png")
+        sweeps.write_report(folder, report)
     show({"folder": str(folder), **report}, tables.sweep_report(report), as_json)

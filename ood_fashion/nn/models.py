@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ import tensorflow as tf
 
 from ood_fashion import specs
 from ood_fashion.errors import ModelError
+from ood_fashion.files import MOST_TEXT, MOST_UNPACKED
 from ood_fashion.nn.blur_pool import MaxBlurPooling2D
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 
@@ -139,9 +143,52 @@ def load_model(path: Path) -> keras.Model:
     if not path.is_file():
         raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
     try:
+        _check_archive(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras lets through whatever a damaged or foreign file makes its readers raise
         raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {_reason(error)}") from error
+
+
+_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+_MOST_OBJECTS = 3_000
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a .keras file whose model is larger than the weights in it, for Keras makes a model before it reads them.
+
+    Raises:
+        ValueError: it holds other files, too much once unpacked, or not the weights of the model that it describes.
+        Exception: zipfile, zlib and Keras raise many kinds on damaged files.
+    """
+    with ZipFile(path) as archive:
+        sizes = {member.filename: member.file_size for member in archive.infolist()}
+        if foreign := sorted(sizes.keys() - _MEMBERS):
+            raise ValueError(f"an archive with {foreign[0]}, beside {', '.join(sorted(_MEMBERS))}")
+        unpacked = sum(sizes.values())
+        if unpacked > max(MOST_UNPACKED, path.stat().st_size) or sizes["config.json"] > MOST_TEXT:
+            raise ValueError(f"{unpacked:,} bytes unpacked, {sizes['config.json']:,} of them config.json")
+        config = json.loads(archive.read("config.json"))
+    if (objects := _count_objects(config)) > _MOST_OBJECTS:
+        raise ValueError(f"a model of {objects:,} objects, more than {_MOST_OBJECTS:,}")
+    # What Keras notes of these variables, to make them later, it notes by thread.
+    with ThreadPoolExecutor(1) as thread:
+        declared = thread.submit(_declared_bytes, config).result()
+    if declared > sizes["model.weights.h5"]:
+        raise ValueError(f"a model of {declared:,} bytes, with {sizes['model.weights.h5']:,} bytes of weights")
+
+
+def _count_objects(config: Any) -> int:
+    if isinstance(config, dict):
+        return ("class_name" in config) + sum(map(_count_objects, config.values()))
+    return sum(map(_count_objects, config)) if isinstance(config, list) else 0
+
+
+def _declared_bytes(config: Any) -> int:
+    """Return the bytes that the variables of a model take, without making them."""
+    config.pop("compile_config", None)  # an optimizer is not wanted, and would make its variables
+    with keras.StatelessScope(initialize_variables=False):
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in model.variables)
 
 
 def _load_saved_model(path: Path) -> keras.Model:
