@@ -109,7 +109,7 @@ class Dataset:
     def sha256(self) -> dict[str, str]:
         """The hash of each array's bytes as uint8, by the keys of `FILES`."""
         return {
-            f"{name} {part}": hashlib.sha256(np.ascontiguousarray(array, np.uint8).tobytes()).hexdigest()
+            f"{name} {part}": hashlib.sha256(np.ascontiguousarray(array, np.uint8).data).hexdigest()
             for name, split in (("train", self.train), ("test", self.test))
             for part, array in (("images", split.images), ("labels", split.labels))
         }
