@@ -67,7 +67,7 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 def sha256_of(array: NDArray[Any]) -> str:
     """Return the hash of an array's bytes as uint8."""
-    return hashlib.sha256(np.ascontiguousarray(array, np.uint8).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array, np.uint8).data).hexdigest()
 
 
 @dataclass(frozen=True)

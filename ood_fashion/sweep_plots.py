@@ -52,7 +52,7 @@ def polar(report: Report) -> Figure:
     axis.set(ylim=(0, 1), yticks=[0.25, 0.5, 0.75, 1])
     axis.set_rlabel_position(67.5)
     axis.set_title(f"accuracy by angle, n = {report['results'][0]['n']:,}", fontsize="medium")
-    figure.legend(loc="outside lower center", ncols=len(report["models"]))
+    figure.legend(loc="outside lower center", ncols=min(3, len(report["models"])))
     return figure
 
 
@@ -78,7 +78,9 @@ def curves(report: Report) -> Figure:
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(report["models"]))
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(3, len(report["models"]))
+    )
     figure.supxlabel("severity", fontsize="medium")
     figure.supylabel(f"accuracy, n = {report['results'][0]['n']:,}", fontsize="medium")
     return figure
@@ -100,7 +102,7 @@ def along_axes(report: Report) -> Figure:
         axis.set(xlabel=f"{along} ({label}), pixels", ylim=(0, 1))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel(f"accuracy, n = {report['results'][0]['n']:,}")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(report["models"]))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(3, len(report["models"])))
     return figure
 
 

@@ -292,6 +292,8 @@ def _read_hits(path: Path, models: int, n: int) -> Iterator[tuple[str, Hits]]:
         if line.endswith("\n"):
             record = json.loads(line)
             bits = np.frombuffer(base64.b64decode(record["hits"]), np.uint8)
+            if len(bits) != -(-models * n // 8):
+                raise ValueError(f"{len(bits)} bytes for {models} models and {n} images")
             yield record["shift"], np.unpackbits(bits, count=models * n).reshape(models, n).astype(bool)
 
 

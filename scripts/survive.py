@@ -3,6 +3,7 @@
 kills    SIGKILL at seeded random moments; then the same command again, and its result beside an undisturbed one's
 signals  SIGINT and SIGTERM at such moments: exit codes, the last line, and that no process is left
 two      the data prepared by two processes at once
+large    a million images evaluated, and the most memory that it takes
 
 Commands run in processes forked from one that has imported TensorFlow, so that a kill takes seconds less. Worker
 processes start as they always do.
@@ -15,8 +16,11 @@ import gzip
 import io
 import json
 import os
+import resource
 import shutil
 import signal
+import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -292,6 +296,35 @@ def two(n: int) -> None:
             shutil.rmtree("shared")
     click.echo(f"{n} pairs, {failed} failed")
     sys.exit(failed > 0)
+
+
+@main.command()
+@click.option("--images", "n", default=1_000_000, show_default=True)
+@click.option("--shift", "shifts", multiple=True, default=("none", "rotate:30", "contrast:3"), show_default=True)
+def large(n: int, shifts: tuple[str, ...]) -> None:
+    """Evaluate a model on generated IDX files; exit 1 if it takes 2 GB or more."""
+    with workshop():
+        folder = Path("data/none")
+        for part, shape in (("images", (n, 28, 28)), ("labels", (n,))):
+            with (folder / FILES[f"test {part}"]).open("wb") as file:
+                file.write(struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape))
+                for start in range(0, n, 10_000):
+                    rng = np.random.default_rng(start)
+                    count = min(10_000, n - start)
+                    file.write(
+                        rng.integers(0, 256 if part == "images" else 10, (count, *shape[1:]), np.uint8).tobytes()
+                    )
+        arguments = ["evaluate", "--model-file", "model.keras", "--data-dir", str(folder), "--json"]
+        arguments += [argument for shift in shifts for argument in ("--shift", shift)]
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "ood_fashion", *arguments], capture_output=True, text=True)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        if done.returncode:
+            raise click.ClickException(done.stderr)
+        results = json.loads(done.stdout)["results"]
+    click.echo(f"{[(result['shift'], result['n']) for result in results]}: {time.perf_counter() - began:.0f} s, "
+               f"{peak / 1e9:.2f} GB at most")  # fmt: skip
+    sys.exit(peak >= 2e9)
 
 
 if __name__ == "__main__":

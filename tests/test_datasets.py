@@ -251,7 +251,7 @@ def test_tensorflow_datasets_gives_other_sets_by_name(
     assert dataset.names == expected
     assert dataset.num_classes == len(expected)
     monkeypatch.setattr(tfds_reader, "urlopen", None)  # what is prepared asks nobody
-    assert load_dataset(name, download=False).sha256 == dataset.sha256
+    assert load_dataset(name).sha256 == dataset.sha256
 
 
 class TinySet(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]

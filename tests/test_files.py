@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import threading
@@ -74,6 +75,23 @@ def test_a_second_process_is_refused(
     assert result.exit_code == 1
     assert result.stderr.endswith("Wait for that process to end, or choose another folder.\n")
     assert list(Path("kept").iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(invoke: Invoke, small_folder: Path) -> None:
+    """A limit on the size of files stands in for a disk that is full; scripts/survive.py disk fills one."""
+    size = ("--train-size", 100, "--val-size", 50, "--epochs", 1)
+    arguments = ("train", "--model", "mlp", *size, "--data-dir", small_folder, "--out", "run", "--quiet")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        result = invoke(*arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1
+    message = "Error: run/checkpoint.npz: expected to be able to write it. Received: File too large.\n"
+    assert result.stderr == message
+    assert [path.name for path in Path("run").iterdir()] == ["config.json"]
+    assert invoke(*arguments, "--resume").exit_code == 0
 
 
 def test_names_stay_in_order_when_the_clock_is_set_back(tmp_path: Path) -> None:

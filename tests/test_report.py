@@ -239,6 +239,26 @@ def read_log(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
     return entries
 
 
+def test_hostile_names_stay_text_in_a_browser(
+    browser: webdriver.Chrome, run: Run, small_folder: Path, tmp_path: Path
+) -> None:
+    """A folder and a version whose names are elements that would change the page."""
+    hostile = "<script>document.title = 'hostile'<|script><img src=x onerror=document.body.remove()>"
+    copy = shutil.copytree(run.path, tmp_path / hostile)
+    version = hostile.replace("|", "/")
+    rewrite("config.json", '"keras": "3.15"', f'"keras": "{version}"')(Run(copy))
+    page = tmp_path / "report.html"
+    page.write_text(to_html(read_page(copy, small_folder)))
+    browser.get(page.as_uri())
+    assert hostile in browser.title
+    text = browser.execute_script("return document.body.innerText")
+    assert hostile in text
+    assert version in text
+    assert browser.execute_script(
+        "return [document.scripts.length, document.querySelectorAll('img[onerror]').length]"
+    ) == [0, 0]
+
+
 def test_a_report_in_a_browser(browser: webdriver.Chrome, reported: Path, run: Run) -> None:
     address = (reported / "report.html").as_uri()
     browser.get("about:blank")

@@ -76,6 +76,43 @@ def test_a_killed_study_is_finished_by_resume(study_command: list[str], study_di
     assert without_times(resumed) == without_times(undisturbed)
 
 
+def descendants(process: int) -> list[int]:
+    lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    children = [int(child) for text in lists for child in text.split()]
+    return [*children, *(grandchild for child in children for grandchild in descendants(child))]
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, None)],
+)
+def test_a_study_ends_with_all_its_processes(
+    small_folder: Path, tmp_path: Path, number: signal.Signals, exit_code: int, word: str | None
+) -> None:
+    arguments = ["study", "batch-size", "--implementation", "numpy", "--jobs", "2", *SMALL[:4], "--epochs", "100000"]
+    arguments += ["--data-dir", str(small_folder)]
+    command = [sys.executable, "-m", "ood_fashion", *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("studies/*/trials/*/history.csv"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    workers = descendants(process.pid)
+    assert len(workers) >= 2
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == exit_code
+    if word:
+        (folder,) = tmp_path.glob("studies/*")
+        out = folder.relative_to(tmp_path)
+        resume = f"Go on: ood-fashion {' '.join(arguments)} --out {out} --resume"
+        assert errors.replace("\r", "\n").splitlines()[-1] == f"Error: {word}. What is done is in {out}. {resume}"
+        assert "Traceback" not in errors
+    deadline = time.monotonic() + 60
+    while (left := [worker for worker in workers if Path(f"/proc/{worker}").exists()]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
 def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     arguments = ("study", "shifts", *SMALL[:-1], 1, "--jobs", 1, "--data-dir", small_folder, "--out", "study")
     assert invoke(*arguments, "--seeds", 1).exit_code == 0

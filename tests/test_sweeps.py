@@ -117,6 +117,14 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
     assert (folder / "hits.jsonl").read_bytes() == (tmp_path / "a/hits.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("line", ["{", "[]", '{"shift": "none"}', '{"shift": "none", "hits": "AA=="}', "[" * 100_000])
+def test_damaged_hits_are_refused(tmp_path: Path, line: str) -> None:
+    folder = open_folder(tmp_path / "sweep", SETTINGS)
+    (folder / "hits.jsonl").write_text(f"{line}\n")
+    with pytest.raises(RunError, match=r"hits.jsonl: expected a line per shift\. Received: "):
+        measure(translations(1), 2, 7, lambda shift: np.zeros((2, 7), bool), folder, lambda: None)
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     folder = open_folder(tmp_path / "sweep", SETTINGS)
     with pytest.raises(RunError, match="expected an absent or empty folder, or one of the same sweep"):

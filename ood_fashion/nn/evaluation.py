@@ -21,6 +21,9 @@ from ood_fashion.orbits import Orbit
 from ood_fashion.runs import Predictions
 from ood_fashion.shifts import Shift, to_unit_range
 
+_IMAGES_AT_A_TIME = 50 * EVALUATION_BATCH_SIZE
+"""More are scored one part after another, so that a large set takes little more memory than its own."""
+
 Scorer = Callable[[Shift], NDArray[np.float32]]
 
 ALONE = Orbit()
@@ -62,12 +65,17 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
 
     def score_once(images: tf.Tensor, taps: Taps) -> NDArray[np.float32]:
         tensors = [tuple(map(tf.constant, pair)) for pair in taps]
-        starts = range(0, len(given), EVALUATION_BATCH_SIZE)
+        starts = range(0, len(images), EVALUATION_BATCH_SIZE)
         batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
         return np.concatenate(batches, axis=1)
 
     def score_under(shift: Shift) -> NDArray[np.float32]:
-        pixels, taps = shift_beforehand(given, shift)
+        starts = range(0, len(given), _IMAGES_AT_A_TIME)
+        return np.concatenate([score_some(shift, start) for start in starts], axis=1)
+
+    def score_some(shift: Shift, start: int) -> NDArray[np.float32]:
+        chosen = given[start : start + _IMAGES_AT_A_TIME]
+        pixels, taps = shift_beforehand(chosen, shift, np.arange(start, start + len(chosen)))
         images = tf.constant(pixels)
         scores = [score_once(images, [*taps, *more]) for more in orbit_taps]
         if len(scores) == 1:
@@ -138,9 +146,9 @@ def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float =
 def evaluate(
     model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], orbit: Orbit = ALONE
 ) -> list[dict[str, Any]]:
-    """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of each of `predict`."""
-    predicted = predict(model, dataset, shifts, orbit)
-    return [accuracy_record(shift, classes, dataset.test.labels) for shift, (classes, _) in predicted.items()]
+    """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of the classes that `predict` gives."""
+    score = scorer([model], dataset, orbit=orbit)
+    return [accuracy_record(str(shift), score(shift)[0].argmax(axis=1), dataset.test.labels) for shift in shifts]
 
 
 def calibrate(model: keras.Model, dataset: Dataset, validation: Split, orbit: Orbit = ALONE) -> float:

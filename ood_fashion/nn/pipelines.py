@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ood_fashion.augmentations import Augmentation
 from ood_fashion.datasets import Split
 from ood_fashion.nn.augmentation import augment
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts import Indices, Shift
 from ood_fashion.specs import Shape
 
 EVALUATION_BATCH_SIZE = 500
@@ -147,8 +147,15 @@ def shifted_batches(
 Taps = list[tuple[NDArray[np.int32], NDArray[np.float32]]]
 
 
-def shift_beforehand(images: NDArray[np.uint8], shift: Shift) -> tuple[NDArray[np.uint8], Taps]:
+def shift_beforehand(
+    images: NDArray[np.uint8], shift: Shift, indices: Indices | None = None
+) -> tuple[NDArray[np.uint8], Taps]:
     """Do the part of a shift that NumPy has to do, and prepare the rest for TensorFlow.
+
+    Args:
+        images: uint8 (n, height, width).
+        shift: what to do to them.
+        indices: as for `Shift.apply`.
 
     Returns:
         The images, uint8 (n, height, width), after the last corruption of pixels, and the affine maps that follow as
@@ -157,7 +164,7 @@ def shift_beforehand(images: NDArray[np.uint8], shift: Shift) -> tuple[NDArray[n
     height, width = images.shape[1:]
     maps = [step.source_map(height, width) for step in shift.steps]
     first = max((i + 1 for i, source in enumerate(maps) if source is None), default=0)
-    pixels = Shift(shift.steps[:first]).apply_uint8(images) if first else images
+    pixels = Shift(shift.steps[:first]).apply_uint8(images, indices) if first else images
     return pixels, [source.taps(height, width) for source in maps[first:] if source is not None]
 
 
