@@ -104,9 +104,10 @@ def study(
     as_json: bool,
     **changes: int | str | None,
 ) -> None:
-    """Train a grid of models: one of the document's studies; robust, the models that hold; or recipe, how they train.
+    """Train a grid of models over several seeds.
 
-    NAME is what is varied. The result is a folder with a run for every training, summary.json and a figure.
+    NAME is what is varied, as in one of the document's studies; robust has the models that hold, recipe how they train.
+    The result is a folder with a run for every training, summary.json and a figure.
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum
     """
