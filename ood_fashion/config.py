@@ -125,7 +125,7 @@ class TrainConfig:
             InvalidValueError: a field is unknown or its value is out of range.
         """
         if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
-            raise InvalidValueError(f"unknown setting: {', '.join(unknown)}. Expected: {', '.join(_RULES)}.")
+            raise InvalidValueError(f"unknown setting: {', '.join(map(repr, unknown))}. Expected: {', '.join(_RULES)}.")
         return cls(**values)
 
 

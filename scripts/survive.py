@@ -3,6 +3,7 @@
 kills    SIGKILL at seeded random moments; then the same command again, and its result beside an undisturbed one's
 signals  SIGINT and SIGTERM at such moments: exit codes, the last line, and that no process is left
 two      the data prepared by two processes at once
+disk     a full disk, one that is read-only, a folder that is deleted meanwhile; it mounts file systems, as root
 large    a million images evaluated, and the most memory that it takes
 
 Commands run in processes forked from one that has imported TensorFlow, so that a kill takes seconds less. Worker
@@ -53,7 +54,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command(f"train --model mlp {SIZE} --epochs 40 --patience 9 --data-dir data/none --out OUT", "--resume"),
     "study": Command(f"study shifts --seeds 1 --jobs 2 {SIZE} --epochs 4 --data-dir data/none --out OUT", "--resume"),
-    "numpy": Command(f"study batch-size --implementation numpy --seeds 2 --jobs 2 {SIZE} --epochs 40 "
+    "numpy": Command(f"study batch-size --implementation numpy --seeds 2 --jobs 2 {SIZE} --epochs 5 "
                      "--data-dir data/none --out OUT", "--resume"),
     "sweep": Command("sweep rotate --step 3 --model-file model.keras --data-dir data/none --out OUT"),
     "export": Command("data --data-dir data/none --shift fog:3 --shift rotate:10 --format idx --export OUT"),
@@ -295,6 +296,46 @@ def two(n: int) -> None:
                 click.echo(f"exit {[process.exitcode for process in pair]}: {logs}")
             shutil.rmtree("shared")
     click.echo(f"{n} pairs, {failed} failed")
+    sys.exit(failed > 0)
+
+
+def mount(*options: str) -> None:
+    """Mount the folder `disk`."""
+    subprocess.run(["mount", *options, "disk"], check=True)
+
+
+@main.command()
+@command_option
+def disk(names: tuple[str, ...]) -> None:
+    """Take the disk away from commands; exit 1 if one does not end in one clear line, or cannot be finished later."""
+    failed = 0
+    with workshop() as shop:
+        Path("disk").mkdir()
+        for name in names:
+            command = COMMANDS[name]
+            shop.finish(command, "undisturbed")
+            expected = contents("undisturbed")
+            for trouble, options in (("full", "size=300k"), ("read-only", "ro"), ("deleted", "size=1g")):
+                mount("-t", "tmpfs", "-o", options, "tmpfs")
+                log = Path("disk.log")
+                log.unlink(missing_ok=True)
+                process = shop.start(command, "disk/out", log=str(log))
+                while trouble == "deleted" and process.is_alive() and not any(Path("disk").glob("*/*")):
+                    time.sleep(0.001)
+                if trouble == "deleted":
+                    shutil.rmtree("disk/out", ignore_errors=True)
+                    shutil.rmtree("disk/.tmp-out", ignore_errors=True)
+                process.join()
+                line = last_line("disk")
+                good = process.exitcode == 1 and line.startswith("Error: ") and "Traceback" not in log.read_text()
+                if trouble == "full":
+                    mount("-o", "remount,size=1g")
+                    shop.finish(command, "disk/out", command.resume)
+                    good = good and contents("disk/out") == expected
+                subprocess.run(["umount", "disk"], check=True)
+                failed += not good
+                click.echo(f"{name}: {trouble}: {'as promised' if good else 'NOT as promised'}: {line}")
+            shutil.rmtree("undisturbed")
     sys.exit(failed > 0)
 
 

@@ -77,5 +77,5 @@ def test_values_out_of_range_are_refused(field: str, values: list[Any]) -> None:
 
 
 def test_unknown_settings_are_refused() -> None:
-    with pytest.raises(InvalidValueError, match="unknown setting: colour"):
+    with pytest.raises(InvalidValueError, match="unknown setting: 'colour'"):
         TrainConfig.from_json({"colour": "red"})

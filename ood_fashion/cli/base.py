@@ -25,6 +25,8 @@ from ood_fashion.specs import MODELS
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
+    # What a file says may not steer the terminal.
+    message = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
     click.echo(f"Error: {message}", err=True)
     raise click.exceptions.Exit(exit_code)
 
