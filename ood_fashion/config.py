@@ -27,7 +27,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     },
 }
 """Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too; "full"
-is a recipe for all training images, chosen by the measurements in docs/robustness.md."""
+is a recipe for all training images; the study `recipe` takes it apart."""
 
 IMPLEMENTATIONS = ("keras", "numpy")
 DTYPES = ("float32", "float64")

@@ -95,7 +95,7 @@ def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
                 f"`{name}`",
                 f"{description['parameters']:,}",
                 f"{description['multiply_adds'] / 1e6:.1f} M",
-                f"{measured['seconds']['mean'] / 60:.1f} min",
+                f"{min(measured['seconds']['values']):,.0f} s",
                 estimate(accuracies["none"]),
                 estimate(accuracies["up4"]),
                 estimate(summarize([fmean(values) for values in zip(*rotations, strict=True)])),
