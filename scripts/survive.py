@@ -12,6 +12,7 @@ processes start as they always do.
 
 from __future__ import annotations
 
+import atexit
 import csv
 import gzip
 import io
@@ -24,6 +25,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,7 +74,11 @@ def _run(arguments: list[str], out: str, log: str) -> None:
 
     if "kmnist" in arguments:
         _stand_in_for_the_download(Path(out))
-    main(arguments)
+    try:
+        main(arguments)
+    finally:  # as Python's own end, which a forked process has not; else idle workers are waited for
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
 
 
 def _stand_in_for_the_download(target: Path) -> None:
