@@ -125,7 +125,11 @@ def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small
     assert "2 trainings failed and are left out: " in error
     assert "mlp-s1/config.json: expected a readable JSON file" in error
     assert "cnn3-s1/metrics.json: expected the metrics of a run" in error
-    assert [line.split()[:2] for line in result.stdout.splitlines()[4:7]] == [["mlp", "1"], ["cnn2", "2"], ["cnn3", "1"]]
+    assert [line.split()[:2] for line in result.stdout.splitlines()[4:7]] == [
+        ["mlp", "1"],
+        ["cnn2", "2"],
+        ["cnn3", "1"],
+    ]
     assert (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns == before
 
 
