@@ -91,7 +91,8 @@ def test_a_study_ends_with_all_its_processes(
 ) -> None:
     arguments = ["study", "batch-size", "--implementation", "numpy", "--jobs", "2", *SMALL[:4], "--epochs", "100000"]
     arguments += ["--seeds", "100", "--data-dir", str(small_folder)]  # more than are done before the signal comes
-    command = [sys.executable, "-m", "ood_fashion", *arguments]
+    # A shell's background jobs ignore SIGINT, and so would what the tests start among them.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ood_fashion", *arguments]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while len(list(tmp_path.glob("studies/*/trials/*/history.csv"))) < 2 and time.monotonic() < deadline:
