@@ -260,7 +260,7 @@ def run_studies(
     failures = run_trials(trials, jobs=jobs, data_dir=data_dir, device=device, progress=progress)
     summaries = []
     for study_run in study_runs:
-        summary = study_run.summarize()
+        summary = StudyRun(study_run.path).summarize()  # reads study.json anew, which may have been deleted meanwhile
         write_json(study_run.path / "summary.json", summary)
         if summary["settings"]:
             figure = study_plots.FIGURES[summary["study"]](summary)

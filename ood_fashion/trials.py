@@ -86,17 +86,16 @@ def run_trials(
     jobs = min(cores, _MOST_JOBS, len(trials)) if jobs is None else jobs
     # A process that does all by itself keeps its threads as they are.
     threads = max(1, cores // jobs) if jobs > 1 else None
-    with joblib.parallel_config("loky" if threads else "sequential", inner_max_num_threads=threads):
+    workers = {"inner_max_num_threads": threads, "initializer": _follow, "initargs": (os.getpid(),)}
+    with joblib.parallel_config("loky", **workers) if threads else joblib.parallel_config("sequential"):
         outcomes = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            joblib.delayed(_run_trial)(trial, data_dir, device, threads, os.getpid()) for trial in trials
+            joblib.delayed(_run_trial)(trial, data_dir, device, threads) for trial in trials
         )
         return [failure for failure in progress(outcomes, len(trials)) if failure]
 
 
-def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None, started_by: int) -> str | None:
+def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:
     """Train a trial, or finish it; return what went wrong, if anything did."""
-    if os.getppid() == started_by:
-        _follow(started_by)
     try:
         with locked(trial.path, wait=True):  # a process that is ending may still have it
             run = trial.open() if (trial.path / "config.json").exists() else None
@@ -108,9 +107,8 @@ def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int 
     return None
 
 
-@lru_cache(maxsize=1)
 def _follow(parent: int) -> None:
-    """Let this worker process end when its parent has: a worker in a training would not notice before the end."""
+    """Let this worker process end when its parent has, which one that trains or waits for work would not notice."""
 
     def watch() -> None:
         while os.getppid() == parent:
