@@ -24,11 +24,12 @@ from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
+from ood_fashion.layer_specs import Dense
 from ood_fashion.metrics import accuracy, predictions
 from ood_fashion.records import kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS, Shift, to_unit_range
-from ood_fashion.specs import MODELS, Dense
+from ood_fashion.specs import MODELS
 
 PROTOCOL: dict[str, Any] = {"model": "mlp", "implementation": "numpy", "epochs": 200, "seed": 42}
 """Where the document's NumPy network differs from the defaults of `TrainConfig`."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ood_fashion import specs
+from ood_fashion import layer_specs, specs
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Split
 
@@ -98,15 +98,15 @@ def prepare_pytorch(work: Work, split: Split) -> tuple[Run, str]:
     layers: list[Any] = []
     for row, layer in zip(specs.MODELS[work.model].summary(), specs.MODELS[work.model].with_logits(10), strict=True):
         fan_in = (row.parameters.value // row.output_shape[-1]) - 1
-        if isinstance(layer, specs.Conv2D):
+        if isinstance(layer, layer_specs.Conv2D):
             layers += [nn.Conv2d(fan_in // layer.kernel_size**2, layer.filters, layer.kernel_size), nn.ReLU()]
-        elif isinstance(layer, specs.MaxPool2D):
+        elif isinstance(layer, layer_specs.MaxPool2D):
             layers += [nn.MaxPool2d(layer.pool_size)]
-        elif isinstance(layer, specs.Flatten):
+        elif isinstance(layer, layer_specs.Flatten):
             layers += [nn.Flatten()]
         else:
             layers += [nn.Linear(fan_in, row.output_shape[0])]
-            layers += [] if isinstance(layer, specs.Logits) else [nn.ReLU()]
+            layers += [] if isinstance(layer, layer_specs.Logits) else [nn.ReLU()]
     model = nn.Sequential(*layers).to(memory_format=torch.channels_last)
     x = torch.from_numpy(split.images[:, np.newaxis].astype(np.float32) / 255)
     x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(split.labels)
@@ -132,33 +132,33 @@ def prepare_jax(work: Work, split: Split) -> tuple[Run, str]:
     layers = specs.MODELS[work.model].with_logits(10)
     rng = np.random.default_rng(0)
     initial: list[Any] = []
-    shape: specs.Shape = specs.IMAGE_SHAPE
+    shape: layer_specs.Shape = specs.IMAGE_SHAPE
     for layer in layers:
-        if isinstance(layer, specs.Conv2D):
-            kernel_shape: specs.Shape = (layer.kernel_size, layer.kernel_size, shape[-1], layer.filters)
+        if isinstance(layer, layer_specs.Conv2D):
+            kernel_shape: layer_specs.Shape = (layer.kernel_size, layer.kernel_size, shape[-1], layer.filters)
         else:
             kernel_shape = (*shape, getattr(layer, "units", 0))
         shape = layer.output_shape(shape)
-        if layer.parameters(kernel_shape).value and not isinstance(layer, specs.Flatten | specs.MaxPool2D):
+        if layer.parameters(kernel_shape).value and not isinstance(layer, layer_specs.Flatten | layer_specs.MaxPool2D):
             scale = 1 / math.sqrt(math.prod(kernel_shape[:-1]))
             initial.append([jnp.asarray(rng.normal(0, scale, kernel_shape), jnp.float32), jnp.zeros(kernel_shape[-1])])
 
     def loss(parameters: Any, x: Any, y: Any) -> Any:
         remaining = iter(parameters)
         for layer in layers:
-            if isinstance(layer, specs.Flatten):
+            if isinstance(layer, layer_specs.Flatten):
                 x = x.reshape(len(x), -1)
-            elif isinstance(layer, specs.MaxPool2D):
+            elif isinstance(layer, layer_specs.MaxPool2D):
                 window = (1, layer.pool_size, layer.pool_size, 1)
                 x = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
             else:
                 kernel, bias = next(remaining)
-                convolution = isinstance(layer, specs.Conv2D)
+                convolution = isinstance(layer, layer_specs.Conv2D)
                 x = lax.conv_general_dilated(
                     x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
                 ) if convolution else x @ kernel  # fmt: skip
                 x = x + bias
-                x = x if isinstance(layer, specs.Logits) else jax.nn.relu(x)
+                x = x if isinstance(layer, layer_specs.Logits) else jax.nn.relu(x)
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), y[:, jnp.newaxis], axis=1))
 
     def step(parameters: Any, batch: Any, x: Any, y: Any) -> Any:

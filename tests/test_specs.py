@@ -6,18 +6,16 @@ import pytest
 
 from ood_fashion import paper
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.specs import (
-    MODELS,
+from ood_fashion.layer_specs import (
     Conv2D,
     GroupConv2D,
     GroupMaxPool,
     LiftingConv2D,
     MaxBlurPool2D,
     MaxPool2D,
-    ModelSpec,
     ZeroPad2D,
-    describe,
 )
+from ood_fashion.specs import MODELS, ModelSpec, describe
 
 
 @pytest.mark.parametrize("name", paper.PARAMETERS)

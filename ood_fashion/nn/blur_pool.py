@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ood_fashion.specs import MaxBlurPool2D
+from ood_fashion.layer_specs import MaxBlurPool2D
 
 Dims = tuple[int | None, ...]
 

@@ -20,9 +20,10 @@ import tensorflow as tf
 from ood_fashion.augmentations import Augmentation
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Split
+from ood_fashion.layer_specs import Conv2D
 from ood_fashion.nn.layers import patch_kernels, with_patch_kernels
 from ood_fashion.nn.pipelines import augmented, training_batches, training_stacks
-from ood_fashion.specs import MODELS, Conv2D
+from ood_fashion.specs import MODELS
 
 IMAGES_PER_PROGRAM = 10_000
 """Most images that a call trains on: enough that its milliseconds are lost in it, and progress still moves."""

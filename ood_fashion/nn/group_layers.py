@@ -23,8 +23,8 @@ import keras
 import tensorflow as tf
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.layer_specs import group_channels, group_order
 from ood_fashion.nn.layers import Conv2D
-from ood_fashion.specs import group_channels, group_order
 
 Dims = tuple[int | None, ...]
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ood_fashion import specs
+from ood_fashion import layer_specs, specs
 from ood_fashion.errors import ModelError
 from ood_fashion.files import MOST_TEXT, MOST_UNPACKED
 from ood_fashion.nn.blur_pool import MaxBlurPooling2D
@@ -27,19 +27,19 @@ def _initialized(seed: int) -> dict[str, Any]:
     return {"kernel_initializer": keras.initializers.GlorotUniform(seed=seed), "bias_initializer": "zeros"}
 
 
-def _linear(layer: specs.LinearConv2D, name: str, seed: int) -> dict[str, Any]:
+def _linear(layer: layer_specs.LinearConv2D, name: str, seed: int) -> dict[str, Any]:
     """What all convolutions without bias and activation are built with."""
     options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "name": name}
     return {**options, "use_bias": False, "data_format": "channels_last", **_initialized(seed)}
 
 
-LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
-    specs.Flatten: lambda layer, name, seed: keras.layers.Flatten(name=name, data_format="channels_last"),
-    specs.Dense: lambda layer, name, seed: keras.layers.Dense(
+LAYERS: dict[type[layer_specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
+    layer_specs.Flatten: lambda layer, name, seed: keras.layers.Flatten(name=name, data_format="channels_last"),
+    layer_specs.Dense: lambda layer, name, seed: keras.layers.Dense(
         layer.units, activation="relu", name=name, **_initialized(seed)
     ),
-    specs.Logits: lambda layer, name, seed: keras.layers.Dense(layer.units, name=name, **_initialized(seed)),
-    specs.Conv2D: lambda layer, name, seed: keras.layers.Conv2D(
+    layer_specs.Logits: lambda layer, name, seed: keras.layers.Dense(layer.units, name=name, **_initialized(seed)),
+    layer_specs.Conv2D: lambda layer, name, seed: keras.layers.Conv2D(
         layer.filters,
         layer.kernel_size,
         activation="relu",
@@ -47,30 +47,30 @@ LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] =
         name=name,
         **_initialized(seed),
     ),
-    specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(
+    layer_specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(
         layer.pool_size, data_format="channels_last", name=name
     ),
-    specs.MaxBlurPool2D: lambda layer, name, seed: MaxBlurPooling2D(layer.pool_size, name=name),
-    specs.ZeroPad2D: lambda layer, name, seed: keras.layers.ZeroPadding2D(
+    layer_specs.MaxBlurPool2D: lambda layer, name, seed: MaxBlurPooling2D(layer.pool_size, name=name),
+    layer_specs.ZeroPad2D: lambda layer, name, seed: keras.layers.ZeroPadding2D(
         layer.padding, data_format="channels_last", name=name
     ),
-    specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(
+    layer_specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(
         data_format="channels_last", name=name
     ),
-    specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(
+    layer_specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(
         data_format="channels_last", name=name
     ),
-    specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
-    specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
-    specs.LinearConv2D: lambda layer, name, seed: keras.layers.Conv2D(**_linear(layer, name, seed)),
-    specs.LiftingConv2D: lambda layer, name, seed: LiftingConv2D(
+    layer_specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
+    layer_specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
+    layer_specs.LinearConv2D: lambda layer, name, seed: keras.layers.Conv2D(**_linear(layer, name, seed)),
+    layer_specs.LiftingConv2D: lambda layer, name, seed: LiftingConv2D(
         reflections=layer.reflections, **_linear(layer, name, seed)
     ),
-    specs.GroupConv2D: lambda layer, name, seed: GroupConv2D(
+    layer_specs.GroupConv2D: lambda layer, name, seed: GroupConv2D(
         reflections=layer.reflections, **_linear(layer, name, seed)
     ),
-    specs.GroupBatchNorm: lambda layer, name, seed: GroupBatchNormalization(layer.reflections, name=name),
-    specs.GroupMaxPool: lambda layer, name, seed: GroupMaxPooling(layer.reflections, name=name),
+    layer_specs.GroupBatchNorm: lambda layer, name, seed: GroupBatchNormalization(layer.reflections, name=name),
+    layer_specs.GroupMaxPool: lambda layer, name, seed: GroupMaxPooling(layer.reflections, name=name),
 }
 """What builds each kind of layer description, from the description, a name and a seed."""
 
@@ -78,7 +78,7 @@ LAYERS: dict[type[specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] =
 def build_model(
     name: str,
     *,
-    input_shape: specs.Shape = specs.IMAGE_SHAPE,
+    input_shape: layer_specs.Shape = specs.IMAGE_SHAPE,
     num_classes: int = specs.NUM_CLASSES,
     seed: int = 0,
 ) -> keras.Model:
@@ -246,7 +246,7 @@ def picture_shape(model: keras.Model) -> tuple[int, int]:
 
 def check_fit(
     model: keras.Model, image_shape: tuple[int, int], num_classes: int, *, or_more: bool = False
-) -> specs.Shape:
+) -> layer_specs.Shape:
     """Check that a model takes images of this shape and scores this many classes, or more if `or_more`.
 
     Returns:

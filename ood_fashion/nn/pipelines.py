@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ood_fashion.augmentations import Augmentation
 from ood_fashion.datasets import Split
+from ood_fashion.layer_specs import Shape
 from ood_fashion.nn.augmentation import augment
 from ood_fashion.shifts import Indices, Shift
-from ood_fashion.specs import Shape
 
 EVALUATION_BATCH_SIZE = 500
 UNSHIFTED = Shift()

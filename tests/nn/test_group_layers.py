@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from ood_fashion import specs
+from ood_fashion import layer_specs
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.layer_specs import group_order
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 from ood_fashion.nn.models import build_model, compare_with_spec, load_model
-from ood_fashion.specs import MODELS, ModelSpec, group_order
+from ood_fashion.specs import MODELS, ModelSpec
 
 CHANNELS = 3
 
@@ -175,9 +176,19 @@ def test_a_map_that_is_not_on_the_group_is_refused(layer: keras.layers.Layer) ->
 P4M = ModelSpec(
     "p4m",
     (
-        *(specs.LiftingConv2D(3, 7, True), specs.GroupBatchNorm(True), specs.ReLU(), specs.MaxPool2D(2)),
-        *(specs.GroupConv2D(4, 4, True), specs.GroupBatchNorm(True), specs.ReLU(), specs.MaxBlurPool2D(2)),
-        *(specs.GroupConv2D(5, 2, True), specs.GroupMaxPool(True), specs.GlobalAveragePool2D()),
+        *(
+            layer_specs.LiftingConv2D(3, 7, True),
+            layer_specs.GroupBatchNorm(True),
+            layer_specs.ReLU(),
+            layer_specs.MaxPool2D(2),
+        ),
+        *(
+            layer_specs.GroupConv2D(4, 4, True),
+            layer_specs.GroupBatchNorm(True),
+            layer_specs.ReLU(),
+            layer_specs.MaxBlurPool2D(2),
+        ),
+        *(layer_specs.GroupConv2D(5, 2, True), layer_specs.GroupMaxPool(True), layer_specs.GlobalAveragePool2D()),
     ),
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ood_fashion import specs
+from ood_fashion import layer_specs, specs
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.nn import models
 from ood_fashion.nn.models import build_model, check_fit, compare_with_spec, load_model, picture_shape
@@ -21,12 +21,12 @@ def test_the_built_model_is_the_spec(name: str) -> None:
 
 
 def test_a_difference_from_the_spec_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_too_many(layer: specs.Dense, name: str, seed: int) -> keras.layers.Layer:
+    def one_too_many(layer: layer_specs.Dense, name: str, seed: int) -> keras.layers.Layer:
         return dense(dataclasses.replace(layer, units=layer.units + 1), name, seed)
 
-    dense = models.LAYERS[specs.Dense]
+    dense = models.LAYERS[layer_specs.Dense]
     patched = dict(models.LAYERS)
-    patched[specs.Dense] = one_too_many
+    patched[layer_specs.Dense] = one_too_many
     monkeypatch.setattr(models, "LAYERS", patched)
     differences = compare_with_spec("mlp")
     assert differences[0] == (

@@ -15,13 +15,14 @@ from ood_fashion import runs
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
+from ood_fashion.layer_specs import BatchNorm, Dense, Flatten
 from ood_fashion.nn.callbacks import TensorBoard
 from ood_fashion.nn.models import build_model, load_model
 from ood_fashion.nn.pipelines import training_batches
 from ood_fashion.nn.training import SCHEDULES, SmoothedCrossentropy, compile_as_configured, initial_model, train
 from ood_fashion.records import kept_epoch, start_run
 from ood_fashion.runs import Run
-from ood_fashion.specs import MODELS, BatchNorm, Dense, Flatten, ModelSpec
+from ood_fashion.specs import MODELS, ModelSpec
 
 SMALL: dict[str, Any] = {
     "model": "mlp",
