@@ -176,19 +176,17 @@ def test_a_map_that_is_not_on_the_group_is_refused(layer: keras.layers.Layer) ->
 P4M = ModelSpec(
     "p4m",
     (
-        *(
-            layer_specs.LiftingConv2D(3, 7, True),
-            layer_specs.GroupBatchNorm(True),
-            layer_specs.ReLU(),
-            layer_specs.MaxPool2D(2),
-        ),
-        *(
-            layer_specs.GroupConv2D(4, 4, True),
-            layer_specs.GroupBatchNorm(True),
-            layer_specs.ReLU(),
-            layer_specs.MaxBlurPool2D(2),
-        ),
-        *(layer_specs.GroupConv2D(5, 2, True), layer_specs.GroupMaxPool(True), layer_specs.GlobalAveragePool2D()),
+        layer_specs.LiftingConv2D(3, 7, True),
+        layer_specs.GroupBatchNorm(True),
+        layer_specs.ReLU(),
+        layer_specs.MaxPool2D(2),
+        layer_specs.GroupConv2D(4, 4, True),
+        layer_specs.GroupBatchNorm(True),
+        layer_specs.ReLU(),
+        layer_specs.MaxBlurPool2D(2),
+        layer_specs.GroupConv2D(5, 2, True),
+        layer_specs.GroupMaxPool(True),
+        layer_specs.GlobalAveragePool2D(),
     ),
 )
 
