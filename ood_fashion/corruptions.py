@@ -7,6 +7,7 @@ the seed, the corruption and the image's index alone: not to the severity, so th
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ BLOCK_PIXELS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Corruption:
+class Corruption(ABC):
     """What is common to all corruptions.
 
     Attributes:
@@ -48,9 +49,9 @@ class Corruption:
         """Say where each pixel comes from, or None if this is no affine map."""
         return None
 
+    @abstractmethod
     def apply(self, images: Floats, severity: int, key: tuple[int, int], indices: NDArray[np.int64]) -> Floats:
         """Corrupt a float array (n, height, width)."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
