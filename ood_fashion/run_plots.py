@@ -120,10 +120,8 @@ def reliability(records: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         records: of `evaluation.full_records`; those that have been calibrated are drawn before and after.
     """
-    rows = -(-len(records) // 2)
-    figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * rows), layout="constrained", dpi=150)
-    axes = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).flat
-    for record, axis in zip(records, axes, strict=False):
+    figure, axes = _panels(len(records))
+    for record, axis in zip(records, axes, strict=True):
         style(axis)
         axis.plot([0, 1], [0, 1], color="black", ls="--", lw=1, label="confidence = accuracy")
         kinds = {"as trained": record, "calibrated": record.get("calibrated")}
@@ -143,13 +141,7 @@ def reliability(records: Sequence[Mapping[str, Any]]) -> Figure:
             )
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1))
         axis.set_title(_name(record["shift"]), fontsize="small")
-    for axis in axes:
-        axis.set_axis_off()
-    figure.supxlabel("confidence", fontsize="medium")
-    figure.supylabel("accuracy", fontsize="medium")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False,
-                  fontsize="small")  # fmt: skip
-    return figure
+    return _labelled(figure, "confidence", "accuracy")
 
 
 def in_domain_scatters(name: str, in_domain: float, accuracies: Mapping[str, float]) -> Figure:
@@ -160,16 +152,27 @@ def in_domain_scatters(name: str, in_domain: float, accuracies: Mapping[str, flo
         in_domain: its accuracy on unshifted images.
         accuracies: under shifts that have a `baseline.fit`, by their text forms.
     """
-    rows = -(-len(accuracies) // 2)
-    figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * rows), layout="constrained", dpi=150)
-    axes = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).flat
-    for (shift, accuracy), axis in zip(accuracies.items(), axes, strict=False):
+    figure, axes = _panels(len(accuracies))
+    for (shift, accuracy), axis in zip(accuracies.items(), axes, strict=True):
         plots.in_domain_scatter(axis, {name: (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
         axis.set_title(_name(shift), fontsize="small")
-    for axis in axes:
+    return _labelled(figure, "accuracy in-domain", "accuracy under the shift")
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Make so many panels with the same axes, two a row."""
+    rows = -(-count // 2)
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * rows), layout="constrained", dpi=150)
+    axes = list(figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).flat)
+    for axis in axes[count:]:
         axis.set_axis_off()
-    figure.supxlabel("accuracy in-domain", fontsize="medium")
-    figure.supylabel("accuracy under the shift", fontsize="medium")
+    return figure, axes[:count]
+
+
+def _labelled(figure: Figure, x: str, y: str) -> Figure:
+    """Name the axes that all panels share, and give the first one's legend to the figure."""
+    figure.supxlabel(x, fontsize="medium")
+    figure.supylabel(y, fontsize="medium")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False,
                   fontsize="small")  # fmt: skip
     return figure
