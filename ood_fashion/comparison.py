@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.records import require_same_dataset
-from ood_fashion.runs import Run, pretrained_runs
+from ood_fashion.run_search import pretrained_runs
+from ood_fashion.runs import Run
 from ood_fashion.shifts import Shift
 from ood_fashion.statistics import compare_paired, compare_unpaired, holm, summarize_hits
 

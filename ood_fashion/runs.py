@@ -18,8 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,19 +33,12 @@ from ood_fashion.files import (
     TEMPORARY,
     atomic_write,
     make_empty_folder,
-    new_path,
     opened_npz,
     read_json,
     read_text,
     write_json,
 )
 from ood_fashion.specs import MODELS
-
-RUNS_ROOT = Path("runs")
-"""Where runs go and are looked for when none is named."""
-
-PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
-"""The run folders of the trained models that come with the package; each is named as the model is."""
 
 HISTORY_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
 """What every row of a history has; test_accuracy is there if it was monitored."""
@@ -105,7 +97,7 @@ class Run:
             RunError: the folder is not there or is no run.
         """
         run = cls(path)
-        if not (path / "config.json").is_file():
+        if not run.has_begun:
             raise RunError(f"{path}: expected a run folder, with a config.json. Received: {_describe(path)}.")
         dataset = run.record.get("dataset")
         names = dataset.get("class_names", []) if isinstance(dataset, dict) else None
@@ -131,6 +123,11 @@ class Run:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes it was trained on; none where config.json does not say."""
         return tuple(self.record["dataset"].get("class_names", ()))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the folder has its config.json."""
+        return (self.path / "config.json").is_file()
 
     @property
     def is_complete(self) -> bool:
@@ -328,90 +325,3 @@ def _describe(path: Path) -> str:
     if not path.exists():
         return "nothing there"
     return "a folder without one" if path.is_dir() else "a file"
-
-
-def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
-    """Name a new folder as `files.new_path` does: <time>-<model>-s<seed>, with numpy- before the model in NumPy."""
-    model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
-    return new_path(root, f"{model}-s{config.seed}")
-
-
-def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
-    """Give the runs directly under `root`, the latest start first; folders that are no runs are passed over."""
-    for path in sorted(root.glob("*/config.json"), reverse=True):
-        with suppress(RunError):
-            yield Run.open(path.parent)
-
-
-def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path = RUNS_ROOT) -> Run | None:
-    """Find the run that `--resume` means.
-
-    Args:
-        given: the settings that were asked for; the run's config must have them. The implementation is Keras unless
-            given.
-        out: the run's folder; None takes the latest incomplete run under `root` with these settings.
-        root: where to look.
-
-    Returns:
-        The run, which may be complete if `out` names it; None where there is nothing to resume.
-
-    Raises:
-        RunError: the run in `out` began with other settings, or is damaged.
-    """
-    given = {"implementation": "keras", **given}
-    if out is None:
-        return next((run for run in find_runs(root) if not (run.is_complete or _differences(run, given))), None)
-    if not (out / "config.json").exists():
-        return None
-    run = Run.open(out)
-    if differences := _differences(run, given):
-        raise RunError(
-            f"{out}: expected the settings that the run began with. Received: {', '.join(differences)}. "
-            "Leave them out, or choose another --out."
-        )
-    return run
-
-
-def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
-    settings = run.config.to_json()
-    return [f"{name} {value} instead of {settings[name]}" for name, value in given.items() if settings[name] != value]
-
-
-def pretrained_runs() -> dict[str, Path]:
-    """Return the run folders that come with the package, by the models' names."""
-    return {path.parent.name: path.parent for path in sorted(PRETRAINED_ROOT.glob("*/metrics.json"))}
-
-
-def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
-    """Return the run that started last among the complete ones of Keras.
-
-    Raises:
-        RunError: there is none.
-    """
-    for run in find_runs(root):
-        if run.is_complete and run.config.implementation == "keras":
-            return run
-    raise RunError(f"{root}: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3")
-
-
-def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RUNS_ROOT) -> dict[str, Path]:
-    """Name the model files of complete runs and others; those of the latest complete run if none is given.
-
-    A run's is named after its model, one that comes with the package after its folder, and a file by its path. Where
-    that names two, the runs' folders name them.
-
-    Raises:
-        RunError: a run is absent or incomplete, or one is given twice.
-    """
-    chosen = [Run.open(path).require_complete() for path in run_dirs]
-    if not chosen and not files:
-        chosen = [latest_complete_run(root)]
-    models = [run.path.name if run.path.parent == PRETRAINED_ROOT else run.config.model for run in chosen]
-    named = [
-        (model if models.count(model) == 1 else str(run.path), run.model_path)
-        for model, run in zip(models, chosen, strict=True)
-    ]
-    named += [(str(path), path) for path in files]
-    if len(dict(named)) < len(named):
-        raise RunError(f"expected every model once. Received: {', '.join(name for name, _ in named)}.")
-    return dict(named)

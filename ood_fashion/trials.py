@@ -98,7 +98,7 @@ def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int 
     """Train a trial, or finish it; return what went wrong, if anything did."""
     try:
         with locked(trial.path, wait=True):  # a process that is ending may still have it
-            run = trial.open() if (trial.path / "config.json").exists() else None
+            run = trial.open() if Run(trial.path).has_begun else None
             if run is None or not run.is_complete:
                 _TRAINERS[trial.config.implementation](run, trial, _load_dataset(data_dir), device, threads)
             trial.read()

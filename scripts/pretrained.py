@@ -21,7 +21,8 @@ import click
 from ood_fashion import paper, specs
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.files import read_json
-from ood_fashion.runs import PRETRAINED_ROOT, Run, pretrained_runs
+from ood_fashion.run_search import PRETRAINED_ROOT, pretrained_runs
+from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize, wilson_interval
 from ood_fashion.studies import STUDIES, StudyRun
 from ood_fashion.study_tables import estimate

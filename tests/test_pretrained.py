@@ -8,7 +8,8 @@ from ood_fashion.datasets import Dataset, Split
 from ood_fashion.nn.evaluation import scorer
 from ood_fashion.nn.models import load_model
 from ood_fashion.paper import TEST_SETS
-from ood_fashion.runs import Run, pretrained_runs
+from ood_fashion.run_search import pretrained_runs
+from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS
 from ood_fashion.specs import describe
 from ood_fashion.studies import STUDIES

@@ -9,16 +9,8 @@ import pytest
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
 from ood_fashion.files import atomic_write
-from ood_fashion.runs import (
-    HISTORY_COLUMNS,
-    Checkpoint,
-    Predictions,
-    Run,
-    find_runs,
-    find_unfinished_run,
-    latest_complete_run,
-    new_run_path,
-)
+from ood_fashion.run_search import find_runs, find_unfinished_run, latest_complete_run, new_run_path
+from ood_fashion.runs import HISTORY_COLUMNS, Checkpoint, Predictions, Run
 
 
 def make(path: Path, *, complete: bool = False, **settings: Any) -> Run:

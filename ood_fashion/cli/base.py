@@ -19,7 +19,8 @@ import click
 from ood_fashion.config import DEVICES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
 from ood_fashion.files import locked
-from ood_fashion.runs import Run, latest_complete_run, pretrained_runs
+from ood_fashion.run_search import latest_complete_run, pretrained_runs
+from ood_fashion.runs import Run
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
 

@@ -181,12 +181,12 @@ def train(
 
     Example: ood-fashion train --model p4cnn --protocol full --augment translate:4 --augment mirror
     """
-    from ood_fashion import datasets, records, runs, tables
+    from ood_fashion import datasets, records, run_search, tables
 
     given = _given(settings, protocol, no_early_stopping)
     config = TrainConfig(**given)
-    run = runs.find_unfinished_run(given, out) if resume else None
-    path = run.path if run else out or runs.new_run_path(config)
+    run = run_search.find_unfinished_run(given, out) if resume else None
+    path = run.path if run else out or run_search.new_run_path(config)
     with working_in(path, resume=True):
         if run is None or not run.is_complete:
             from ood_fashion.nn import callbacks, devices, training

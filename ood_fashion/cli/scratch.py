@@ -92,7 +92,7 @@ def mlp(
 
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """
-    from ood_fashion import datasets, files, plots, records, runs, scratch_runs, scratch_tables, tables
+    from ood_fashion import datasets, files, plots, records, run_search, scratch_runs, scratch_tables, tables
 
     given = {name: value for name, value in settings.items() if value is not None}
     config = TrainConfig(**{**scratch_runs.PROTOCOL, **given})
@@ -101,7 +101,7 @@ def mlp(
     if checks and not quiet:
         click.echo(scratch_tables.check_table(checks), err=True)
     require_passed(checks)
-    path = out or runs.new_run_path(config)
+    path = out or run_search.new_run_path(config)
     with files.locked(path):
         run = records.start_run(path, config, dataset, "cpu")
         log = EpochLog(config)

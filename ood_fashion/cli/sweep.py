@@ -104,9 +104,9 @@ def _sweep(
 ) -> None:
     from tqdm import tqdm
 
-    from ood_fashion import baseline, datasets, plots, runs, sweep_plots, sweeps, tables
+    from ood_fashion import baseline, datasets, plots, run_search, sweep_plots, sweeps, tables
 
-    files = runs.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
+    files = run_search.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
     dataset = datasets.load_dataset(data_dir)
     split = datasets.Split(dataset.test.images[:limit], dataset.test.labels[:limit])
     reference = chosen.reference(reference, list(files), split)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ood_fashion import runs
+from ood_fashion import run_search
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
@@ -333,4 +333,4 @@ def test_a_damaged_checkpoint_is_named(small_fashion: Dataset, tmp_path: Path) -
 
 def test_metrics_are_strict_json(reference: Run) -> None:
     json.loads((reference.path / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert runs.latest_complete_run(reference.path.parent).path == reference.path
+    assert run_search.latest_complete_run(reference.path.parent).path == reference.path

@@ -1,0 +1,106 @@
+"""Which runs there are: a new one's name, the latest, an unfinished one, those that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ood_fashion.config import TrainConfig
+from ood_fashion.errors import RunError
+from ood_fashion.files import new_path
+from ood_fashion.runs import Run
+
+RUNS_ROOT = Path("runs")
+"""Where runs go and are looked for when none is named."""
+
+PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
+"""The run folders of the trained models that come with the package; each is named as the model is."""
+
+
+def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
+    """Name a new folder as `files.new_path` does: <time>-<model>-s<seed>, with numpy- before the model in NumPy."""
+    model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
+    return new_path(root, f"{model}-s{config.seed}")
+
+
+def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
+    """Give the runs directly under `root`, the latest start first; folders that are no runs are passed over."""
+    for path in sorted(root.glob("*"), reverse=True):
+        with suppress(RunError):
+            yield Run.open(path)
+
+
+def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path = RUNS_ROOT) -> Run | None:
+    """Find the run that `--resume` means.
+
+    Args:
+        given: the settings that were asked for; the run's config must have them. The implementation is Keras unless
+            given.
+        out: the run's folder; None takes the latest incomplete run under `root` with these settings.
+        root: where to look.
+
+    Returns:
+        The run, which may be complete if `out` names it; None where there is nothing to resume.
+
+    Raises:
+        RunError: the run in `out` began with other settings, or is damaged.
+    """
+    given = {"implementation": "keras", **given}
+    if out is None:
+        return next((run for run in find_runs(root) if not (run.is_complete or _differences(run, given))), None)
+    if not Run(out).has_begun:
+        return None
+    run = Run.open(out)
+    if differences := _differences(run, given):
+        raise RunError(
+            f"{out}: expected the settings that the run began with. Received: {', '.join(differences)}. "
+            "Leave them out, or choose another --out."
+        )
+    return run
+
+
+def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
+    settings = run.config.to_json()
+    return [f"{name} {value} instead of {settings[name]}" for name, value in given.items() if settings[name] != value]
+
+
+def pretrained_runs() -> dict[str, Path]:
+    """Return the run folders that come with the package, by the models' names."""
+    return {path.name: path for path in sorted(PRETRAINED_ROOT.glob("*")) if Run(path).is_complete}
+
+
+def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
+    """Return the run that started last among the complete ones of Keras.
+
+    Raises:
+        RunError: there is none.
+    """
+    for run in find_runs(root):
+        if run.is_complete and run.config.implementation == "keras":
+            return run
+    raise RunError(f"{root}: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3")
+
+
+def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RUNS_ROOT) -> dict[str, Path]:
+    """Name the model files of complete runs and others; those of the latest complete run if none is given.
+
+    A run's is named after its model, one that comes with the package after its folder, and a file by its path. Where
+    that names two, the runs' folders name them.
+
+    Raises:
+        RunError: a run is absent or incomplete, or one is given twice.
+    """
+    chosen = [Run.open(path).require_complete() for path in run_dirs]
+    if not chosen and not files:
+        chosen = [latest_complete_run(root)]
+    models = [run.path.name if run.path.parent == PRETRAINED_ROOT else run.config.model for run in chosen]
+    named = [
+        (model if models.count(model) == 1 else str(run.path), run.model_path)
+        for model, run in zip(models, chosen, strict=True)
+    ]
+    named += [(str(path), path) for path in files]
+    if len(dict(named)) < len(named):
+        raise RunError(f"expected every model once. Received: {', '.join(name for name, _ in named)}.")
+    return dict(named)
