@@ -1,7 +1,8 @@
 """Random changes of training images as data.
 
 An augmentation is written `translate:N`, a move by -N to N whole pixels in each axis; `rotate90`, 0 to 3 quarter turns;
-`mirror`, left to right or not; or `rotate:D`, a turn by -D to D degrees. Each is drawn uniformly for every image anew.
+`mirror`, left to right or not; or `rotate:D`, a turn by -D to D degrees. Each is drawn uniformly for every image anew;
+`@SHARE` after it, as in `rotate:45@0.5`, leaves all images but so large a share of them as they are.
 `ood_fashion.nn.augmentation` applies them.
 """
 
@@ -28,23 +29,28 @@ KINDS: dict[str, Kind] = {
     "mirror": Kind("mirror", 0, 1),
     "rotate": Kind("rotate:D with degrees D above 0, to 180", 180, 1),
 }
-USAGE = "translate:N, rotate90, mirror or rotate:D"
+USAGE = "translate:N, rotate90, mirror or rotate:D, with @SHARE or without"
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """An augmentation: its keyword in `KINDS`, and its number, 0 if it has none. `str` gives its text form."""
+    """An augmentation: its keyword in `KINDS`, its number, 0 if it has none, and the share of the images to change.
+
+    `str` gives its text form.
+    """
 
     kind: str
     most: float = 0
+    share: float = 1
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.most:g}" if KINDS[self.kind].most else self.kind
+        number = f":{self.most:g}" if KINDS[self.kind].most else ""
+        return f"{self.kind}{number}" + (f"@{self.share:g}" if self.share < 1 else "")
 
     @property
     def draws(self) -> int:
         """How many uniform random numbers it takes for an image."""
-        return KINDS[self.kind].draws
+        return KINDS[self.kind].draws + (self.share < 1)
 
     @classmethod
     def parse(cls, text: str) -> Augmentation:
@@ -53,7 +59,8 @@ class Augmentation:
         Raises:
             InvalidValueError: it is none, or its number is out of range.
         """
-        keyword, colon, number = text.partition(":")
+        change, at, part = text.partition("@")
+        keyword, colon, number = change.partition(":")
         if keyword not in KINDS:
             raise InvalidValueError(f"augment: expected {USAGE}. Received: '{text}'.")
         kind = KINDS[keyword]
@@ -64,4 +71,10 @@ class Augmentation:
         fits = 0 < most <= kind.most if kind.most else not colon
         if not fits or (keyword == "translate" and not most.is_integer()):
             raise InvalidValueError(f"augment: expected {kind.usage}. Received: '{text}'.")
-        return cls(keyword, most)
+        try:
+            share = float(part) if at else 1.0
+        except ValueError:
+            share = math.nan
+        if not 0 < share <= 1:
+            raise InvalidValueError(f"augment: expected @SHARE with a share above 0, to 1. Received: '{text}'.")
+        return cls(keyword, most, share)

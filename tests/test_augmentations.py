@@ -14,6 +14,8 @@ from ood_fashion.errors import InvalidValueError
         ("rotate90", "rotate90", 1),
         ("mirror", "mirror", 1),
         ("rotate:22.50", "rotate:22.5", 1),
+        ("rotate:45@.50", "rotate:45@0.5", 2),
+        ("mirror@1", "mirror", 1),
     ],
 )
 def test_text_forms(text: str, canonical: str, draws: int) -> None:
@@ -25,7 +27,7 @@ def test_text_forms(text: str, canonical: str, draws: int) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "translate:N, rotate90, mirror or rotate:D"),
+        ("", "translate:N, rotate90, mirror or rotate:D, with @SHARE or without"),
         ("flip", "translate:N, rotate90, mirror or rotate:D"),
         ("translate", "translate:N with whole pixels N from 1 to 28"),
         ("translate:0", "translate:N"),
@@ -36,6 +38,11 @@ def test_text_forms(text: str, canonical: str, draws: int) -> None:
         ("mirror:", "mirror"),
         ("rotate:181", "rotate:D with degrees D above 0, to 180"),
         ("rotate:x", "rotate:D"),
+        ("mirror@", "@SHARE with a share above 0, to 1"),
+        ("mirror@0", "@SHARE"),
+        ("translate:4@1.01", "@SHARE"),
+        ("translate:4@nan", "@SHARE"),
+        ("translate@0.5", "translate:N"),
     ],
 )
 def test_what_is_no_augmentation_is_refused(text: str, expected: str) -> None:

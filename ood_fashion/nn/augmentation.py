@@ -42,7 +42,7 @@ IDENTITY = Maps(1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 def _translation(draws: list[tf.Tensor], most: float) -> Maps:
     """Move the content to the right by the first draw's distance and down by the second's."""
-    right, down = (tf.floor(draw * (2 * most + 1)) - most for draw in draws)
+    right, down = (tf.floor(draw * (2 * most + 1)) - most for draw in draws[:2])
     return IDENTITY._replace(row=-down, column=-right)
 
 
@@ -94,7 +94,11 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augment
     maps, column = IDENTITY, 0
     for augmentation in augmentations:
         used = [draws[:, i, tf.newaxis] for i in range(column, column + augmentation.draws)]
-        maps, column = maps.after(_MAPS[augmentation.kind](used, augmentation.most)), column + augmentation.draws
+        change = _MAPS[augmentation.kind](used, augmentation.most)
+        if augmentation.share < 1:
+            changed = used[-1] < augmentation.share
+            change = Maps(*(tf.where(changed, *pair) for pair in zip(change, IDENTITY, strict=True)))
+        maps, column = maps.after(change), column + augmentation.draws
     kinds = {augmentation.kind for augmentation in augmentations}
     whole = "rotate" not in kinds and (height == width or "rotate90" not in kinds)
 

@@ -16,8 +16,20 @@ from ood_fashion.nn.pipelines import training_batches, training_stacks
 from ood_fashion.nn.training import compile_as_configured
 from ood_fashion.shifts import Shift
 
-WHOLE = [["translate:4"], ["rotate90"], ["mirror"], ["translate:2", "rotate90", "mirror"], ["mirror", "translate:28"]]
-BILINEAR = [["rotate:30"], ["rotate90", "rotate:180"], ["mirror", "translate:3", "rotate:10"]]
+WHOLE = [
+    ["translate:4"],
+    ["rotate90"],
+    ["mirror"],
+    ["translate:2", "rotate90", "mirror"],
+    ["mirror", "translate:28"],
+    ["translate:3@0.5", "mirror@0.2"],
+]
+BILINEAR = [
+    ["rotate:30"],
+    ["rotate90", "rotate:180"],
+    ["mirror", "translate:3", "rotate:10"],
+    ["translate:2", "rotate:45@0.4"],
+]
 
 
 def parse(texts: list[str]) -> tuple[Augmentation, ...]:
@@ -30,16 +42,19 @@ def reference(image: np.ndarray, draws: np.ndarray, augmentations: tuple[Augment
     pixels = image[np.newaxis].astype(np.float32)
     for augmentation in augmentations:
         most = augmentation.most
+        first, *others = (next(numbers) for _ in range(augmentation.draws))
+        if augmentation.share < 1 and others[-1] >= augmentation.share:
+            continue
         if augmentation.kind == "mirror":
-            pixels = pixels[:, :, ::-1] if next(numbers) < 0.5 else pixels
+            pixels = pixels[:, :, ::-1] if first < 0.5 else pixels
             continue
         if augmentation.kind == "translate":
-            dx, dy = (int(next(numbers) * (2 * most + 1)) - most for _ in range(2))
+            dx, dy = (int(draw * (2 * most + 1)) - most for draw in (first, others[0]))
             text = f"translate:{dx},{dy}"
         elif augmentation.kind == "rotate90":
-            text = f"rotate:{90 * int(next(numbers) * 4)}"
+            text = f"rotate:{90 * int(first * 4)}"
         else:
-            text = f"rotate:{(2 * next(numbers) - 1) * most}"
+            text = f"rotate:{(2 * first - 1) * most}"
         pixels = Shift.parse(text).apply(pixels)
     return np.asarray(pixels[0])
 
