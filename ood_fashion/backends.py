@@ -46,7 +46,13 @@ def _dask(address: str | None, jobs: int | None, calls: int, on_loss: OnLoss) ->
         raise _not_installed("dask", "distributed") from error
 
     class Backend(DaskDistributedBackend):  # type: ignore[misc] # joblib has no types
-        """joblib's own waits for ever for a call that Dask gives up, because its workers died of it."""
+        """joblib's own waits for ever for a call that Dask gives up, because its workers died of it.
+
+        And with a single worker it computes in this process.
+        """
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, int(super().effective_n_jobs(n_jobs)))
 
         def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
             future = super().submit(func, callback)
@@ -79,9 +85,15 @@ def _ray(address: str | None, jobs: int | None, calls: int, on_loss: OnLoss) -> 
         raise _not_installed("ray", "ray") from error
 
     class Backend(RayBackend):  # type: ignore[misc] # only in the extra `ray`
-        """joblib's own ends with the first call that Ray gives up, and gives no outcome before the last."""
+        """joblib's own ends with the first call that Ray gives up, and gives no outcome before the last.
+
+        And with a single core it computes in this process.
+        """
 
         supports_return_generator = True
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, int(super().effective_n_jobs(n_jobs)))
 
         def submit(self, func: Any, callback: Callable[[Any], None] | None = None) -> Any:
             def complete(out: Any) -> None:
