@@ -34,11 +34,12 @@ DTYPES = ("float32", "float64")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine")
 ENGINES = ("auto", "compiled", "stock")
+STRATEGIES = ("single", "mirrored")
 EXPORT_FORMATS = ("npz", "idx", "tfds")
 DEVICES = ("auto", "cpu", "gpu")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Everything that decides a run: the same config on the same machine and data gives the same weights, bit for bit.
 
@@ -63,6 +64,8 @@ class TrainConfig:
         augment: texts of augmentations, applied to every training image from left to right, anew in every epoch.
         engine: one of `ENGINES`: "stock" trains by Keras's `fit` alone, "compiled" by many steps in one XLA program,
             which rounds differently, "auto" by whichever should take less time.
+        strategy: one of `STRATEGIES`: "single" trains on one device, "mirrored" on all of the machine's, each with
+            an equal part of every batch, by stock `fit`; the sums over the parts round differently.
         monitor_test: measure the accuracy on the test set after every epoch too, to look at; nothing depends on it.
         calibrate: fit a temperature to the kept weights on the validation images; it changes no weight.
         implementation: one of `IMPLEMENTATIONS`: "keras", or "numpy", the MLP of `from_scratch`, which leaves `engine`
@@ -89,6 +92,7 @@ class TrainConfig:
     seed: int = 1
     augment: tuple[str, ...] = ()
     engine: str = "auto"
+    strategy: str = "single"
     monitor_test: bool = False
     calibrate: bool = False
     implementation: str = "keras"
@@ -138,7 +142,9 @@ _FIXED: tuple[tuple[str, str, str, Any], ...] = (
     ("implementation", "numpy", "augment", ()),
     ("implementation", "numpy", "monitor_test", False),
     ("implementation", "numpy", "calibrate", False),
+    ("implementation", "numpy", "strategy", "single"),
     ("implementation", "keras", "dtype", "float32"),
+    ("engine", "compiled", "strategy", "single"),
     ("optimizer", "adamw", "momentum", 0.0),
 )
 """What a field's value asks of another field: (field, its value, the other, that one's only value)."""
@@ -188,6 +194,7 @@ _RULES: dict[str, Rule] = {
         lambda value: isinstance(value, list | tuple) and all(isinstance(text, str) for text in value),
     ),
     "engine": _one_of(ENGINES),
+    "strategy": _one_of(STRATEGIES),
     "monitor_test": _SWITCH,
     "calibrate": _SWITCH,
     "implementation": _one_of(IMPLEMENTATIONS),

@@ -42,3 +42,7 @@ class DivergenceError(OodFashionError):
 
 class CheckError(OodFashionError):
     """A gradient is not what it should be."""
+
+
+class BackendError(OodFashionError):
+    """What should compute trials is not installed, does not answer, or was lost."""

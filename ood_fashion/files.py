@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -123,14 +124,35 @@ def make_empty_folder(path: Path) -> None:
         )
 
 
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder with files by name in one piece, in the place of what is there.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=path.parent) as folder:
+            new = Path(folder) / "new"
+            new.mkdir()
+            for name, content in files.items():
+                (new / name).write_bytes(content)
+            if path.exists():
+                path.rename(Path(folder) / "old")
+            new.rename(path)
+    except OSError as error:
+        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON document in one piece.
 
     Raises:
         RunError: the folder cannot be written to.
     """
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    with atomic_write(path) as temporary, temporary.open("w") as file:
+        json.dump(content, file, indent=2, allow_nan=False)
+        file.write("\n")
 
 
 def read_text(path: Path) -> str:
@@ -152,7 +174,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: the file is absent, damaged or larger than `MOST_TEXT`.
     """
     try:
-        content = json.loads(read_text(path), parse_constant=_refuse_constant)
+        content = _JSON.decode(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
     if not isinstance(content, dict):
@@ -162,6 +184,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name}, which is no JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)  # once, for studies have thousands of files
 
 
 @contextmanager

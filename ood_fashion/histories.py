@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ood_fashion.statistics import summarize
+from ood_fashion.statistics import RunningSummary, summarize
 
 History = Sequence[Mapping[str, float]]
 """A row per epoch, as in a run's history.csv."""
@@ -73,28 +73,46 @@ def stopped_at(history: History, patience: int) -> tuple[int, int]:
     return len(history), kept
 
 
-def patience_table(histories: Sequence[History], patiences: Sequence[int] = range(1, 11)) -> list[Record]:
-    """Say what each patience would have cost trainings that ran on.
+class Histories:
+    """What histories of several seeds say together; they are given one at a time and not kept.
 
     Args:
-        histories: of several seeds, with val_accuracy and test_accuracy.
-        patiences: in epochs.
-
-    Returns:
-        A record per patience: summaries of the epochs run, the kept epoch, its test accuracy, and how much that is
-        below the test accuracy of the epoch with the best validation accuracy of all.
+        columns: what every row has; with test_accuracy, the cost of early stopping is measured too.
+        patiences: for which, in epochs.
     """
-    rows = []
-    for patience in patiences:
-        outcomes = []
-        for history in histories:
-            epochs, kept = stopped_at(history, patience)
-            _, best = stopped_at(history, len(history))
-            accuracy = history[kept - 1]["test_accuracy"]
-            outcomes.append((epochs, kept, accuracy, history[best - 1]["test_accuracy"] - accuracy))
-        names = ("epochs", "kept epoch", "test accuracy", "cost")
-        rows.append(
-            {"patience": patience}
-            | {name: summarize(values) for name, values in zip(names, zip(*outcomes, strict=True), strict=True)}
-        )
-    return rows
+
+    def __init__(self, columns: Sequence[str], patiences: Sequence[int] = range(1, 11)) -> None:
+        self._curves = RunningSummary(columns)
+        self._patiences = patiences if "test_accuracy" in columns else ()
+        self._stopped = RunningSummary(("epochs", "kept epoch", "test accuracy", "cost"))
+
+    def add(self, history: History) -> None:
+        """Take a history."""
+        self._curves.add([[row[column] for column in self._curves.columns] for row in history])
+        if self._patiences:
+            self._stopped.add([_stopped_at_cost(history, patience) for patience in self._patiences])
+
+    def curves(self) -> dict[str, list[Record]]:
+        """Summarize every column after every epoch that all histories have."""
+        return self._curves.summaries()
+
+    def patience_table(self) -> list[Record]:
+        """Say what each patience would have cost these trainings, had they not run on.
+
+        Returns:
+            A record per patience: summaries of the epochs run, the kept epoch, its test accuracy, and how much that is
+            below the test accuracy of the epoch with the best validation accuracy of all. No record, where the
+            histories have no test accuracy.
+        """
+        summaries = self._stopped.summaries()
+        return [
+            {"patience": patience, **{name: rows[i] for name, rows in summaries.items()}}
+            for i, patience in enumerate(self._patiences)
+        ]
+
+
+def _stopped_at_cost(history: History, patience: int) -> tuple[float, ...]:
+    epochs, kept = stopped_at(history, patience)
+    _, best = stopped_at(history, len(history))
+    accuracy = history[kept - 1]["test_accuracy"]
+    return epochs, kept, accuracy, history[best - 1]["test_accuracy"] - accuracy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ def file_name(shift: str) -> str:
     return test_set(shift).translate(str.maketrans(":,+", "___"))
 
 
-def configuration_section(configs: Sequence[TrainConfig], environments: Sequence[Record]) -> Section:
+def configuration_section(configs: Iterable[TrainConfig], environments: Iterable[Record]) -> Section:
     """List what decided the trainings and what they ran on; where they differ, each value."""
-    settings = {
-        field.name.replace("_", " "): [getattr(config, field.name) for config in configs]
-        for field in fields(TrainConfig)
-    }
-    facts: dict[str, list[Any]] = {}
+    settings: dict[str, dict[str, None]] = {}
+    for config in configs:
+        for field in fields(config):
+            settings.setdefault(field.name.replace("_", " "), {})[_text(getattr(config, field.name))] = None
+    facts: dict[str, dict[str, None]] = {}
     for record in environments:
         dataset, versions = record["dataset"], record.get("versions")
         for name, value in {
@@ -42,19 +42,16 @@ def configuration_section(configs: Sequence[TrainConfig], environments: Sequence
             **{key.replace("_", " "): record.get(key) for key in ("device", "threads", "git_revision", "started")},
             **(versions if isinstance(versions, dict) else {}),
         }.items():
-            facts.setdefault(str(name), []).append(value)
-    facts["started"] = [min(map(str, facts["started"]))]
+            facts.setdefault(str(name), {})[_text(value)] = None
+        facts["started"] = {min(facts["started"]): None}
     return Section(
         "Configuration and versions",
         tables=[
-            Table(caption, ["name", "value"], [[name, _values(values)] for name, values in listed.items()])
+            Table(caption, ["name", "value"], [[name, ", ".join(values)] for name, values in listed.items()])
             for caption, listed in (("Settings", settings), ("Environment", facts))
         ],
     )
 
 
-def _values(values: Iterable[Any]) -> str:
-    words = {None: "none", True: "yes", False: "no"}
-    return ", ".join(
-        dict.fromkeys(words[value] if value is None or isinstance(value, bool) else str(value) for value in values)
-    )
+def _text(value: Any) -> str:
+    return {None: "none", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)

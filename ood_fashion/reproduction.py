@@ -84,8 +84,7 @@ def _values(summary: Record, setting: str, measure: str, epoch: int | None = Non
         if found["setting"] == setting:
             if epoch is None:
                 return dict(zip(found["seeds"], found["measures"][measure]["values"], strict=True))
-            pairs = zip(found["seeds"], found["histories"], strict=True)
-            return {seed: history[epoch - 1][measure] for seed, history in pairs if len(history) >= epoch}
+            return dict(found["printed"][f"{measure}, epoch {epoch}"])
     return {}
 
 

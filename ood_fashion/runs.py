@@ -16,6 +16,7 @@ Every other file is written under a temporary name and then renamed, so that non
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -40,8 +41,11 @@ from ood_fashion.files import (
 )
 from ood_fashion.specs import MODELS
 
-HISTORY_COLUMNS = {"epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
-"""What every row of a history has; test_accuracy is there if it was monitored."""
+
+def history_columns(config: TrainConfig) -> tuple[str, ...]:
+    """Return what every row of a run's history has at least."""
+    monitored = ("test_accuracy",) * config.monitor_test
+    return ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", *monitored, "seconds")
 
 
 _COUNTS = ("epochs", "kept_epoch", "updates_per_epoch", "updates", "updates_to_kept_epoch")
@@ -250,13 +254,13 @@ class Run:
         """
         path = self.history_path
         try:
-            given = csv.DictReader(read_text(path).splitlines())
-            rows = [{name: float(value) for name, value in row.items()} for row in given]
-            if not all(math.isfinite(value) for row in rows for value in row.values()):
+            header, *lines = csv.reader(read_text(path).splitlines())
+            rows = [dict(zip(header, map(float, line), strict=True)) for line in lines]
+            if not all(map(math.isfinite, itertools.chain.from_iterable(row.values() for row in rows))):
                 raise ValueError("NaN or infinity")
-        except (OSError, ValueError, TypeError, csv.Error) as error:
+        except (OSError, ValueError, csv.Error) as error:
             raise RunError(f"{path}: expected a row per epoch. Received: {error}.") from error
-        columns = HISTORY_COLUMNS | ({"test_accuracy"} if self.config.monitor_test else set())
+        columns = set(history_columns(self.config))
         if not rows or not columns <= rows[0].keys():
             received = ", ".join(rows[0]) if rows else "no row"
             raise RunError(f"{path}: expected rows with {', '.join(sorted(columns))}. Received: {received}.")

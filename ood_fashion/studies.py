@@ -7,6 +7,7 @@ continue from their last epoch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,8 @@ from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.files import make_empty_folder, read_json, write_json
-from ood_fashion.histories import Record, best_setting, patience_table
+from ood_fashion.histories import Histories, Record, best_setting
+from ood_fashion.runs import history_columns
 from ood_fashion.statistics import summarize
 from ood_fashion.trials import Progress, Trial, run_trials
 
@@ -179,59 +181,80 @@ class StudyRun:
         """The registered study."""
         return STUDIES[self.record["study"]]
 
+    @property
+    def trial_count(self) -> int:
+        """The number of trainings."""
+        return len(self.study.settings) * int(self.record["seeds"])
+
     def trials(self) -> Iterator[Trial]:
         """Give every training, those of the last settings first: they take longest where the models differ."""
-        for setting, config in reversed(self.study.settings.items()):
-            for seed in range(1, self.record["seeds"] + 1):
-                path = self.path / "trials" / f"{setting.replace(' ', '-')}-s{seed}"
-                yield Trial(path, setting, replace(config, **self.record["changes"], seed=seed))
+        return itertools.chain.from_iterable(map(self.trials_of, reversed(self.study.settings)))
 
-    def summarize(self) -> Record:
-        """Read the finished trials.
+    def trials_of(self, setting: str) -> Iterator[Trial]:
+        """Give the trainings of a setting, by their seeds."""
+        config = replace(self.study.settings[setting], **self.record["changes"])
+        for seed in range(1, self.record["seeds"] + 1):
+            path = self.path / "trials" / f"{setting.replace(' ', '-')}-s{seed}"
+            yield Trial(path, setting, replace(config, seed=seed), self.record.get("sha256"))
+
+    def summarize(self, reasons: Mapping[Path, str] | None = None) -> Record:
+        """Read the finished trials, one after another: the memory that it takes grows by a few numbers a trial.
+
+        Args:
+            reasons: why trials are known to have failed, by their absolute paths.
 
         Returns:
-            study, title, factor, test_images (their number), the settings with a summary for each measure, the
-            histories, the best setting with its difference from the next one if the study looks for it, what each
-            patience would have cost if it monitors the test set, and `damaged`: a line for each trial that cannot be
-            read.
+            study, title, factor, test_images (their number), the best setting with its difference from the next one if
+            the study looks for it, `damaged`: a line for each trial that cannot be read, and the settings: seeds,
+            measures (a summary each), curves (a summary for every column of the histories by epoch), patience (what
+            stopping early would have cost, if it monitors the test set), and printed (what the document prints after
+            an epoch).
         """
-        records: list[Record] = []
-        damaged: list[str] = []
-        for trial in self.trials():
-            try:
-                records.append(trial.read())
-            except RunError as error:
-                damaged.append(str(error))
         study = self.study
-        by_setting = {
-            label: sorted((r for r in records if r["setting"] == label), key=lambda r: int(r["seed"]))
-            for label in study.settings
-        }
-        summary = {
+        damaged: list[str] = []
+        settings = [self._summarize_setting(setting, reasons or {}, damaged) for setting in study.settings]
+        summary: Record = {
             **self.record,
             "title": study.title,
             "factor": study.factor,
             "measures": study.measures,
-            "test_images": records[0]["results"][0]["n"] if records else None,
-            "settings": [
-                {
-                    "setting": label,
-                    "seeds": [record["seed"] for record in group],
-                    "measures": {
-                        name: summarize([record["measures"][name] for record in group]) for name in group[0]["measures"]
-                    },
-                    "histories": [record["history"] for record in group],
-                }
-                for label, group in by_setting.items()
-                if group
-            ],
+            "test_images": max(setting.pop("test_images") for setting in settings) or None,
+            "settings": [setting for setting in settings if setting["seeds"]],
             "damaged": damaged,
         }
-        if summary["settings"] and any(config.monitor_test for config in study.settings.values()):
-            summary["patience"] = patience_table(summary["settings"][0]["histories"])
         if study.lowest is not None:
             summary["best"] = best_setting(summary["settings"], study.lowest)
         return summary
+
+    def _summarize_setting(self, setting: str, reasons: Mapping[Path, str], damaged: list[str]) -> Record:
+        test_images = 0
+        seeds: list[int] = []
+        values: dict[str, list[float]] = {}
+        histories = Histories(history_columns(replace(self.study.settings[setting], **self.record["changes"])))
+        figures = [f for f in paper.FIGURES if (f.study, f.setting) == (self.record["study"], setting) and f.epoch]
+        printed: dict[str, list[tuple[int, float]]] = {f"{f.measure}, epoch {f.epoch}": [] for f in figures}
+        for trial in self.trials_of(setting):
+            try:
+                history, measured, test_images = trial.read()
+            except RunError as error:
+                damaged.append(reasons.get(trial.path.absolute(), str(error)))
+                continue
+            seeds.append(trial.config.seed)
+            for name, value in measured.items():
+                values.setdefault(name, []).append(value)
+            histories.add(history)
+            for figure, pairs in zip(figures, printed.values(), strict=True):
+                if figure.epoch and len(history) >= figure.epoch:
+                    pairs.append((trial.config.seed, history[figure.epoch - 1][figure.measure]))
+        return {
+            "setting": setting,
+            "test_images": test_images,
+            "seeds": seeds,
+            "measures": {name: summarize(given) for name, given in values.items()},
+            "curves": histories.curves(),
+            "patience": histories.patience_table(),
+            "printed": printed,
+        }
 
 
 def run_studies(
@@ -240,31 +263,42 @@ def run_studies(
     jobs: int | None = None,
     data_dir: Source | None = None,
     device: str = "auto",
+    backend: str = "loky",
+    address: str | None = None,
     progress: Progress = lambda outcomes, total: outcomes,
 ) -> tuple[list[Record], list[str]]:
     """Train what is not finished yet in all of the studies, and write their summaries and figures.
 
     Args:
         study_runs: the studies; all their trials are run from one queue.
-        jobs: trainings at a time; None chooses.
+        jobs: trainings at a time; None chooses. A cluster decides itself.
         data_dir: as in `datasets.load_dataset`.
         device: one of `config.DEVICES`.
+        backend: one of `config.BACKENDS`.
+        address: of the backend's cluster; None starts one on this machine.
         progress: wraps the iterator over the trials' outcomes, of which it is told the number.
 
     Returns:
         `StudyRun.summarize` of each, and a line for each trial that failed and is left out.
+
+    Raises:
+        InvalidValueError: the options do not go together.
+        BackendError: the backend is not installed, or its cluster does not answer.
     """
     from ood_fashion import plots, study_plots
 
-    trials = [trial for study_run in study_runs for trial in study_run.trials()]
-    failures = run_trials(trials, jobs=jobs, data_dir=data_dir, device=device, progress=progress)
+    trials = [trial for run in study_runs for trial in run.trials() if not trial.is_complete]
+    reasons = run_trials(
+        trials, backend=backend, address=address, jobs=jobs, data_dir=data_dir, device=device, progress=progress
+    )
     summaries = []
     for study_run in study_runs:
-        summary = StudyRun(study_run.path).summarize()  # reads study.json anew, which may have been deleted meanwhile
+        # Reads study.json anew, which may have been deleted meanwhile.
+        summary = StudyRun(study_run.path).summarize(reasons)
         write_json(study_run.path / "summary.json", summary)
         if summary["settings"]:
             figure = study_plots.FIGURES[summary["study"]](summary)
             for ending in ("png", "svg"):
                 plots.save(figure, study_run.path / f"{summary['study']}.{ending}")
         summaries.append(summary)
-    return summaries, failures
+    return summaries, [line for summary in summaries for line in summary["damaged"]]

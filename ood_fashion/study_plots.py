@@ -5,7 +5,6 @@ Lines are means over seeds, bands and bars the 95% intervals of the means; with 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +15,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ood_fashion import paper, plots
 from ood_fashion.datasets import GENUINE_SHA256
-from ood_fashion.histories import History, patience_table
 from ood_fashion.plots import COLOURS
-from ood_fashion.statistics import summarize
 
 Summary = Mapping[str, Any]
 
@@ -38,13 +35,8 @@ def _bars(summaries: Sequence[Summary]) -> np.ndarray | None:
     return np.array([[s["mean"] - s["interval"][0], s["interval"][1] - s["mean"]] for s in summaries]).T
 
 
-def _curve(axis: Axes, histories: Sequence[History], column: str, label: str, number: int) -> None:
+def _curve(axis: Axes, rows: Sequence[Summary], label: str, number: int) -> None:
     """Draw a column of the histories against the epoch."""
-    rows = [
-        summarize([row[column] for row in epoch if row is not None])
-        for epoch in itertools.zip_longest(*histories)
-        if all(row is not None for row in epoch)
-    ]
     epochs = np.arange(1, len(rows) + 1)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     colour = COLOURS[number % len(COLOURS)]
@@ -80,19 +72,18 @@ def batch_size(summary: Summary) -> Figure:
 def early_stopping(summary: Summary) -> Figure:
     """Draw accuracies per epoch, where each patience would have stopped, and what that would have cost."""
     figure, (left, right) = _figure(2)
-    histories = summary["settings"][0]["histories"]
+    curves = summary["settings"][0]["curves"]
     for number, (column, label) in enumerate(
         {"accuracy": "training (during the epoch)", "val_accuracy": "validation", "test_accuracy": "test"}.items()
     ):
-        _curve(left, histories, column, label, number)
-    table = patience_table(histories)
+        _curve(left, curves[column], label, number)
+    table = summary["settings"][0]["patience"]
     seen: dict[int, list[int]] = {}
     for row in table:
         seen.setdefault(round(row["epochs"]["mean"]), []).append(row["patience"])
-    mean_test = np.mean([[row["test_accuracy"] for row in history] for history in histories], axis=0)
     for epoch, patiences in seen.items():
         name = f"{patiences[0]}" if len(patiences) == 1 else f"{patiences[0]}-{patiences[-1]}"
-        point = (epoch, mean_test[epoch - 1])
+        point = (epoch, curves["test_accuracy"][epoch - 1]["mean"])
         left.plot(*point, marker="o", color="black", ms=4)
         left.annotate(name, point, (0, -13), textcoords="offset points", ha="center", fontsize=8)
     left.set(xlabel="epoch", ylabel="accuracy")
@@ -111,7 +102,7 @@ def momentum(summary: Summary) -> Figure:
     figure, (left, right) = _figure(2)
     settings = summary["settings"]
     for number, setting in enumerate(settings):
-        _curve(left, setting["histories"], "loss", setting["setting"], number)
+        _curve(left, setting["curves"]["loss"], setting["setting"], number)
     left.set(xlabel="epoch", ylabel="training loss (during the epoch)", yscale="log")
     for of in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
         of(ScalarFormatter())

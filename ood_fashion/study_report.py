@@ -17,10 +17,10 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     """Describe a study, without the trainings that cannot be read; see `report.read_page`."""
     study_run = StudyRun(path)
     summary = study_run.summarize()
-    trials = list(study_run.trials())[::-1]  # in the order of the settings
+    count = study_run.trial_count
     if not summary["settings"]:
         raise RunError(
-            f"{path}: expected a study with a finished training. Received: {len(trials)} trainings, none of which can "
+            f"{path}: expected a study with a finished training. Received: {count} trainings, none of which can "
             f"be read. Finish it: ood-fashion study {summary['study']} --resume --out {path}"
         )
     headers, rows, notes = study_tables.study_rows(summary)
@@ -33,15 +33,15 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     if summary["study"] == "shifts" and summary.get("sha256") == GENUINE_SHA256:
         results.append(_document_table())
     read = {(setting["setting"], seed) for setting in summary["settings"] for seed in setting["seeds"]}
-    environments = [trial.open().record for trial in trials if (trial.setting, trial.config.seed) in read]
-    by_seed = sorted(trials, key=lambda trial: trial.config.seed)
+    configs = (trial.config for setting in study_run.study.settings for trial in study_run.trials_of(setting))
+    environments = (trial.open().record for trial in study_run.trials() if (trial.setting, trial.config.seed) in read)
     return Page(
         title=folder_name(path),
         kind="study",
-        lead=f"{summary['title']}: {len(trials) - len(summary['damaged'])} of {len(trials)} trainings.",
+        lead=f"{summary['title']}: {count - len(summary['damaged'])} of {count} trainings.",
         sections=[
             Section("Results", tables=results, drawings=[drawing]),
-            configuration_section([trial.config for trial in by_seed], environments),
+            configuration_section(configs, environments),
         ],
         damaged=summary["damaged"],
     )

@@ -101,9 +101,12 @@ def study_table(summary: Mapping[str, Any]) -> str:
     """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
     headers, rows, notes = study_rows(summary)
     lines = [summary["title"], "", table(rows, headers, right=range(1, len(headers)))]
-    if patiences := summary.get("patience"):
+    if summary["settings"] and (patiences := summary["settings"][0]["patience"]):
         columns = ("epochs", "kept epoch", "test accuracy", "cost")
-        outcomes = [[str(row["patience"]), *(estimate(row[column]) for column in columns)] for row in patiences]
+        outcomes = [
+            [str(row["patience"]), *(estimate(row[column], counts="epoch" in column) for column in columns)]
+            for row in patiences
+        ]
         headers = ["patience", "epochs run", "kept epoch", "test accuracy", "below the best epoch's"]
         lines += ["", "Had training stopped early:", "", table(outcomes, headers, right=range(1, 5))]
     return "\n".join([*lines, *(f"\n{note}" for note in notes)])
@@ -124,10 +127,10 @@ def _measure(name: str) -> str:
     return _MEASURES.get(name, name) + comma + epoch
 
 
-def estimate(summary: Mapping[str, Any]) -> str:
-    """Show a `statistics.summarize` with half of its interval, to as many decimals as suit its values."""
+def estimate(summary: Mapping[str, Any], *, counts: bool = False) -> str:
+    """Show a `statistics.summarize` with half of its interval, to as many decimals as suit its values, or counts."""
     mean, interval = summary["mean"], summary["interval"]
-    decimals = _decimals(summary["values"])
+    decimals = _decimals(summary.get("values", [round(mean) if counts else mean]))
     half = "" if interval is None else f" ± {interval[1] - mean:,.{decimals}f}"
     return f"{mean:,.{decimals}f}{half}"
 

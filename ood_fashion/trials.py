@@ -1,34 +1,48 @@
-"""Trials: the trainings of a study, each a run folder of its own, run side by side in worker processes."""
+"""Trials: the trainings of a study, each a run folder of its own, run side by side by worker processes or a cluster."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
+import platform
+import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ood_fashion import paper
+from ood_fashion.backends import BACKENDS, check_options
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Source, load_dataset
-from ood_fashion.errors import OodFashionError, RunError
-from ood_fashion.files import locked
-from ood_fashion.histories import Record, measures
+from ood_fashion.errors import DataError, OodFashionError, RunError
+from ood_fashion.files import locked, write_folder
+from ood_fashion.histories import History, measures
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """One training of a study."""
+    """One training of a study.
+
+    Attributes:
+        path: of its run folder.
+        setting: the label of what it differs in.
+        config: what to train.
+        sha256: of the dataset, as `Dataset.sha256`.
+    """
 
     path: Path
     setting: str
     config: TrainConfig
+    sha256: Mapping[str, str] | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was trained to the end."""
+        return Run(self.path).is_complete
 
     def open(self) -> Run:
         """Open the trial's run folder.
@@ -41,82 +55,127 @@ class Trial:
             raise RunError(f"{self.path}: expected the config of the study. Received: another one in config.json.")
         return run
 
-    def read(self) -> Record:
-        """Return what the finished trial's run folder says.
+    def read(self) -> tuple[History, dict[str, float], int]:
+        """Return the history of the finished trial, its `histories.measures`, and the number of test images.
 
         Raises:
             RunError: the run is absent, unfinished, damaged, or has another config.
         """
         run = self.open().require_complete()
         history, metrics = run.read_history(), run.read_metrics()
-        record = {"setting": self.setting, "seed": self.config.seed, "history": history, **metrics}
         try:
             measured = measures(history, metrics)
             _ = [measured[f"accuracy {name}"] for name in paper.TEST_SETS]
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{self.path}: expected the metrics of a run. Received: {error!r} missing.") from error
-        return {**record, "measures": measured}
+        return history, measured, metrics["results"][0]["n"]
 
 
-Progress = Callable[[Iterator[str | None], int], Iterable[str | None]]
-"""Passes on the outcomes of trials, of which it is told the number: None, or what went wrong."""
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
 
-_MOST_JOBS = 4
-"""Unless told otherwise, for each takes about 1 GB."""
+    Attributes:
+        path: of its run folder.
+        failure: what went wrong, if anything did.
+        files: what is in the run folder, by name, where the worker does not see the study's folder.
+    """
+
+    path: Path
+    failure: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Progress = Callable[[Iterator[Outcome], int], Iterable[Outcome]]
+"""Passes on the outcomes of trials, of which it is told the number."""
 
 
 def run_trials(
-    trials: Sequence[Trial], *, jobs: int | None, data_dir: Source | None, device: str, progress: Progress
-) -> list[str]:
-    """Train what is not finished yet, in worker processes that share the machine's threads.
+    trials: Sequence[Trial],
+    *,
+    backend: str,
+    address: str | None,
+    jobs: int | None,
+    data_dir: Source | None,
+    device: str,
+    progress: Progress,
+) -> dict[Path, str]:
+    """Train side by side.
 
     Args:
         trials: what to train.
+        backend: a name in `backends.BACKENDS`.
+        address: of a cluster; None takes worker processes on this machine, which share its threads.
         jobs: number of worker processes; 1 trains in this process, None takes one a core, up to 4.
         data_dir: as in `datasets.load_dataset`.
         device: one of `config.DEVICES`.
         progress: watches.
 
     Returns:
-        A line for each trial that failed; the others can be read.
+        What went wrong, by the absolute path of each trial that failed; the others can be read.
+
+    Raises:
+        InvalidValueError: the options do not go together.
+        BackendError: the backend is not installed, does not answer, or was lost.
     """
     import joblib  # takes a tenth of a second, which other commands need not wait for
 
-    cores = os.cpu_count() or 1
-    jobs = min(cores, _MOST_JOBS, len(trials)) if jobs is None else jobs
-    # A process that does all by itself keeps its threads as they are.
-    threads = max(1, cores // jobs) if jobs > 1 else None
-    workers = {"inner_max_num_threads": threads, "initializer": _follow, "initargs": (os.getpid(),)}
-    with joblib.parallel_config("loky", **workers) if threads else joblib.parallel_config("sequential"):
-        outcomes = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            joblib.delayed(_run_trial)(trial, data_dir, device, threads) for trial in trials
+    check_options(backend, address, jobs)
+    if not trials:
+        return {}
+    source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
+    failures = {}
+    with BACKENDS[backend](address, jobs, len(trials), _give_up) as threads:
+        outcomes = joblib.Parallel(return_as="generator_unordered", batch_size=1)(
+            joblib.delayed(_run_trial)(replace(trial, path=trial.path.absolute()), source, device, threads)
+            for trial in trials
         )
-        return [failure for failure in progress(outcomes, len(trials)) if failure]
+        for outcome in progress(outcomes, len(trials)):
+            if outcome.files:
+                write_folder(outcome.path, outcome.files)
+            if outcome.failure:
+                failures[outcome.path] = outcome.failure
+    return failures
 
 
-def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:
+def _give_up(arguments: tuple[Any, ...], error: BaseException) -> Outcome:
+    trial: Trial = arguments[0]
+    reason = str(error).strip().partition("\n")[0]
+    return Outcome(trial.path, f"{trial.path}: expected a worker that survives it. Received: {reason}")
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""TensorFlow's settings and Keras's names belong to the process, but a worker of Dask may have several threads."""
+
+
+def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> Outcome:
+    """Train a trial, or finish it."""
+    with _ONE_AT_A_TIME:
+        if trial.path.parents[1].is_dir():
+            return Outcome(trial.path, _train(trial, data_dir, device, threads))
+        # A worker on another machine, with a disk of its own.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / trial.path.name
+            failure = _train(replace(trial, path=path), data_dir, device, threads)
+            return Outcome(trial.path, failure, {file.name: file.read_bytes() for file in path.glob("*")})
+
+
+def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:
     """Train a trial, or finish it; return what went wrong, if anything did."""
     try:
         with locked(trial.path, wait=True):  # a process that is ending may still have it
             run = trial.open() if Run(trial.path).has_begun else None
             if run is None or not run.is_complete:
-                _TRAINERS[trial.config.implementation](run, trial, _load_dataset(data_dir), device, threads)
-            trial.read()
+                dataset = _load_dataset(data_dir)
+                if dataset.sha256 != trial.sha256:
+                    raise DataError(
+                        f"{trial.path}: expected the dataset that the study began on. Received: {dataset.source} on "
+                        f"{platform.node()}, whose content differs."
+                    )
+                _TRAINERS[trial.config.implementation](run, trial, dataset, device, threads)
     except OodFashionError as error:
         return str(error)
     return None
-
-
-def _follow(parent: int) -> None:
-    """Let this worker process end when its parent has, which one that trains or waits for work would not notice."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _train_keras(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:

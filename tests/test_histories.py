@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ood_fashion.histories import best_setting, patience_table, stopped_at
+from ood_fashion.histories import Histories, best_setting, stopped_at
 from ood_fashion.statistics import summarize
+from tests.test_statistics import assert_same_summary
 
 
 def rows(*accuracies: float) -> list[dict[str, float]]:
@@ -27,13 +28,30 @@ def test_where_early_stopping_would_have_ended(patience: int, accuracies: list[f
 
 
 def test_what_patience_costs_by_hand() -> None:
-    histories = [rows(0.5, 0.4, 0.8), rows(0.6, 0.7, 0.5)]
-    first, second = patience_table(histories, (1, 2))
-    assert first["epochs"]["values"] == [2, 3]
-    assert first["kept epoch"]["values"] == [1, 2]
-    assert first["test accuracy"]["mean"] == pytest.approx((0.4 + 0.6) / 2)
-    assert first["cost"]["values"] == pytest.approx([0.3, 0.0])
-    assert second["cost"]["values"] == pytest.approx([0.0, 0.0])
+    histories = Histories(("val_accuracy", "test_accuracy"), (1, 2))
+    for history in (rows(0.5, 0.4, 0.8), rows(0.6, 0.7, 0.5)):
+        histories.add(history)
+    first, second = histories.patience_table()
+    expected: dict[str, list[float]] = {
+        "epochs": [2, 3],
+        "kept epoch": [1, 2],
+        "test accuracy": [0.4, 0.6],
+        "cost": [0.3, 0.0],
+    }
+    for name, values in expected.items():
+        assert_same_summary(first[name], summarize(values))
+    assert (first["patience"], second["patience"]) == (1, 2)
+    assert_same_summary(second["cost"], summarize([0.0, 0.0]))
+
+
+def test_curves_end_with_the_shortest_history() -> None:
+    histories = Histories(("val_accuracy",))
+    for history in (rows(0.5, 0.4, 0.8), rows(0.6, 0.7), rows(0.1, 0.2, 0.3)):
+        histories.add(history)
+    (curve,) = histories.curves().values()
+    for received, values in zip(curve, ([0.5, 0.6, 0.1], [0.4, 0.7, 0.2]), strict=True):
+        assert_same_summary(received, summarize(values))
+    assert histories.patience_table() == []
 
 
 def setting(label: str, losses: dict[int, float]) -> dict[str, object]:

@@ -32,5 +32,6 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
 
 
 def test_the_notebook_follows_the_documents_protocol() -> None:
-    values = (TrainConfig.train_size, TrainConfig.val_size, TrainConfig.epochs)
+    config = TrainConfig()
+    values = (config.train_size, config.val_size, config.epochs)
     assert "TRAIN_SIZE, VAL_SIZE, EPOCHS = {:_}, {:_}, {:_}".format(*values) in NOTEBOOK.read_text()

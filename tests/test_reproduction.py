@@ -17,9 +17,10 @@ from tests.documents import Document, check_structure
 
 
 def setting(label: str, values: list[float]) -> Record:
-    histories = [[{"loss": value * 10}, {"loss": value}] for value in values]
     seeds = list(range(1, len(values) + 1))
-    return {"setting": label, "seeds": seeds, "measures": {"loss": summarize(values)}, "histories": histories}
+    printed = {"loss, epoch 1": [(seed, value * 10) for seed, value in zip(seeds, values, strict=True)]}
+    measures = {"loss": summarize(values)}
+    return {"setting": label, "seeds": seeds, "measures": measures, "printed": {**printed, "loss, epoch 3": []}}
 
 
 def summary(**values: list[float]) -> Record:

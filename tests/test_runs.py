@@ -10,7 +10,7 @@ from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
 from ood_fashion.files import atomic_write
 from ood_fashion.run_search import find_runs, find_unfinished_run, latest_complete_run, new_run_path
-from ood_fashion.runs import HISTORY_COLUMNS, Checkpoint, Predictions, Run
+from ood_fashion.runs import Checkpoint, Predictions, Run, history_columns
 
 
 def make(path: Path, *, complete: bool = False, **settings: Any) -> Run:
@@ -62,7 +62,7 @@ def test_checkpoints_and_history_survive(tmp_path: Path) -> None:
     assert checkpoint.values == {"epoch": 3, "best": 0.1}
     assert [len(array) for array in checkpoint.arrays["weights"]] == list(range(12))
     assert checkpoint.arrays["optimizer"][0] == 7
-    rows = [{**dict.fromkeys(HISTORY_COLUMNS, 0.1 + 0.2), "epoch": epoch} for epoch in (1.0, 2.0)]
+    rows = [{**dict.fromkeys(history_columns(TrainConfig()), 0.1 + 0.2), "epoch": epoch} for epoch in (1.0, 2.0)]
     run.write_history(rows)
     assert run.read_history() == rows
 

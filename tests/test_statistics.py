@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from ood_fashion.statistics import (
+    RunningSummary,
     compare_paired,
     compare_unpaired,
     holm,
@@ -49,6 +52,28 @@ def test_one_value_has_no_spread() -> None:
     assert summarize([3.0]) == {
         "values": [3.0], "n": 1, "mean": 3.0, "sd": None, "interval": None, "prediction_interval": None,
     }  # fmt: skip
+
+
+def assert_same_summary(received: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Compare what `RunningSummary` says with what `summarize` says of all values at once."""
+    assert received.keys() == expected.keys() - {"values"}
+    for name, value in received.items():
+        assert value == (None if expected[name] is None else pytest.approx(expected[name], rel=1e-6, abs=1e-12))
+
+
+@pytest.mark.parametrize("n", [1, 2, 200])
+def test_a_running_summary_is_the_summary_of_all_values(n: int) -> None:
+    """Small differences of large numbers, in tables with 5 to 8 rows."""
+    rng = np.random.default_rng(n)
+    tables = [1e6 + rng.normal(size=(rng.integers(6, 9), 2)) for _ in range(n - 1)] + [1e6 + rng.normal(size=(5, 2))]
+    running = RunningSummary(("a", "b"))
+    for table in tables:
+        running.add(table)
+    summaries = running.summaries()
+    assert [len(rows) for rows in summaries.values()] == [5, 5]
+    for column, rows in enumerate(summaries.values()):
+        for row, received in enumerate(rows):
+            assert_same_summary(received, summarize([float(table[row, column]) for table in tables]))
 
 
 def test_a_paired_comparison_against_scipy() -> None:

@@ -12,6 +12,7 @@ import matplotlib.image
 import pytest
 
 from ood_fashion.datasets import GENUINE_SHA256
+from ood_fashion.histories import Histories
 from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize
 from ood_fashion.studies import STUDIES
@@ -24,9 +25,7 @@ SMALL = ("--train-size", "100", "--val-size", "50", "--epochs", "2")
 def without_times(summary: dict[str, Any]) -> dict[str, Any]:
     for setting in summary["settings"]:
         del setting["measures"]["seconds"]
-        for history in setting["histories"]:
-            for row in history:
-                del row["seconds"]
+        del setting["curves"]["seconds"]
     return summary
 
 
@@ -53,7 +52,7 @@ def test_a_study_says_what_its_runs_say(study_dir: Path) -> None:
         run = Run.open(study_dir / f"trials/{setting['setting']}-s1")
         assert run.config.batch_size == int(setting["setting"])
         assert setting["measures"]["accuracy up4"] == summarize([run.read_metrics()["results"][1]["accuracy"]])
-        assert setting["histories"] == [run.read_history()]
+        assert [row["mean"] for row in setting["curves"]["loss"]] == [row["loss"] for row in run.read_history()]
     assert matplotlib.image.imread(study_dir / "batch-size.png").shape[2] == 4
     assert (study_dir / "batch-size.svg").read_text().startswith("<?xml")
 
@@ -157,9 +156,12 @@ def test_a_study_in_numpy(invoke: Invoke, small_folder: Path, tmp_path: Path) ->
     assert not (tmp_path / "other").exists()
 
 
-def history(seed: int) -> list[dict[str, float]]:
+def histories(seeds: int) -> Histories:
     names = ("loss", "accuracy", "val_loss", "val_accuracy", "test_accuracy")
-    return [dict.fromkeys(names, 0.5 + 0.01 * epoch + 0.02 * seed) for epoch in range(3)]
+    added = Histories(names)
+    for seed in range(seeds):
+        added.add([dict.fromkeys(names, 0.5 + 0.01 * epoch + 0.02 * seed) for epoch in range(3)])
+    return added
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -172,7 +174,8 @@ def test_every_study_has_a_figure(name: str, seeds: int) -> None:
             "setting": label,
             "seeds": list(range(seeds)),
             "measures": {measure: summarize([0.1 * seed + 0.5 for seed in range(seeds)]) for measure in names},
-            "histories": [history(seed) for seed in range(seeds)],
+            "curves": histories(seeds).curves(),
+            "patience": histories(seeds).patience_table(),
         }
         for label in STUDIES[name].settings
     ]

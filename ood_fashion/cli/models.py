@@ -21,7 +21,7 @@ from ood_fashion.cli.base import (
     show,
     working_in,
 )
-from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, TrainConfig
+from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES, TrainConfig
 from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import ModelError
 from ood_fashion.shifts import SHIFTS, Shift
@@ -144,6 +144,11 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @click.option(
     "--engine", type=click.Choice(ENGINES), help="Train by compiled programs or stock Keras steps.  [default: auto]"
 )
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    help="Train on one device, or on all GPUs of the machine at once.  [default: single]",
+)
 @click.option("--monitor-test", is_flag=True, default=None, help="Measure test accuracy after every epoch too.")
 @click.option(
     "--calibrate", is_flag=True, default=None, help="Fit a temperature on the validation images; show before, after."
@@ -194,6 +199,7 @@ def train(
             if tensorboard:
                 callbacks.require_tensorboard()
             used_device = devices.select_device(device)
+            devices.make_strategy(config)
             dataset = datasets.load_dataset(data_dir)
             if run is None:
                 run = records.start_run(path, config, dataset, used_device)

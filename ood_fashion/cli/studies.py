@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
 
+from ood_fashion import backends
 from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show, working_in
 from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import new_path
 from ood_fashion.studies import STUDIES, STUDIES_ROOT, StudyRun, run_studies
+from ood_fashion.trials import Outcome
 
 
-def _progress(outcomes: Iterator[str | None], total: int) -> Iterator[str | None]:
+def _progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     """Show one bar over trainings on standard error."""
     return iter(tqdm(outcomes, total=total, unit="training", dynamic_ncols=True))
 
@@ -31,6 +34,14 @@ def _grid_options(seeds: int) -> Decorator:
         click.option(
             "--jobs", type=click.IntRange(1), help="Trainings at a time, which share the threads.  [default: up to 4]"
         ),
+        click.option(
+            "--backend",
+            type=click.Choice(list(backends.BACKENDS)),
+            default="loky",
+            show_default=True,
+            help="Worker processes of this machine, or a cluster.",
+        ),
+        click.option("--address", help="The cluster's, such as tcp://HOST:8786.  [default: one on this machine]"),
         click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: studies/TIME-NAME]"),
         click.option("--resume", is_flag=True, help="Finish what is in --out, with more seeds if --seeds says so."),
         click.option("--epochs", type=int, help="Most passes, instead of each setting's own."),
@@ -40,12 +51,26 @@ def _grid_options(seeds: int) -> Decorator:
         data_dir_option,
         json_option,
     ]
-    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def checked(*, backend: str, address: str | None, jobs: int | None, **arguments: Any) -> None:
+            backends.check_options(backend, address, jobs)
+            command(how={"backend": backend, "address": address, "jobs": jobs}, **arguments)
+
+        wrapped: Callable[..., None] = functools.wraps(command)(checked)
+        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), wrapped)
+
+    return decorate
+
+
+_MOST_SHOWN = 20
 
 
 def _raise(failures: list[str]) -> None:
     if failures:
-        raise RunError(f"{len(failures)} trainings failed and are left out: {' '.join(failures)}")
+        more = f" ... and {len(failures) - _MOST_SHOWN} more" * (len(failures) > _MOST_SHOWN)
+        shown = " ".join(failures[:_MOST_SHOWN])
+        raise RunError(f"{len(failures)} trainings failed and are left out: {shown}{more}")
 
 
 @click.command()
@@ -53,7 +78,7 @@ def _raise(failures: list[str]) -> None:
 def reproduce(
     *,
     seeds: int,
-    jobs: int | None,
+    how: dict[str, Any],
     out: Path | None,
     resume: bool,
     device: str,
@@ -79,7 +104,7 @@ def reproduce(
             changes={field: value for field, value in changes.items() if value is not None},
             dataset=dataset,
             resume=resume,
-            jobs=jobs,
+            **how,
             data_dir=data_dir,
             device=device,
             progress=_progress,
@@ -96,7 +121,7 @@ def study(
     name: str,
     *,
     seeds: int,
-    jobs: int | None,
+    how: dict[str, Any],
     out: Path | None,
     resume: bool,
     device: str,
@@ -119,6 +144,6 @@ def study(
     with working_in(path, resume=True):
         run = StudyRun.create(path, name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
         click.echo(f"Study folder: {path}", err=True)
-        (summary,), failures = run_studies([run], jobs=jobs, data_dir=data_dir, device=device, progress=_progress)
+        (summary,), failures = run_studies([run], **how, data_dir=data_dir, device=device, progress=_progress)
     show(summary, study_tables.study_table(summary), as_json)
     _raise(failures)

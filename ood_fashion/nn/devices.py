@@ -1,10 +1,40 @@
-"""Choosing between CPU and GPU."""
+"""Choosing between CPU and GPU, and between one of them and all."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from ood_fashion.errors import DeviceError
+from ood_fashion.config import TrainConfig
+from ood_fashion.errors import DeviceError, InvalidValueError
+
+STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
+    "single": tf.distribute.get_strategy,
+    # Two of them in one process would give different sums between devices the same number.
+    "mirrored": functools.cache(tf.distribute.MirroredStrategy),
+}
+"""What makes each of `config.STRATEGIES`."""
+
+
+def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
+    """Make what trains a config's model on one device, or on all that TensorFlow sees.
+
+    Keras averages over the devices' parts of a batch, which is the mean over the batch where they are equally large.
+
+    Raises:
+        InvalidValueError: the devices cannot share the batches equally.
+    """
+    strategy = STRATEGIES[config.strategy]()
+    devices = strategy.num_replicas_in_sync
+    for name in ("batch_size", "train_size", "val_size"):
+        if (value := getattr(config, name)) % devices:
+            raise InvalidValueError(
+                f"strategy {config.strategy}: expected a multiple of the number of devices, {devices}, "
+                f"as {name.replace('_', ' ')}. Received: {value}. Set --{name.replace('_', '-')}."
+            )
+    return strategy
 
 
 def select_device(device: str = "auto", threads: int | None = None) -> str:

@@ -41,6 +41,8 @@ def steps_per_program(config: TrainConfig) -> int | None:
 
     "auto" compiles where that saves more time over all epochs than it takes.
     """
+    if config.strategy != "single":
+        return None
     full_batches = config.train_size // config.batch_size
     convolutional = any(isinstance(layer, Conv2D) for layer in MODELS[config.model].layers)
     if config.engine == "auto":

@@ -162,6 +162,9 @@ class GroupBatchNormalization(keras.layers.BatchNormalization):
                 tf.reduce_mean(tf.reshape(tf.reduce_mean(values, [0, 1, 2]), (order, -1)), 0)
                 for values in (inputs, tf.square(inputs))
             )
+            if self.synchronized:  # over devices, whose parts of a batch are equally large
+                context = tf.distribute.get_replica_context()
+                mean, square = context.all_reduce(tf.distribute.ReduceOp.MEAN, [mean, square])
             variance = tf.maximum(square - tf.square(mean), 0.0)
             for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + value * (1 - self.momentum))

@@ -18,9 +18,10 @@ from ood_fashion.files import atomic_write
 from ood_fashion.metrics import predictions
 from ood_fashion.nn import engine
 from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
+from ood_fashion.nn.devices import make_strategy
 from ood_fashion.nn.evaluation import calibrate, scorer
 from ood_fashion.nn.models import build_model
-from ood_fashion.nn.pipelines import shifted_batches
+from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
 from ood_fashion.records import kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS
@@ -108,19 +109,28 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
 
     Raises:
         RunError: the run began on another dataset, or its folder is damaged or cannot be written.
+        InvalidValueError: the devices cannot share the batches equally.
         DivergenceError: a loss was not finite; the last good weights are in the run's model file.
     """
     config = run.config
     require_same_dataset(run, dataset)
     training, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-    model = initial_model(config, dataset)
-    stack = engine.steps_per_program(config)
-    trainer = model
-    if stack is not None:
-        trainer = engine.CompiledTrainer.of(model, training, config.batch_size, config.augmentations)
-    compile_as_configured(trainer, config)
+    strategy = make_strategy(config)
+    with strategy.scope():
+        model = initial_model(config, dataset)
+        stack = engine.steps_per_program(config)
+        trainer = model
+        if stack is not None:
+            trainer = engine.CompiledTrainer.of(model, training, config.batch_size, config.augmentations)
+        compile_as_configured(trainer, config)
+    devices = strategy.num_replicas_in_sync
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = devices > 1  # the statistics of the whole batch
+    evaluation_batch = EVALUATION_BATCH_SIZE // devices * devices
     stopping = None if config.patience is None else EarlyStopping(config.patience)
-    monitors = [MonitorTest(shifted_batches(dataset.test))] if config.monitor_test else []
+    test_batches = shifted_batches(dataset.test, batch_size=evaluation_batch)
+    monitors = [MonitorTest(test_batches)] if config.monitor_test else []
     recorder = EpochRecorder(run, stopping)
     recorder.restore(trainer)
     first = len(recorder.history)
@@ -129,7 +139,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         try:
             trainer.fit(
                 engine.training_data(training, config, stack, range(first, config.epochs)),
-                validation_data=shifted_batches(validation),
+                validation_data=shifted_batches(validation, batch_size=evaluation_batch),
                 initial_epoch=first,
                 epochs=config.epochs,
                 steps_per_epoch=engine.calls_per_epoch(config, stack),
