@@ -7,7 +7,6 @@ continue from their last epoch.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.files import make_empty_folder, read_json, write_json
 from ood_fashion.histories import Histories, Record, best_setting
-from ood_fashion.runs import history_columns
+from ood_fashion.runs import Run, history_columns
 from ood_fashion.statistics import summarize
 from ood_fashion.trials import Progress, Trial, run_trials
 
@@ -186,16 +185,21 @@ class StudyRun:
         """The number of trainings."""
         return len(self.study.settings) * int(self.record["seeds"])
 
-    def trials(self) -> Iterator[Trial]:
-        """Give every training, those of the last settings first: they take longest where the models differ."""
-        return itertools.chain.from_iterable(map(self.trials_of, reversed(self.study.settings)))
+    def trials(self, *, unfinished: bool = False) -> Iterator[Trial]:
+        """Give every training, or every unfinished one.
 
-    def trials_of(self, setting: str) -> Iterator[Trial]:
-        """Give the trainings of a setting, by their seeds."""
+        Those of the last settings come first: they take longest where the models differ.
+        """
+        for setting in reversed(self.study.settings):
+            yield from self.trials_of(setting, unfinished=unfinished)
+
+    def trials_of(self, setting: str, *, unfinished: bool = False) -> Iterator[Trial]:
+        """Give the trainings of a setting, or the unfinished ones, by their seeds."""
         config = replace(self.study.settings[setting], **self.record["changes"])
         for seed in range(1, self.record["seeds"] + 1):
             path = self.path / "trials" / f"{setting.replace(' ', '-')}-s{seed}"
-            yield Trial(path, setting, replace(config, seed=seed), self.record.get("sha256"))
+            if not (unfinished and Run(path).is_complete):
+                yield Trial(path, setting, replace(config, seed=seed), self.record.get("sha256"))
 
     def summarize(self, reasons: Mapping[Path, str] | None = None) -> Record:
         """Read the finished trials, one after another: the memory that it takes grows by a few numbers a trial.
@@ -274,7 +278,7 @@ def run_studies(
         jobs: trainings at a time; None chooses. A cluster decides itself.
         data_dir: as in `datasets.load_dataset`.
         device: one of `config.DEVICES`.
-        backend: one of `config.BACKENDS`.
+        backend: a name in `backends.BACKENDS`.
         address: of the backend's cluster; None starts one on this machine.
         progress: wraps the iterator over the trials' outcomes, of which it is told the number.
 
@@ -287,7 +291,7 @@ def run_studies(
     """
     from ood_fashion import plots, study_plots
 
-    trials = [trial for run in study_runs for trial in run.trials() if not trial.is_complete]
+    trials = [trial for study_run in study_runs for trial in study_run.trials(unfinished=True)]
     reasons = run_trials(
         trials, backend=backend, address=address, jobs=jobs, data_dir=data_dir, device=device, progress=progress
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from ood_fashion import paper, study_plots, study_tables
@@ -10,6 +11,7 @@ from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
 from ood_fashion.pages import Drawing, Page, Section, Table
 from ood_fashion.report_parts import configuration_section, folder_name, test_set
+from ood_fashion.runs import Run
 from ood_fashion.studies import STUDIES, StudyRun
 
 
@@ -33,8 +35,11 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     if summary["study"] == "shifts" and summary.get("sha256") == GENUINE_SHA256:
         results.append(_document_table())
     read = {(setting["setting"], seed) for setting in summary["settings"] for seed in setting["seeds"]}
-    configs = (trial.config for setting in study_run.study.settings for trial in study_run.trials_of(setting))
-    environments = (trial.open().record for trial in study_run.trials() if (trial.setting, trial.config.seed) in read)
+    first, *others = (study_run.trials_of(setting) for setting in study_run.study.settings)
+    configs = (trial.config for trial in itertools.chain(first, *(itertools.islice(trials, 1) for trials in others)))
+    environments = (
+        Run(trial.path).record for trial in study_run.trials() if (trial.setting, trial.config.seed) in read
+    )
     return Page(
         title=folder_name(path),
         kind="study",

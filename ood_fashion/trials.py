@@ -39,11 +39,6 @@ class Trial:
     config: TrainConfig
     sha256: Mapping[str, str] | None
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether it was trained to the end."""
-        return Run(self.path).is_complete
-
     def open(self) -> Run:
         """Open the trial's run folder.
 
