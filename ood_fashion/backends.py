@@ -11,11 +11,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import Any
 
-from ood_fashion.errors import BackendError, InvalidValueError
+from ood_fashion.errors import BackendError, InvalidValueError, OodFashionError
 
 _MOST_JOBS = 4
 """Unless told otherwise, for each takes about 1 GB."""
@@ -134,6 +134,53 @@ def _ray(address: str | None, jobs: int | None, calls: int, on_loss: OnLoss) -> 
             ray.shutdown()
 
 
+def side_by_side(
+    function: Callable[..., Any],
+    calls: Sequence[tuple[Any, ...]],
+    *,
+    backend: str,
+    address: str | None,
+    jobs: int | None,
+    on_loss: OnLoss | None = None,
+) -> Iterator[Any]:
+    """Give the outcomes of function(*arguments, threads=...) as they come.
+
+    Args:
+        function: what a worker can import.
+        calls: the arguments.
+        backend: a name in `BACKENDS`.
+        address: of a cluster; None takes worker processes on this machine, which share its threads.
+        jobs: number of worker processes; 1 computes in this process, None takes one a core, up to 4.
+        on_loss: gives the outcome of a call that the cluster has given up; None ends them all by an error.
+
+    Raises:
+        InvalidValueError: the options do not go together.
+        BackendError: the backend is not installed, does not answer, or was lost, or no worker survives a call.
+    """
+    import joblib  # takes a tenth of a second, which other commands need not wait for
+
+    check_options(backend, address, jobs)
+    if calls:
+        with BACKENDS[backend](address, jobs, len(calls), on_loss or _as_error) as threads:
+            for outcome in joblib.Parallel(return_as="generator_unordered", batch_size=1)(
+                joblib.delayed(function)(*arguments, threads=threads) for arguments in calls
+            ):
+                if isinstance(outcome, OodFashionError):
+                    raise outcome
+                yield outcome
+
+
+def _as_error(arguments: tuple[Any, ...], error: BaseException) -> OodFashionError:
+    if isinstance(error, OodFashionError):
+        return error
+    return BackendError(f"{arguments[0]}: expected a worker that survives it. Received: {first_line(error)}")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, which cluster libraries follow by pages."""
+    return str(error).strip().partition("\n")[0]
+
+
 def check_options(backend: str, address: str | None, jobs: int | None) -> None:
     """Check that options go together.
 
@@ -155,7 +202,7 @@ def _not_installed(backend: str, package: str) -> BackendError:
 
 def _no_cluster(backend: str, address: str | None, error: Exception) -> BackendError:
     cluster = f"a {backend.capitalize()} cluster at {address}" if address else f"a local {backend.capitalize()} cluster"
-    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    reason = first_line(error).rstrip(".")
     return BackendError(f"--backend {backend}: expected {cluster}. Received: {reason}. Is it running?")
 
 

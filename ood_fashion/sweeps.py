@@ -240,7 +240,12 @@ def open_folder(path: Path, deciding: dict[str, Any]) -> Path:
 
 
 def measure(
-    sweep: Sweep, models: int, n: int, function: Callable[[Shift], Hits], folder: Path, progress: Callable[[], object]
+    sweep: Sweep,
+    models: int,
+    n: int,
+    function: Callable[[list[Shift]], Iterable[tuple[Shift, Hits]]],
+    folder: Path,
+    progress: Callable[[], object],
 ) -> Hits:
     """Measure the points that the folder does not have yet, and keep each at once.
 
@@ -248,7 +253,8 @@ def measure(
         sweep: the points.
         models: number of models.
         n: number of images.
-        function: from a shift to whether each model is right about each image, (models, n).
+        function: from shifts to each of them, in any order, with whether each model is right about each image,
+            (models, n).
         folder: what `open_folder` gave.
         progress: called after each point.
 
@@ -263,23 +269,25 @@ def measure(
         known = dict(_read_hits(path, models, n))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another --out.") from error
-    rows = []
+    missing = []
+    for shift in sweep.shifts:
+        if str(shift) in known:
+            progress()
+        else:
+            missing.append(shift)
     try:
         # What a kill has cut off is left out, so that the next line starts on its own.
         with atomic_write(path) as temporary:
             temporary.write_text("".join(_hits_line(shift, hits) for shift, hits in known.items()))
         with path.open("a") as file:
-            for shift in sweep.shifts:
-                text = str(shift)
-                if text not in known:
-                    known[text] = function(shift)
-                    file.write(_hits_line(text, known[text]))
-                    file.flush()
-                rows.append(known[text])
+            for shift, hits in function(missing):
+                known[str(shift)] = hits
+                file.write(_hits_line(str(shift), hits))
+                file.flush()
                 progress()
     except OSError as error:
         raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
-    return np.stack(rows)
+    return np.stack([known[str(shift)] for shift in sweep.shifts])
 
 
 def _hits_line(shift: str, hits: Hits) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion import paper
-from ood_fashion.backends import BACKENDS, check_options
+from ood_fashion.backends import first_line, side_by_side
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Source, load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
@@ -100,8 +100,8 @@ def run_trials(
     Args:
         trials: what to train.
         backend: a name in `backends.BACKENDS`.
-        address: of a cluster; None takes worker processes on this machine, which share its threads.
-        jobs: number of worker processes; 1 trains in this process, None takes one a core, up to 4.
+        address: as in `backends.side_by_side`.
+        jobs: as there.
         data_dir: as in `datasets.load_dataset`.
         device: one of `config.DEVICES`.
         progress: watches.
@@ -113,37 +113,28 @@ def run_trials(
         InvalidValueError: the options do not go together.
         BackendError: the backend is not installed, does not answer, or was lost.
     """
-    import joblib  # takes a tenth of a second, which other commands need not wait for
-
-    check_options(backend, address, jobs)
-    if not trials:
-        return {}
     source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
+    calls = [(replace(trial, path=trial.path.absolute()), source, device) for trial in trials]
+    outcomes = side_by_side(_run_trial, calls, backend=backend, address=address, jobs=jobs, on_loss=_give_up)
     failures = {}
-    with BACKENDS[backend](address, jobs, len(trials), _give_up) as threads:
-        outcomes = joblib.Parallel(return_as="generator_unordered", batch_size=1)(
-            joblib.delayed(_run_trial)(replace(trial, path=trial.path.absolute()), source, device, threads)
-            for trial in trials
-        )
-        for outcome in progress(outcomes, len(trials)):
-            if outcome.files:
-                write_folder(outcome.path, outcome.files)
-            if outcome.failure:
-                failures[outcome.path] = outcome.failure
+    for outcome in progress(outcomes, len(trials)) if calls else ():
+        if outcome.files:
+            write_folder(outcome.path, outcome.files)
+        if outcome.failure:
+            failures[outcome.path] = outcome.failure
     return failures
 
 
 def _give_up(arguments: tuple[Any, ...], error: BaseException) -> Outcome:
     trial: Trial = arguments[0]
-    reason = str(error).strip().partition("\n")[0]
-    return Outcome(trial.path, f"{trial.path}: expected a worker that survives it. Received: {reason}")
+    return Outcome(trial.path, f"{trial.path}: expected a worker that survives it. Received: {first_line(error)}")
 
 
 _ONE_AT_A_TIME = threading.Lock()
 """TensorFlow's settings and Keras's names belong to the process, but a worker of Dask may have several threads."""
 
 
-def _run_trial(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> Outcome:
+def _run_trial(trial: Trial, data_dir: Source | None, device: str, *, threads: int | None) -> Outcome:
     """Train a trial, or finish it."""
     with _ONE_AT_A_TIME:
         if trial.path.parents[1].is_dir():

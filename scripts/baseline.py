@@ -51,7 +51,12 @@ def measured(
     path = sweeps.open_folder(folder / name, sweeps.settings(sweep, files, dataset, n))
     with tqdm(total=len(sweep.points), desc=name) as bar:
         hits = sweeps.measure(
-            sweep, len(files), n, lambda shift: score(shift).argmax(axis=2) == dataset.test.labels, path, bar.update
+            sweep,
+            len(files),
+            n,
+            lambda shifts: ((shift, score(shift).argmax(axis=2) == dataset.test.labels) for shift in shifts),
+            path,
+            bar.update,
         )
     accuracies = hits.mean(axis=2).tolist()
     return {str(s): dict(zip(files, row, strict=True)) for s, row in zip(sweep.shifts, accuracies, strict=True)}

@@ -14,8 +14,9 @@ import joblib
 import pytest
 
 from ood_fashion import trials
-from ood_fashion.backends import BACKENDS
+from ood_fashion.backends import BACKENDS, side_by_side
 from ood_fashion.datasets import Dataset
+from ood_fashion.errors import BackendError
 from ood_fashion.files import write_folder
 from ood_fashion.studies import StudyRun
 from tests.conftest import Invoke
@@ -52,7 +53,20 @@ def test_a_trial_that_kills_its_workers_is_an_outcome() -> None:
     assert (lost, threads) == ([((1,), "KilledWorker")], 1)
 
 
-def _fatal(number: int) -> int:
+def test_a_sweep_on_workers_equals_one_in_this_process(invoke: Invoke, small_folder: Path) -> None:
+    """In any order, and from workers that load the model themselves; a call that kills them all ends the sweep."""
+    options = ("--step", 90, "--model", "mlp", "--limit", 200, "--data-dir", small_folder, "--quiet", "--json")
+    reports: list[dict[str, object]] = []
+    for workers in ((), ("--jobs", 2), ("--backend", "dask", "--jobs", 2)):
+        result = invoke("sweep", "rotate", *options, *workers, "--out", f"sweep{len(reports)}")
+        assert result.exit_code == 0, result.stderr
+        reports.append({**json.loads(result.stdout), "folder": None})
+    assert reports[1:] == reports[:1] * 2
+    with pytest.raises(BackendError, match=r"1: expected a worker that survives it. Received: "):
+        list(side_by_side(_fatal, [(1,)], backend="dask", address=None, jobs=1))
+
+
+def _fatal(number: int, *, threads: int | None = None) -> int:
     if number == 1:
         os._exit(1)
     return number
@@ -66,7 +80,7 @@ def test_a_worker_that_does_not_see_the_folder_sends_it(
     study = StudyRun.create(tmp_path / "s", "momentum", seeds=1, changes=changes, dataset=small_fashion, resume=False)
     trial = next(study.trials())
     elsewhere = replace(trial, path=Path("/nowhere/study/trials") / trial.path.name)
-    outcome = pickle.loads(pickle.dumps(trials._run_trial(elsewhere, small_folder, "cpu", None)))
+    outcome = pickle.loads(pickle.dumps(trials._run_trial(elsewhere, small_folder, "cpu", threads=None)))
     assert (outcome.path, outcome.failure) == (elsewhere.path, None)
     write_folder(trial.path, outcome.files)
     assert trial.read()[1]["epochs"] == 1
@@ -79,7 +93,7 @@ def test_a_worker_that_does_not_see_the_folder_sends_it(
 def test_a_worker_with_other_images_is_refused(small_folder: Path, small_fashion: Dataset, tmp_path: Path) -> None:
     study = StudyRun.create(tmp_path / "s", "momentum", seeds=1, changes={}, dataset=small_fashion, resume=False)
     trial = replace(next(study.trials()), sha256={"train images": "another"})
-    outcome = trials._run_trial(trial, small_folder, "cpu", None)
+    outcome = trials._run_trial(trial, small_folder, "cpu", threads=None)
     assert "expected the dataset that the study began on. Received: " in str(outcome.failure)
     assert not trial.path.exists()
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import click
 
+from ood_fashion import backends
 from ood_fashion.config import DEVICES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
 from ood_fashion.files import locked
@@ -168,6 +169,41 @@ def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
         command(data_dir=data_dir or dataset, **arguments)
 
     return with_source
+
+
+def workers_option(what: str, jobs: int | None = None) -> Decorator:
+    """Make a decorator that adds --jobs, --backend and --address, which reach the command together, as `workers`.
+
+    Args:
+        what: a worker computes, in the plural.
+        jobs: the default; None stands for that of `backends.side_by_side`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @click.option(
+            "--jobs",
+            type=click.IntRange(1),
+            help=f"{what} at a time, which share the threads.  [default: {jobs or 'up to 4'}]",
+        )
+        @click.option(
+            "--backend",
+            type=click.Choice(list(backends.BACKENDS)),
+            default="loky",
+            show_default=True,
+            help="Worker processes of this machine, or a cluster.",
+        )
+        @click.option("--address", help="The cluster's, such as tcp://HOST:8786.  [default: one on this machine]")
+        @functools.wraps(command)
+        def with_workers(**arguments: Any) -> None:
+            workers = {name: arguments.pop(name) for name in ("backend", "address", "jobs")}
+            backends.check_options(**workers)
+            if workers["address"] is None and workers["jobs"] is None:
+                workers["jobs"] = jobs
+            command(workers=workers, **arguments)
+
+        return with_workers
+
+    return decorate
 
 
 device_option = click.option(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 from tqdm import tqdm
 
-from ood_fashion import backends
-from ood_fashion.cli.base import Decorator, data_dir_option, device_option, json_option, show, working_in
+from ood_fashion.cli.base import (
+    Decorator,
+    data_dir_option,
+    device_option,
+    json_option,
+    show,
+    workers_option,
+    working_in,
+)
 from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
@@ -31,17 +38,7 @@ def _grid_options(seeds: int) -> Decorator:
         click.option(
             "--seeds", type=click.IntRange(1), default=seeds, show_default=True, help="Trainings of every setting."
         ),
-        click.option(
-            "--jobs", type=click.IntRange(1), help="Trainings at a time, which share the threads.  [default: up to 4]"
-        ),
-        click.option(
-            "--backend",
-            type=click.Choice(list(backends.BACKENDS)),
-            default="loky",
-            show_default=True,
-            help="Worker processes of this machine, or a cluster.",
-        ),
-        click.option("--address", help="The cluster's, such as tcp://HOST:8786.  [default: one on this machine]"),
+        workers_option("Trainings"),
         click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: studies/TIME-NAME]"),
         click.option("--resume", is_flag=True, help="Finish what is in --out, with more seeds if --seeds says so."),
         click.option("--epochs", type=int, help="Most passes, instead of each setting's own."),
@@ -52,15 +49,7 @@ def _grid_options(seeds: int) -> Decorator:
         json_option,
     ]
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def checked(*, backend: str, address: str | None, jobs: int | None, **arguments: Any) -> None:
-            backends.check_options(backend, address, jobs)
-            command(how={"backend": backend, "address": address, "jobs": jobs}, **arguments)
-
-        wrapped: Callable[..., None] = functools.wraps(command)(checked)
-        return functools.reduce(lambda decorated, option: option(decorated), reversed(options), wrapped)
-
-    return decorate
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 _MOST_SHOWN = 20
@@ -78,7 +67,7 @@ def _raise(failures: list[str]) -> None:
 def reproduce(
     *,
     seeds: int,
-    how: dict[str, Any],
+    workers: dict[str, Any],
     out: Path | None,
     resume: bool,
     device: str,
@@ -104,7 +93,7 @@ def reproduce(
             changes={field: value for field, value in changes.items() if value is not None},
             dataset=dataset,
             resume=resume,
-            **how,
+            **workers,
             data_dir=data_dir,
             device=device,
             progress=_progress,
@@ -121,7 +110,7 @@ def study(
     name: str,
     *,
     seeds: int,
-    how: dict[str, Any],
+    workers: dict[str, Any],
     out: Path | None,
     resume: bool,
     device: str,
@@ -144,6 +133,6 @@ def study(
     with working_in(path, resume=True):
         run = StudyRun.create(path, name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
         click.echo(f"Study folder: {path}", err=True)
-        (summary,), failures = run_studies([run], **how, data_dir=data_dir, device=device, progress=_progress)
+        (summary,), failures = run_studies([run], **workers, data_dir=data_dir, device=device, progress=_progress)
     show(summary, study_tables.study_table(summary), as_json)
     _raise(failures)

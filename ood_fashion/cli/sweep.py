@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import PRETRAINED, Decorator, data_dir_option, device_option, json_option, show, working_in
+from ood_fashion.cli.base import (
+    PRETRAINED,
+    Decorator,
+    data_dir_option,
+    device_option,
+    json_option,
+    show,
+    workers_option,
+    working_in,
+)
 from ood_fashion.corruptions import CORRUPTIONS
 
 if TYPE_CHECKING:
@@ -28,6 +38,7 @@ def _common(command: Any) -> Any:
         click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
         click.option("--out", type=click.Path(path_type=Path),
                      help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
+        workers_option("Shifts", jobs=1),
         click.option("--quiet", is_flag=True, help="Show no progress."),
         device_option,
         data_dir_option,
@@ -96,6 +107,7 @@ def _sweep(
     model_files: tuple[Path, ...],
     reference: str | None,
     limit: int | None,
+    workers: dict[str, Any],
     out: Path | None,
     quiet: bool,
     device: str,
@@ -104,18 +116,19 @@ def _sweep(
 ) -> None:
     from tqdm import tqdm
 
-    from ood_fashion import baseline, datasets, plots, run_search, sweep_plots, sweeps, tables
+    from ood_fashion import backends, baseline, datasets, plots, run_search, sweep_plots, sweeps, tables
 
     files = run_search.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
     dataset = datasets.load_dataset(data_dir)
     split = datasets.Split(dataset.test.images[:limit], dataset.test.labels[:limit])
     reference = chosen.reference(reference, list(files), split)
-    from ood_fashion.nn import devices, evaluation, models
+    from ood_fashion.nn import evaluation
 
-    devices.select_device(device)
-    loaded = [models.load_model(path) for path in files.values()]
-    score = evaluation.scorer(loaded, dataset, split)
     deciding = sweeps.settings(chosen, files, dataset, len(split))
+    source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
+    paths = tuple(path.absolute() for path in files.values())
+    asked = evaluation.ModelFiles(paths, source, limit, device, json.dumps(deciding), deciding["images"])
+    evaluation.load_scorer(asked)  # so that what is wrong with a model is known before there is a folder
     folder = out or sweeps.default_folder(deciding)
     with working_in(folder, resume=False):
         sweeps.open_folder(folder, deciding)
@@ -125,7 +138,9 @@ def _sweep(
                 chosen,
                 len(files),
                 len(split),
-                lambda shift: score(shift).argmax(axis=2) == split.labels,
+                lambda shifts: backends.side_by_side(
+                    evaluation.hits_under, [(shift, asked) for shift in shifts], **workers
+                ),
                 folder,
                 bar.update,
             )

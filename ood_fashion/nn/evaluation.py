@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,11 +14,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from ood_fashion.datasets import Dataset, Split
-from ood_fashion.errors import ModelError
+from ood_fashion.datasets import Dataset, Source, Split, load_dataset
+from ood_fashion.errors import DataError, ModelError
 from ood_fashion.evaluation import full_records
 from ood_fashion.metrics import accuracy_record, fit_temperature, predictions, to_probabilities
-from ood_fashion.nn.models import check_fit
+from ood_fashion.nn.devices import select_device
+from ood_fashion.nn.models import check_fit, load_model
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.orbits import Orbit
 from ood_fashion.runs import Predictions
@@ -83,6 +87,49 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
         return combine(np.stack([[to_probabilities(one) for one in models] for models in scores]).astype(np.float32))
 
     return score_under
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Models and the test images to ask them about, by what any process can load.
+
+    Attributes:
+        paths: as for `models.load_model`.
+        data_dir: as for `datasets.load_dataset`.
+        limit: only so many test images, the first; None takes all.
+        device: one of `config.DEVICES`.
+        content: what decides the models' and the images' content: files may change under their names.
+        sha256: of the test images.
+    """
+
+    paths: tuple[Path, ...]
+    data_dir: Source | None
+    limit: int | None
+    device: str
+    content: str
+    sha256: str
+
+
+@lru_cache(maxsize=1)
+def load_scorer(files: ModelFiles, threads: int | None = None) -> tuple[Scorer, NDArray[np.int64]]:
+    """Load models and images, once a process; return what scores them, and the labels, (n,).
+
+    Raises:
+        ModelError: a model cannot be loaded or does not fit the data.
+        DataError: the test images are others here, or cannot be read.
+    """
+    select_device(files.device, threads=threads)
+    dataset = load_dataset(files.data_dir)
+    if dataset.sha256["test images"] != files.sha256:
+        raise DataError(f"{dataset.source}: expected the test images that were asked for. Received: others.")
+    split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
+    return scorer([load_model(path) for path in files.paths], dataset, split), split.labels
+
+
+def hits_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:
+    """Return the shift, and whether each model is right about each image under it, (models, n)."""
+    score, labels = load_scorer(files, threads)
+    return shift, score(shift).argmax(axis=2) == labels
 
 
 def mean_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
