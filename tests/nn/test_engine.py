@@ -23,7 +23,9 @@ from ood_fashion.paper import PARAMETERS
 # Where windows overlap, two neighbours are often within rounding of each other, and either may take the gradient. That
 # leaves the sum of the gradients as it is, but not the layers below; a shift of batch normalisation starts at 0, and is
 # then a small number. In one step from equal weights it makes no difference.
-TOLERANCE = dict.fromkeys(specs.MODELS, 0.0001) | {"mlp": 1e-5, "gapcnn": 1e-2}
+# The layers of p4m are those of p4 with twice the elements, and take several times as long.
+TRAINED = [name for name in specs.MODELS if not name.startswith("p4m")]
+TOLERANCE = dict.fromkeys(TRAINED, 0.0001) | {"mlp": 1e-5, "gapcnn": 1e-2}
 
 
 def fit(
@@ -59,7 +61,7 @@ def assert_equal_training(config: TrainConfig, split: Split, stack: int, **steps
 
 @pytest.mark.parametrize(
     ("model", "momentum"),
-    [(model, momentum) for model in specs.MODELS for momentum in (0.0, 0.9) if momentum or model in PARAMETERS],
+    [(model, momentum) for model in TRAINED for momentum in (0.0, 0.9) if momentum or model in PARAMETERS],
 )
 def test_an_epoch_equals_stock_fit(small_fashion: Dataset, model: str, momentum: float) -> None:
     """The last stack is not full, and the last batch is smaller.
@@ -77,7 +79,7 @@ def test_an_epoch_equals_stock_fit(small_fashion: Dataset, model: str, momentum:
     assert_equal_training(config, Split(images, small_fashion.train.labels[:n]), stack=3 if n == 23 else 8)
 
 
-@pytest.mark.parametrize("model", specs.MODELS)
+@pytest.mark.parametrize("model", TRAINED)
 def test_one_step_equals_stock_fit(small_fashion: Dataset, model: str) -> None:
     config = TrainConfig(model=model, train_size=7, batch_size=7, epochs=1, momentum=0.9)
     split = Split(small_fashion.train.images[:7], small_fashion.train.labels[:7])
