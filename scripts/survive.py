@@ -274,11 +274,13 @@ def signals(names: tuple[str, ...], n: int, seed: int) -> None:
                     process.join()
                     slowest = max(slowest, time.perf_counter() - began)
                     log = Path("stopped.log").read_text()
-                    time.sleep(0.5)
-                    left = [child for child in below if Path(f"/proc/{child}").exists()]
+                    left, deadline = below, time.monotonic() + 5
+                    while left and time.monotonic() < deadline:
+                        left = [child for child in left if Path(f"/proc/{child}").exists()]
                     clean = process.exitcode == 128 + number and last_line("stopped").startswith("Error: ")
-                    finished += process.exitcode == 0
-                    if not (clean or process.exitcode == 0) or "Traceback" in log or left:
+                    late = process.exitcode in (0, -number) and "Error: " not in log  # Python was ending already
+                    finished += late
+                    if not (clean or late) or "Traceback" in log or left:
                         failed += 1
                         click.echo(f"{name}: {number.name} after {moment:.3f} s: {process.exitcode}, {left}\n{log}")
                     shutil.rmtree("stopped", ignore_errors=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shlex
 import signal
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,26 +53,45 @@ class Stopped(KeyboardInterrupt):
 def _signals_raised() -> Iterator[None]:
     """Raise Stopped in the block on SIGINT and SIGTERM; a second one in the same second, as from `timeout`, is none."""
     last = -1.0
+    received: Stopped | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal last
+        nonlocal last, received
         if time.monotonic() - last > 1:
-            last = time.monotonic()
-            raise Stopped(number)
+            last, received = time.monotonic(), Stopped(number)
+            warnings.simplefilter("ignore")  # such as joblib's, of what is not finished
+            raise received
 
-    before = {}
+    def again(unraisable: Any) -> None:
+        """Send a signal again whose exception was lost, as in what runs during garbage collection."""
+        nonlocal last
+        if not isinstance(unraisable.exc_value, Stopped):
+            sys.__unraisablehook__(unraisable)
+            return
+        last = -1.0
+        lost = unraisable.exc_value.exit_code - 128
+        threading.Timer(0.05, lambda: os.kill(os.getpid(), lost)).start()
+
+    before: dict[int, Any] = {}
+    hook = sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
+        sys.unraisablehook = again
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as for a script's background jobs
                 before[number] = signal.signal(number, stop)
     try:
         yield
+    except Exception as error:
+        if received is None:
+            raise
+        raise received from error  # which compiled code has made another error of
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-_ARGUMENTS = "ood_fashion.arguments"
+_ARGUMENTS, _WHERE = "ood_fashion.arguments", "ood_fashion.where"
 
 
 @contextmanager
@@ -83,15 +105,14 @@ def working_in(folder: Path, *, resume: bool) -> Iterator[None]:
     Raises:
         RunError: another process keeps the folder, or it cannot be made.
     """
-    try:
-        with locked(folder):
-            yield
-    except KeyboardInterrupt as interrupt:
-        arguments = click.get_current_context().find_root().meta[_ARGUMENTS]
-        options = [argument.partition("=")[0] for argument in arguments]
-        more = ["--out", str(folder)] * ("--out" not in options) + ["--resume"] * (resume and "--resume" not in options)
-        interrupt.add_note(f"What is done is in {folder}. Go on: {shlex.join(('ood-fashion', *arguments, *more))}")
-        raise
+    meta = click.get_current_context().meta
+    arguments = meta[_ARGUMENTS]
+    options = [argument.partition("=")[0] for argument in arguments]
+    more = ["--out", str(folder)] * ("--out" not in options) + ["--resume"] * (resume and "--resume" not in options)
+    with locked(folder):
+        meta[_WHERE] = f" What is done is in {folder}. Go on: {shlex.join(('ood-fashion', *arguments, *more))}"
+        yield
+    del meta[_WHERE]
 
 
 class CommandGroup(click.Group):
@@ -121,8 +142,8 @@ class CommandGroup(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt as interrupt:
-            lines = [f"{str(interrupt) or 'interrupted'}.", *getattr(interrupt, "__notes__", ())]
-            _fail(" ".join(lines), getattr(interrupt, "exit_code", 130))
+            what = f"{str(interrupt) or 'interrupted'}.{ctx.meta.get(_WHERE, '')}"
+            _fail(what, getattr(interrupt, "exit_code", 130))
         except Exception as error:
             if ctx.params["debug"]:
                 raise
