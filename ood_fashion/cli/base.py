@@ -72,7 +72,7 @@ def _signals_raised() -> Iterator[None]:
         lost = unraisable.exc_value.exit_code - 128
         threading.Timer(0.05, lambda: os.kill(os.getpid(), lost)).start()
 
-    before: dict[int, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     hook = sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
         sys.unraisablehook = again
