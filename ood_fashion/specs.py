@@ -108,6 +108,16 @@ MODELS: dict[str, ModelSpec] = {
             *(*_group_block(GroupConv2D(24, 3, reflections=True)), GroupMaxPool(reflections=True), GlobalMaxPool2D()),
         ),
     ),
+    "p4mgap": ModelSpec(
+        "P4M-GAP",
+        (
+            *(ZeroPad2D(2), *_group_block(LiftingConv2D(6, 5, reflections=True)), MaxPool2D(2)),
+            *(ZeroPad2D(1), *_group_block(GroupConv2D(12, 3, reflections=True)), MaxPool2D(2)),
+            *(ZeroPad2D(1), *_group_block(GroupConv2D(20, 3, reflections=True))),
+            *(ZeroPad2D(1), *_group_block(GroupConv2D(24, 3, reflections=True))),
+            *(GroupMaxPool(reflections=True), GlobalAveragePool2D()),
+        ),
+    ),
     "gapcnn": ModelSpec(
         "GAP-CNN",
         (

@@ -18,20 +18,29 @@ class Hostile:
 
 
 def test_a_signal_that_is_lost_in_a_destructor_comes_again() -> None:
-    with pytest.raises(Stopped) as stopped, _signals_raised():
-        Hostile()
-        time.sleep(5)
+    def work() -> None:
+        with _signals_raised():
+            Hostile()
+            time.sleep(5)
+
+    with pytest.raises(Stopped) as stopped:
+        work()
     assert stopped.value.exit_code == 143
 
 
 def test_a_signal_that_is_made_another_error_is_still_a_signal() -> None:
     """As TensorFlow does to what is raised in Python functions that it calls."""
-    with pytest.raises(Stopped) as stopped, _signals_raised():
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
-        except KeyboardInterrupt:
-            raise ValueError("unknown error in a callback") from None
+
+    def work() -> None:
+        with _signals_raised():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
+            except KeyboardInterrupt:
+                raise ValueError("unknown error in a callback") from None
+
+    with pytest.raises(Stopped) as stopped:
+        work()
     assert stopped.value.exit_code == 130
 
 
