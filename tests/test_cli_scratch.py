@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+
+from tests.conftest import Invoke
+
+SCRATCH = ("scratch", "mlp", "--train-size", 400, "--val-size", 100, "--epochs", 3, "--out", "run")
+
+
+def test_scratch_mlp(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(*SCRATCH, "--data-dir", small_folder, "--check-gradient", "--check-magnitude")
+    assert result.exit_code == 0, result.stderr
+    assert re.search(r"mlp: 3 epochs of 80 updates in \d+ s; kept the weights of epoch [123]\.", result.stdout)
+    assert re.search(r"rotate270 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +200", result.stdout)
+    assert len(re.findall(r"^MLP +L[12]\.[Wb] .* passed$", result.stderr, re.MULTILINE)) == 8
+    assert re.search(r"epoch 3/3  loss \d\.\d{4} \(the document's sum \d\.\d{3}\)  accuracy 0\.\d{4}", result.stderr)
+    files = ["accuracy.png", "config.json", "history.csv", "metrics.json", "model.npz", "predictions.npz"]
+    assert sorted(path.name for path in Path("run").iterdir()) == ["MLP_lr0.01_b5.json", *files]
+    assert matplotlib.image.imread("run/accuracy.png").shape[2] == 4
+    result = invoke("evaluate", "--run", "run")
+    assert result.stderr.startswith("Error: run: expected a run with a Keras model. Received: one of numpy.")
+    result = invoke("train", "--resume", "--out", "run")
+    assert "Received: implementation keras instead of numpy" in result.stderr
+
+
+def test_scratch_mlp_says_nothing_but_its_result_when_quiet(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(
+        *SCRATCH, "--data-dir", small_folder, "--minibatch-size", 50, "--check-gradient", "--quiet", "--json"
+    )
+    assert result.stderr == ""
+    document = json.loads(result.stdout)
+    assert [check["passed"] for check in document.pop("checks")] == [True] * 4
+    assert document == {"run": "run", **json.loads(Path("run/metrics.json").read_text())}
+    assert json.loads(Path("run/MLP_lr0.01_b50.json").read_text()).keys() == {"train", "val", "test", "time"}
+
+
+def test_scratch_mlp_diverges_in_one_line(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(*SCRATCH, "--data-dir", small_folder, "--learning-rate", "1e30", "--quiet")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error: training diverged in epoch 1: expected a finite loss. Received: ")
+
+
+def test_a_wrong_gradient_fails_the_checks(invoke: Invoke, small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ood_fashion.from_scratch.layers.ReLU.backward", lambda self, gradient: gradient)
+    for command in (("scratch", "gradcheck"), (*SCRATCH, "--check-gradient")):
+        result = invoke(*command, "--data-dir", small_folder)
+        assert result.exit_code == 1
+        assert "FAILED" in result.output
+        assert re.search(
+            r"Error: expected all \d+ checks to pass\. Received: 2 that failed: MLP L1.W \(", result.stderr
+        )
+    assert not Path("run").exists()
+
+
+def test_scratch_gradcheck(invoke: Invoke) -> None:
+    result = invoke("scratch", "gradcheck")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(re.findall("passed$", result.stdout, re.MULTILINE)) == 11
+    assert len(json.loads(invoke("scratch", "gradcheck", "--json").stdout)) == 11
+
+
+def test_scratch_perceptron(invoke: Invoke, small_folder: Path) -> None:
+    arguments = ("scratch", "perceptron", "--data-dir", small_folder, "--train-size", 500, "--epochs", 2)
+    result = invoke(*arguments)
+    assert "multiclass perceptron: 2 epochs over 500 images" in result.stdout
+    assert re.search(r"test accuracy 0\.\d{4}  \(95% interval 0\.\d{4} to 0\.\d{4}, n = 200\)", result.stdout)
+    assert re.search(r"epoch 2/2  mistakes \d+ of 500", result.stderr)
+    result = invoke(*arguments, "--kernel", "poly", "--degree", 2)
+    assert re.search(r"kernel perceptron, poly kernel: .* \d+ support vectors\.", result.stdout)
+    record = json.loads(invoke(*arguments, "--kernel", "rbf", "--gamma", 0.02, "--quiet", "--json").stdout)
+    assert (record["gamma"], record["kernel"], record["epochs"]) == (0.02, "rbf", 2)
+
+
+def test_scratch_mini_cnn(invoke: Invoke) -> None:
+    assert "mini CNN: 5 starts of 10,000 updates each" in invoke("scratch", "mini-cnn").stdout
+    record = json.loads(invoke("scratch", "mini-cnn", "--steps", 50, "--restarts", 2, "--json").stdout)
+    assert len(record["losses"]) == 2
