@@ -1,6 +1,6 @@
-"""What trials are computed on: worker processes of this machine, or a cluster of Dask or Ray, all through joblib.
+"""Calls side by side: in worker processes of this machine, or on a cluster of Dask or Ray, all through joblib.
 
-The cluster places trials on its workers, and starts those of a lost worker again elsewhere. A trial computes on one
+The cluster places calls on its workers, and starts those of a lost worker again elsewhere. A call computes on one
 thread there, so that a cluster has a worker a core.
 """
 
@@ -21,7 +21,7 @@ _MOST_JOBS = 4
 """Unless told otherwise, for each takes about 1 GB."""
 
 _RETRIES = 3
-"""How often Ray starts a trial again that its worker did not survive; Dask's own number is the same."""
+"""How often Ray starts a call again that its worker did not survive; Dask's own number is the same."""
 
 OnLoss = Callable[[tuple[Any, ...], BaseException], Any]
 """Gives the outcome of a call that the cluster has given up, by its arguments."""
