@@ -108,7 +108,7 @@ STUDIES: dict[str, Study] = {
             # Less to hold it back, as it has more to learn; and some images unturned, which are sharper.
             "p4mgap-augmented": TrainConfig(
                 model="p4mgap",
-                **{**PROTOCOLS["full"], "epochs": 16, "learning_rate": 0.004}
+                **{**PROTOCOLS["full"], "epochs": 20, "learning_rate": 0.004}
                 | {"weight_decay": 0.05, "label_smoothing": 0.0},
                 augment=("translate:4", "rotate:45@0.4"),
             ),
