@@ -56,8 +56,8 @@ class Trial:
         Raises:
             RunError: the run is absent, unfinished, damaged, or has another config.
         """
-        run = self.open().require_complete()
-        history, metrics = run.read_history(), run.read_metrics()
+        run = self.open()
+        metrics, history = run.read_metrics(), run.read_history()
         try:
             measured = measures(history, metrics)
             _ = [measured[f"accuracy {name}"] for name in paper.TEST_SETS]
