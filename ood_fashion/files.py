@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,11 @@ MOST_TEXT = 32_000_000
 MOST_UNPACKED = 800_000_000
 """The most bytes that a compressed file may unpack to, since a bomb of a megabyte has a thousand: a million images of
 28 by 28 are 784,000,000."""
+
+
+ENDING_S = 2.0
+"""How long a folder may still be in use, in seconds: a process that was killed has not ended yet, nor has a child
+that it was just starting."""
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: whose files are to be written.
-        wait: whether to wait for another process to end; else the folder is refused.
+        wait: whether to wait for another process to end; else the folder is refused, after `ENDING_S`.
 
     Raises:
         RunError: another process keeps the folder, or it cannot be made.
@@ -71,7 +77,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
             if sys.platform != "win32":
                 descriptor = os.open(folder, os.O_RDONLY)
                 stack.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                _take(descriptor, wait)
         except BlockingIOError:
             raise RunError(
                 f"{folder}: expected a folder that no other process writes to. Received: one in use. "
@@ -88,6 +94,18 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
             with suppress(OSError):  # where one is not empty
                 for path in made:
                     path.rmdir()
+
+
+def _take(descriptor: int, wait: bool) -> None:
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)
 
 
 _TIME_FORMAT = "%Y%m%dT%H%M%S"

@@ -49,6 +49,12 @@ def test_a_lock_dies_with_its_process(holder: subprocess.Popen[str], tmp_path: P
     assert not waited.is_alive()
 
 
+def test_a_process_that_is_ending_may_take_a_moment(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    threading.Timer(0.3, holder.kill).start()
+    with locked(tmp_path / "kept"):
+        holder.wait(60)
+
+
 def test_a_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = tmp_path / "a/b"
     with locked(folder):
