@@ -80,7 +80,8 @@ def _dask(address: str | None, jobs: int | None, calls: int, on_loss: OnLoss) ->
             future.add_done_callback(complete)
             return future
 
-    local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+    # The dashboard on any free port, for another cluster may have the usual one.
+    local = {} if address else {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     try:
         client = Client(address, **local)
     except (OSError, ValueError) as error:
