@@ -58,11 +58,11 @@ def main() -> None:
 @main.command()
 @click.argument("study", type=FOLDER)
 def ship(study: Path) -> None:
-    """Copy the first seed's run of every setting of the study into the package."""
+    """Copy the first seed's run of every setting of the study that has one into the package."""
     for trial in StudyRun(study).trials():
-        if trial.config.seed == SHIPPED_SEED:
+        if trial.config.seed == SHIPPED_SEED and Run(trial.path).is_complete:
             folder = PRETRAINED_ROOT / trial.setting
-            trial.open().require_complete()
+            trial.open()
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(trial.path, folder)
             click.echo(f"{folder.name}: {(folder / 'model.keras').stat().st_size:,} bytes")
