@@ -1,9 +1,10 @@
-"""Make the trained models that come with the package, and the tables about them.
+r"""Make the trained models that come with the package, and the tables about them.
 
 ood-fashion study robust --seeds 3 --out studies/robust
 python scripts/pretrained.py ship studies/robust
-ood-fashion sweep rotate --out sweeps/angles $(printf -- '--run %s ' studies/robust/trials/*)
-ood-fashion sweep corruptions --limit 2000 --out sweeps/corruptions $(python scripts/pretrained.py options)
+ood-fashion sweep rotate --limit 2000 --out sweeps/angles $(printf -- '--run %s ' studies/robust/trials/*)
+ood-fashion sweep corruptions --limit 2000 --reference mlp --out sweeps/corruptions \
+    $(python scripts/pretrained.py options)
 python scripts/pretrained.py leaderboard studies/robust sweeps/angles sweeps/corruptions
 python scripts/pretrained.py cards
 """
@@ -34,8 +35,8 @@ They come with the package, in `ood_fashion/pretrained/NAME`, each as the run fo
 file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` and `sweep` take `--model NAME`, and
 `compare` the name.
 
-    ood-fashion evaluate --model p4mcnn-augmented --all
-    ood-fashion predict --model p4mcnn-augmented shoe.jpg
+    ood-fashion evaluate --model p4mgap-augmented --all
+    ood-fashion predict --model p4mgap-augmented shoe.jpg
     ood-fashion compare cnn3-full p4mcnn
 
 Each is the first of three trainings, not the best: `ood-fashion study robust --seeds 3 --out studies/robust` trained
