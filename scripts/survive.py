@@ -78,6 +78,7 @@ def _run(arguments: list[str], out: str, log: str) -> None:
     try:
         main(arguments)
     finally:  # as Python's own end, which a forked process has not; else idle workers are waited for
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command has ended
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
 
