@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -26,6 +27,37 @@ def test_a_signal_that_is_lost_in_a_destructor_comes_again() -> None:
     with pytest.raises(Stopped) as stopped:
         work()
     assert stopped.value.exit_code == 143
+
+
+def test_a_signal_that_is_swallowed_comes_again() -> None:
+    """As by TensorFlow, in compiled code that asks Python for the name of a device."""
+    swallowed = 0
+    with pytest.raises(Stopped) as stopped, _signals_raised():  # noqa: PT012
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        while swallowed < 3:
+            try:
+                time.sleep(5)
+            except KeyboardInterrupt:
+                swallowed += 1
+        time.sleep(5)
+    assert (stopped.value.exit_code, swallowed) == (130, 3)
+
+
+def test_what_ends_the_block_is_left_in_peace() -> None:
+    """Reminders come five times a second, and another signal in the same second is none."""
+    ended = False
+    with pytest.raises(Stopped), _signals_raised():  # noqa: PT012
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                raise ValueError("what cleaning up may meet")
+            except ValueError:
+                time.sleep(1.5)
+            ended = True
+    assert ended
 
 
 def test_a_signal_that_is_made_another_error_is_still_a_signal() -> None:

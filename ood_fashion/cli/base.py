@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import shlex
 import signal
 import sys
@@ -49,9 +48,15 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+_REMINDER_S = 0.2
+
+
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """Raise Stopped in the block on SIGINT and SIGTERM; a second one in the same second, as from `timeout`, is none."""
+    """Raise Stopped in the block on SIGINT and SIGTERM; a second one in the same second, as from `timeout`, is none.
+
+    It is raised again as long as it is lost: in destructors and compiled code exceptions are dropped.
+    """
     last = -1.0
     received: Stopped | None = None
 
@@ -60,25 +65,30 @@ def _signals_raised() -> Iterator[None]:
         if time.monotonic() - last > 1:
             last, received = time.monotonic(), Stopped(number)
             warnings.simplefilter("ignore")  # such as joblib's, of what is not finished
+            if sys.platform != "win32":
+                signal.setitimer(signal.ITIMER_REAL, _REMINDER_S, _REMINDER_S)
             raise received
 
-    def again(unraisable: Any) -> None:
-        """Send a signal again whose exception was lost, as in what runs during garbage collection."""
-        nonlocal last
+    def remind(number: int, frame: FrameType | None) -> None:
+        error = sys.exception()
+        while error is not None and error is not received:
+            error = error.__context__
+        if received is not None and error is None:  # what runs now is not what ends the block
+            raise received
+
+    def report(unraisable: Any) -> None:
         if not isinstance(unraisable.exc_value, Stopped):
             sys.__unraisablehook__(unraisable)
-            return
-        last = -1.0
-        lost = unraisable.exc_value.exit_code - 128
-        threading.Timer(0.05, lambda: os.kill(os.getpid(), lost)).start()
 
     before: dict[signal.Signals, Any] = {}
     hook = sys.unraisablehook
     if threading.current_thread() is threading.main_thread():
-        sys.unraisablehook = again
+        sys.unraisablehook = report
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as for a script's background jobs
                 before[number] = signal.signal(number, stop)
+        if sys.platform != "win32":
+            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, remind)
     try:
         yield
     except Exception as error:
@@ -86,6 +96,8 @@ def _signals_raised() -> Iterator[None]:
             raise
         raise received from error  # which compiled code has made another error of
     finally:
+        if before and sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
