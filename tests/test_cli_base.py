@@ -33,14 +33,14 @@ def test_a_signal_that_is_swallowed_comes_again() -> None:
     """As by TensorFlow, in compiled code that asks Python for the name of a device."""
     swallowed = 0
     with pytest.raises(Stopped) as stopped, _signals_raised():  # noqa: PT012
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
         while swallowed < 3:
             try:
                 time.sleep(5)
             except KeyboardInterrupt:
                 swallowed += 1
         time.sleep(5)
-    assert (stopped.value.exit_code, swallowed) == (130, 3)
+    assert (stopped.value.exit_code, swallowed) == (143, 3)
 
 
 def test_what_ends_the_block_is_left_in_peace() -> None:
@@ -48,7 +48,7 @@ def test_what_ends_the_block_is_left_in_peace() -> None:
     ended = False
     with pytest.raises(Stopped), _signals_raised():  # noqa: PT012
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -66,14 +66,14 @@ def test_a_signal_that_is_made_another_error_is_still_a_signal() -> None:
     def work() -> None:
         with _signals_raised():
             try:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(5)
             except KeyboardInterrupt:
                 raise ValueError("unknown error in a callback") from None
 
     with pytest.raises(Stopped) as stopped:
         work()
-    assert stopped.value.exit_code == 130
+    assert stopped.value.exit_code == 143
 
 
 def test_other_errors_pass() -> None:
