@@ -31,7 +31,6 @@ MOST_UNPACKED = 800_000_000
 """The most bytes that a compressed file may unpack to, since a bomb of a megabyte has a thousand: a million images of
 28 by 28 are 784,000,000."""
 
-
 ENDING_S = 2.0
 """How long a folder may still be in use, in seconds: a process that was killed has not ended yet, nor has a child
 that it was just starting."""

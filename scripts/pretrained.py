@@ -61,9 +61,11 @@ def main() -> None:
 def ship(study: Path) -> None:
     """Copy the first seed's run of every setting of the study that has one into the package."""
     for trial in StudyRun(study).trials():
-        if trial.config.seed == SHIPPED_SEED and Run(trial.path).is_complete:
+        if trial.config.seed == SHIPPED_SEED and not Run(trial.path).has_begun:
+            click.echo(f"{trial.setting}: not in this study, left as it is")
+        elif trial.config.seed == SHIPPED_SEED:
             folder = PRETRAINED_ROOT / trial.setting
-            trial.open()
+            trial.open().require_complete()
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(trial.path, folder)
             click.echo(f"{folder.name}: {(folder / 'model.keras').stat().st_size:,} bytes")
