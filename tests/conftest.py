@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+from ood_fashion import datasets
 from ood_fashion.cli import main
 from ood_fashion.datasets import FILES, Dataset, Split, load_dataset
 
@@ -84,3 +85,13 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
 def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where hostile files lie, and nothing may be written besides."""
     return tmp_path_factory.mktemp("hostile")
+
+
+@pytest.fixture
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home, and a system, without any dataset."""
+    for variable in ("OOD_FASHION_DATA", "KERAS_HOME", "XDG_DATA_HOME", "TFDS_DATA_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(datasets, "DEBIAN_FOLDER", tmp_path / "system")
+    return tmp_path

@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import gzip
-import io
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
-from ood_fashion import datasets, tfds_reader
+from ood_fashion import tfds_reader
 from ood_fashion.data_files import read_idx
 from ood_fashion.datasets import FILES, Dataset, describe, load_dataset, load_idx_folder, split_train
-from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.errors import DataError
 from tests.conftest import as_arrays, idx_bytes, write_idx_folder
 
 
@@ -130,16 +128,6 @@ def test_a_missing_file_is_named(small_folder: Path, tmp_path: Path) -> None:
         load_dataset(tmp_path)
 
 
-@pytest.fixture
-def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home, and a system, without any dataset."""
-    for variable in ("OOD_FASHION_DATA", "KERAS_HOME", "XDG_DATA_HOME", "TFDS_DATA_DIR"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(datasets, "DEBIAN_FOLDER", tmp_path / "system")
-    return tmp_path
-
-
 def test_the_first_source_that_is_there_wins(
     empty_home: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,246 +173,3 @@ def test_a_failed_download_is_explained(empty_home: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tfds_reader, "urlopen", refuse)
     with pytest.raises(DataError, match="download: ConnectionError: no route to host; check the network"):
         load_dataset()
-
-
-def test_tensorflow_datasets_gives_the_images_in_the_files_order(
-    empty_home: Path, small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Prepare a real TFDS copy, from files on disk instead of the network, then read it."""
-    folder = write_idx_folder(tmp_path / "download", as_arrays(small_fashion), compress=False)
-    module = tfds.image_classification.mnist
-    monkeypatch.setattr(module, "_TRAIN_EXAMPLES", len(small_fashion.train))
-    monkeypatch.setattr(module, "_TEST_EXAMPLES", len(small_fashion.test))
-    monkeypatch.setattr(tfds_reader, "urlopen", lambda *args, **options: io.BytesIO())
-    paths = {key.replace(" ", "_").replace("images", "data"): str(folder / stem) for key, stem in FILES.items()}
-    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, urls: paths)
-    downloaded = load_dataset()
-    monkeypatch.undo()
-    monkeypatch.setenv("TFDS_DATA_DIR", str(empty_home / "tensorflow_datasets"))
-    monkeypatch.setenv("HOME", str(empty_home))
-    monkeypatch.setattr(datasets, "DEBIAN_FOLDER", empty_home / "system")
-    for dataset in (downloaded, load_dataset(download=False)):
-        assert dataset.source.startswith("TensorFlow Datasets (")
-        assert dataset.sha256 == small_fashion.sha256
-
-
-def test_a_damaged_tensorflow_datasets_copy_is_named(empty_home: Path) -> None:
-    copy = empty_home / "tensorflow_datasets/fashion_mnist/3.0.1"
-    copy.mkdir(parents=True)
-    (copy / "dataset_info.json").write_text("{}")
-    with pytest.raises(DataError, match="fashion_mnist: expected a whole copy"):
-        load_dataset(download=False)
-
-
-@pytest.mark.parametrize("name", ["mnist", "kmnist", "emnist/letters"])
-def test_tensorflow_datasets_gives_other_sets_by_name(
-    empty_home: Path, small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Prepare real TFDS copies from the first Fashion-MNIST images, in the places of their own files."""
-    module = tfds.image_classification.mnist
-    monkeypatch.setattr(module, "_TRAIN_EXAMPLES", 600)
-    monkeypatch.setattr(module, "_TEST_EXAMPLES", 200)
-    for config in module.EMNIST.BUILDER_CONFIGS:
-        monkeypatch.setattr(config, "train_examples", 600)
-        monkeypatch.setattr(config, "test_examples", 200)
-    folder = write_idx_folder(tmp_path / "gzip", as_arrays(small_fashion), compress=False)
-    paths = {key.replace(" ", "_").replace("images", "data"): str(folder / stem) for key, stem in FILES.items()}
-    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, urls: paths)
-    if name.startswith("emnist"):
-        monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, url: str(tmp_path))
-        monkeypatch.setattr(tfds.download.DownloadManager, "extract", lambda self, names: paths)
-    asked: list[str] = []
-
-    def answer(url: str, timeout: float) -> io.BytesIO:
-        asked.append(url)
-        return io.BytesIO()
-
-    monkeypatch.setattr(tfds_reader, "urlopen", answer)
-    dataset = load_dataset(name)
-    assert len(asked) == 1
-    assert dataset.sha256 == small_fashion.sha256
-    expected = {
-        "mnist": tuple("0123456789"),
-        "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        "emnist/letters": ("none", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *map(str, range(27, 37))),
-    }[name]
-    assert dataset.names == expected
-    assert dataset.num_classes == len(expected)
-    monkeypatch.setattr(tfds_reader, "urlopen", None)  # what is prepared asks nobody
-    assert load_dataset(name).sha256 == dataset.sha256
-
-
-class TinySet(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]
-    """What a test makes of it."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    pkg_dir_path = Path(__file__).parent
-    shape: tuple[int | None, ...] = (8, 6, 1)
-    splits: tuple[str, ...] = ("train", "test")
-    supervised: tuple[str, str] | None = ("image", "label")
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        label = tfds.features.ClassLabel(names=["ring", "disc", "dot"])
-        features = {"image": tfds.features.Image(shape=self.shape), "label": label}
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=self.supervised
-        )
-
-    def _split_generators(self, dl_manager: object) -> dict[str, object]:
-        return {split: self._generate_examples() for split in self.splits}
-
-    def _generate_examples(self) -> Iterator[tuple[int, dict[str, object]]]:
-        height, width, channels = (size or 7 for size in self.shape)
-        for i in range(4):
-            yield i, {"image": np.full((height, width, channels), 50 * i, np.uint8), "label": (0, 2, 0, 2)[i]}
-
-
-def prepare(folder: Path, **attributes: object) -> None:
-    builder = type("TinySet", (TinySet,), attributes, skip_registration=True)(data_dir=folder / "tensorflow_datasets")
-    builder.download_and_prepare(download_dir=folder)
-
-
-def test_any_grey_set_of_tensorflow_datasets_is_read(empty_home: Path) -> None:
-    prepare(empty_home)
-    dataset = load_dataset("tiny_set")
-    assert dataset.image_shape == (8, 6)
-    assert (dataset.num_classes, dataset.class_names) == (3, ("ring", "disc", "dot"))  # though there is no disc
-    assert sorted(zip(dataset.test.images[:, 0, 0].tolist(), dataset.test.labels.tolist(), strict=True)) == [
-        (0, 0), (50, 2), (100, 0), (150, 2),
-    ]  # fmt: skip
-    assert [row["train"] for row in describe(dataset)["classes"]] == [2, 0, 2]
-
-
-@pytest.mark.parametrize(
-    ("attributes", "message"),
-    [
-        ({"shape": (8, 6, 3)}, r"grey images of one size, .* Received: \(8, 6, 3\)\. Convert them"),
-        ({"shape": (None, None, 1)}, r"grey images of one size, .* Received: \(None, None, 1\)"),
-        ({"splits": ("train", "validation")}, "expected a training and a test set. Received: no test"),
-        ({"supervised": None}, "expected images with a class label. Received: None"),
-    ],
-)
-def test_other_sets_of_tensorflow_datasets_are_refused(
-    empty_home: Path, attributes: dict[str, object], message: str
-) -> None:
-    prepare(empty_home, **attributes)
-    with pytest.raises(DataError, match=message) as caught:
-        load_dataset("tiny_set")
-    assert str(caught.value).startswith("dataset 'tiny_set': ")
-
-
-def test_names_that_nobody_knows_are_refused(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("nonsense", "emnist/nonsense", "digits.npz", "", "mnist:9.9.9"):
-        with pytest.raises(InvalidValueError, match=r"expected one of TensorFlow Datasets, .*--data-dir") as caught:
-            load_dataset(name)
-        assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match=r"'mnist': expected a prepared copy. Received: none in .*tensorflow_datasets"):
-        load_dataset("mnist", download=False)
-    with pytest.raises(DataError, match=r"'cifar10': expected grey images of one size"):
-        load_dataset("cifar10")  # before anything is downloaded
-
-    def refuse(*args: object, **options: object) -> None:
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(tfds_reader, "urlopen", refuse)
-    with pytest.raises(
-        DataError, match=r"Received: ConnectionError: no route to host\. Check the network, then python"
-    ):
-        load_dataset("mnist")
-
-
-def test_a_name_goes_before_the_environment(
-    empty_home: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OOD_FASHION_DATA", str(small_folder))
-    with pytest.raises(DataError, match="no Fashion-MNIST found"):
-        load_dataset("fashion_mnist", download=False)
-
-
-def save_npz(path: Path, **arrays: object) -> Path:
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    return path
-
-
-SMALL = {
-    "x_train": np.arange(3 * 8 * 6, dtype=np.uint8).reshape(3, 8, 6),
-    "y_train": np.array([2, 0, 1]),
-    "x_test": np.ones((2, 8, 6), np.uint8),
-    "y_test": np.array([1, 2], np.uint8),
-}
-
-
-def test_an_npz_file_is_read(tmp_path: Path) -> None:
-    dataset = load_dataset(save_npz(tmp_path / "set.npz", **SMALL, other=np.zeros(3)))
-    np.testing.assert_array_equal(dataset.train.images, SMALL["x_train"])
-    assert dataset.test.labels.tolist() == [1, 2]
-    assert [str(array.dtype) for array in (dataset.train.images, dataset.test.labels)] == ["uint8", "int64"]
-    assert (dataset.image_shape, dataset.num_classes, dataset.source) == ((8, 6), 3, str(tmp_path / "set.npz"))
-
-
-def test_the_same_images_in_other_types_are_the_same(tmp_path: Path, small_fashion: Dataset) -> None:
-    train, test = small_fashion.train, small_fashion.test
-    other = {
-        "x_train": train.images[..., None] / np.float32(255),
-        "y_train": train.labels[:, None].astype(np.int32),
-        "x_test": test.images.astype(np.int64),
-        "y_test": test.labels,
-    }
-    assert load_dataset(save_npz(tmp_path / "set.npz", **other)).sha256 == small_fashion.sha256
-
-
-def test_an_npz_file_without_training_images(tmp_path: Path, small_fashion: Dataset) -> None:
-    test = small_fashion.test
-    dataset = load_dataset(save_npz(tmp_path / "set.npz", x_test=test.images, y_test=test.labels))
-    assert (len(dataset.train), dataset.num_classes, dataset.knows_all_classes) == (0, 10, False)
-    assert describe(dataset)["pixel_mean"] == pytest.approx(test.images.mean() / 255)
-    with pytest.raises(DataError, match="expected at most 0 training"):
-        split_train(dataset, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"x_test": None}, "expected x_test and y_test.* Received: no x_test, only x_train, y_train, y_test"),
-        ({"y_train": None}, "Received: no y_train, only"),
-        ({"x_test": np.ones((2, 8, 6, 3), np.uint8)}, r"x_test: expected grey .*: colour, \(2, 8, 6, 3\)\. Convert"),
-        ({"x_test": np.ones((2, 48), np.uint8)}, r"x_test: expected grey .* Received: \(2, 48\)\. Reshape"),
-        ({"x_test": np.full((2, 8, 6), 256)}, "x_test: expected integers in 0-255.* int64 from 256 to 256"),
-        ({"x_test": np.full((2, 8, 6), 16.0)}, "x_test: .*Received: float64 from 16 to 16. Scale and round"),
-        ({"x_test": np.full((2, 8, 6), 0.3)}, "Received: float64 from 0.3 to 0.3"),
-        ({"x_test": np.full((2, 8, 6), np.nan)}, "Received: float64 from nan to nan"),
-        ({"x_test": np.full((2, 8, 6), "a")}, "x_test: expected integers in 0-255.* Received: <U1"),
-        ({"x_test": np.full((2, 8, 6), None)}, "expected a readable .npz file. Received: Object arrays"),
-        ({"x_test": np.ones((2, 8, 7), np.uint8)}, r"x_test: expected images of \(8, 6\).* Received: \(8, 7\)"),
-        ({"x_test": np.ones((0, 8, 6), np.uint8)}, "y_test: expected a label for each of the 0 images"),
-        ({"y_test": np.array([1, 2, 0])}, "y_test: expected a label for each of the 2 images.*: 3 labels"),
-        ({"y_test": np.array([1, 3])}, "y_test: expected labels up to 2.* Received: 3"),
-        ({"y_test": np.array([1, -1])}, "y_test: expected labels from 0 to 65,535. Received: -1 to 1"),
-        ({"y_test": np.eye(2)}, r"y_test: expected integers \(n,\). Received: float64 \(2, 2\)"),
-        ({"y_train": np.array([3, 0, 1])}, "y_train: expected labels without gaps.* but no 2"),
-    ],
-)
-def test_every_fault_of_an_npz_file_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
-    arrays = {name: array for name, array in {**SMALL, **changes}.items() if array is not None}
-    path = save_npz(tmp_path / "set.npz", **arrays)
-    with pytest.raises(DataError, match=message) as caught:
-        load_dataset(path)
-    assert str(caught.value).startswith(str(path))
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_no_npz_file_is_refused(tmp_path: Path) -> None:
-    whole = save_npz(tmp_path / "whole.npz", **SMALL).read_bytes()
-    contents = {"text": b"no archive", "empty": b"", "half": whole[: len(whole) // 2]}
-    contents["damaged"] = whole.replace(SMALL["x_train"].tobytes(), bytes(144))
-    for name, content in contents.items():
-        path = tmp_path / f"{name}.npz"
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=rf"{name}.npz: expected a readable .npz file. Received: "):
-            load_dataset(path)
-    with pytest.raises(DataError, match=r"absent.npz: .* Received: No such file or directory\."):
-        load_dataset(tmp_path / "absent.npz")
-    np.save(tmp_path / "array.npy", np.zeros(3))
-    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    with pytest.raises(DataError, match="expected a readable"):
-        load_dataset(tmp_path / "array.npz")
