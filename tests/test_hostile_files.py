@@ -39,7 +39,7 @@ def idx(*shape: int, content: bytes = b"") -> bytes:
     cut=st.integers(0, 9),
 )
 def test_idx_files(hostile_folder: Path, content: bytes, packed: bool, cut: int) -> None:
-    file = gzip.compress(content) if packed else content
+    file = gzip.compress(content, mtime=0) if packed else content
     path = put(hostile_folder, "fuzz-idx3-ubyte", file[: len(file) - cut])
     read_or_refuse(lambda: read_idx(path, 3), hostile_folder)
 
@@ -50,8 +50,9 @@ def test_idx_files(hostile_folder: Path, content: bytes, packed: bool, cut: int)
         idx(2**32 - 1, 2**32 - 1, 2**32 - 1, content=bytes(100)),
         gzip.compress(idx(2**32 - 1, 28, 28, content=bytes(100))),
         gzip.compress(idx(1_000_000, 28, 28, content=bytes(100))),
-        gzip.compress(idx(1, 28, 28) + bytes(1 << 24), 1),  # a bomb behind a small header
+        gzip.compress(idx(1, 28, 28) + bytes(1 << 24), 1),
     ],
+    ids=["plain", "gzip", "as many as some set has", "a bomb behind a small header"],
 )
 def test_idx_files_that_claim_more_than_they_have(hostile_folder: Path, content: bytes) -> None:
     path = put(hostile_folder, "claims-idx3-ubyte", content)
