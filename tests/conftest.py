@@ -19,7 +19,7 @@ from ood_fashion.datasets import FILES, Dataset, Split, load_dataset
 
 # Files of a fixture are written anew for every example.
 _FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-settings.register_profile("everyday", deadline=None, suppress_health_check=_FIXTURES)
+settings.register_profile("everyday", derandomize=True, deadline=None, suppress_health_check=_FIXTURES)
 settings.register_profile("fuzz", max_examples=5_000, deadline=2_000, suppress_health_check=_FIXTURES)
 settings.load_profile("everyday")
 

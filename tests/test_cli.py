@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import keras
@@ -244,30 +243,15 @@ def test_resume_knows_the_augmentations(invoke: Invoke, small_folder: Path) -> N
     assert json.loads(invoke(*arguments, "--resume").stdout) == document
 
 
-def test_sigkill_then_resume_gives_the_same_bits(small_folder: Path, tmp_path: Path) -> None:
+def test_sigkill_then_resume_gives_the_same_bits(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     """Kill a real process after its first checkpoint, the resumed one a moment after its own, and resume again."""
     settings = ["--model", "cnn2", "--train-size", "400", "--val-size", "100", "--epochs", "12", "--no-early-stopping"]
-    command = [
-        sys.executable,
-        "-m",
-        "ood_fashion",
-        "train",
-        *settings,
-        "--data-dir",
-        str(small_folder),
-        "--quiet",
-        "--json",
-    ]
-
-    def finish(out: str, *more: str) -> dict[str, Any]:
-        done = subprocess.run([*command, "--out", out, *more], cwd=tmp_path, capture_output=True, text=True, check=True)
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
-
+    arguments = ["train", *settings, "--data-dir", str(small_folder), "--quiet", "--json", "--out"]
+    command = [sys.executable, "-m", "ood_fashion", *arguments, "killed"]
     checkpoint = tmp_path / "killed/checkpoint.npz"
     for more, seconds in ((), 0.0), (("--resume",), 0.5):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
-        process = subprocess.Popen([*command, "--out", "killed", *more], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, *more], cwd=tmp_path, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not (checkpoint.exists() and checkpoint.stat().st_mtime_ns != before) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -275,7 +259,9 @@ def test_sigkill_then_resume_gives_the_same_bits(small_folder: Path, tmp_path: P
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not (tmp_path / "killed/metrics.json").exists()
-    resumed, undisturbed = finish("killed", "--resume"), finish("undisturbed")
+    resumed, undisturbed = (
+        json.loads(invoke(*arguments, *more).stdout) for more in (("killed", "--resume"), ("undisturbed",))
+    )
     assert {**resumed, "run": ""} == {**undisturbed, "run": ""}
     weights = [
         keras.models.load_model(tmp_path / name / "model.keras").get_weights() for name in ("killed", "undisturbed")

@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 
 from ood_fashion.comparison import compare, conclude, expand
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import load_dataset
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.nn.training import train
+from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 from ood_fashion.statistics import compare_paired, compare_unpaired
 from ood_fashion.study_tables import comparison_table
@@ -66,10 +70,10 @@ def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def two_runs(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two small complete runs, a and b."""
     folder = tmp_path_factory.mktemp("compare")
-    for name, epochs in (("a", "1"), ("b", "4")):
-        sizes = ["--train-size", "400", "--val-size", "100", "--epochs", epochs, "--engine", "stock"]
-        command = [sys.executable, "-m", "ood_fashion", "train", "--model", "mlp", *sizes, "--out", name, "--quiet"]
-        subprocess.run([*command, "--data-dir", str(small_folder)], cwd=folder, check=True, capture_output=True)
+    dataset = load_dataset(small_folder)
+    for name, epochs in (("a", 1), ("b", 4)):
+        config = TrainConfig(model="mlp", train_size=400, val_size=100, epochs=epochs, engine="stock")
+        train(start_run(folder / name, config, dataset, "cpu"), dataset)
     return folder
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,20 @@ class Kill(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.fixture(scope="module")
+def undisturbed_run(
+    small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int | None, str], Run]:
+    """Gives an undisturbed run by its patience and engine."""
+
+    @cache
+    def run(patience: int | None, engine: str) -> Run:
+        path = tmp_path_factory.mktemp("undisturbed") / "run"
+        return trained(path, small_fashion, patience=patience, learning_rate=0.1, engine=engine)
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("engine", "patience", "epoch", "moment"),
     [
@@ -161,9 +177,15 @@ class Kill(keras.callbacks.Callback):
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bits(
-    small_fashion: Dataset, tmp_path: Path, engine: str, patience: int | None, epoch: int, moment: str
+    small_fashion: Dataset,
+    undisturbed_run: Callable[[int | None, str], Run],
+    tmp_path: Path,
+    engine: str,
+    patience: int | None,
+    epoch: int,
+    moment: str,
 ) -> None:
-    undisturbed = trained(tmp_path / "undisturbed", small_fashion, patience=patience, learning_rate=0.1, engine=engine)
+    undisturbed = undisturbed_run(patience, engine)
     run = start_run(tmp_path / "run", undisturbed.config, small_fashion, "cpu")
     if epoch < undisturbed.read_metrics()["training"]["epochs"]:
         with pytest.raises(KeyboardInterrupt):
