@@ -10,6 +10,7 @@ from typing import Any
 from ood_fashion.config import TrainConfig
 from ood_fashion.histories import Record
 from ood_fashion.pages import Section, Table
+from ood_fashion.plots import test_set
 
 
 def folder_name(path: Path) -> str:
@@ -17,12 +18,7 @@ def folder_name(path: Path) -> str:
     return path.resolve().name
 
 
-def test_set(shift: str) -> str:
-    """Return what a person calls the test set of a shift."""
-    return "in-domain" if shift == "none" else shift
-
-
-def file_name(shift: str) -> str:
+def identifier(shift: str) -> str:
     """Make a shift's text fit for a file's name and an HTML id."""
     return test_set(shift).translate(str.maketrans(":,+", "___"))
 

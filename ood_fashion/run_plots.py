@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ood_fashion import baseline, plots
 from ood_fashion.datasets import Images
 from ood_fashion.histories import History
-from ood_fashion.plots import COLOURS, MARKERS, style
+from ood_fashion.plots import COLOURS, MARKERS, style, test_set
 from ood_fashion.shifts import Shift
 from ood_fashion.statistics import wilson_interval
 
@@ -75,7 +75,7 @@ def accuracies(results: Sequence[Mapping[str, Any]], figures: Mapping[str, float
     ]:
         axis.plot(*zip(*shown, strict=True), "x", color="black", ms=6, label="document")
         axis.legend(frameon=False, fontsize="small", loc="lower right")
-    axis.set_yticks(places, [_name(record["shift"]) for record in results])
+    axis.set_yticks(places, [test_set(record["shift"]) for record in results])
     axis.set(xlim=(0, 1), xlabel="accuracy")
     axis.invert_yaxis()
     return figure
@@ -104,7 +104,7 @@ def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Seque
             ms=4,
             lw=1,
             color=COLOURS[number % len(COLOURS)],
-            label=_name(shift),
+            label=test_set(shift),
         )
     axis.set(xlim=(-0.02, 1.02), ylim=(len(class_names) - 0.5, -0.5), xlabel="accuracy")
     axis.set_yticks(range(len(class_names)), class_names)
@@ -140,7 +140,7 @@ def reliability(records: Sequence[Mapping[str, Any]]) -> Figure:
                 label=label,
             )
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1))
-        axis.set_title(_name(record["shift"]), fontsize="small")
+        axis.set_title(test_set(record["shift"]), fontsize="small")
     return _labelled(figure, "confidence", "accuracy")
 
 
@@ -155,7 +155,7 @@ def in_domain_scatters(name: str, in_domain: float, accuracies: Mapping[str, flo
     figure, axes = _panels(len(accuracies))
     for (shift, accuracy), axis in zip(accuracies.items(), axes, strict=True):
         plots.in_domain_scatter(axis, {name: (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
-        axis.set_title(_name(shift), fontsize="small")
+        axis.set_title(test_set(shift), fontsize="small")
     return _labelled(figure, "accuracy in-domain", "accuracy under the shift")
 
 
@@ -266,7 +266,7 @@ def predictions(
         top = row * (tiles.above + tiles.height + tiles.below)
         axis.text(0.05, top + 0.02, name, va="top", fontsize=9, weight="bold")
     for column, (shift, answers) in enumerate(predicted.items()):
-        axis.text((column + 0.5) * WIDTH / len(predicted), -0.03, _name(shift), ha="center", va="bottom", fontsize=9)
+        axis.text((column + 0.5) * WIDTH / len(predicted), -0.03, test_set(shift), ha="center", va="bottom", fontsize=9)
         shifted = Shift.parse(shift).apply(images)
         for row, (image, true_name, (name, confidence)) in enumerate(zip(shifted, true_names, answers, strict=True)):
             right = name == true_name
@@ -295,7 +295,3 @@ def mistakes(images: NDArray[np.float32], true_names: Sequence[str], predicted: 
 def _set_limits(figure: Figure, axis: Axes, header: float = 0.0) -> None:
     """Make a unit of the axes an inch of the figure; `imshow` has changed that."""
     axis.set(xlim=(0, WIDTH), ylim=(figure.get_figheight() - header, -header), aspect="auto")
-
-
-def _name(shift: str) -> str:
-    return "in-domain" if shift == "none" else shift

@@ -17,8 +17,9 @@ from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.histories import History, Record
 from ood_fashion.metrics import accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
 from ood_fashion.pages import Drawing, Page, Section, Table
+from ood_fashion.plots import test_set
 from ood_fashion.records import require_same_dataset
-from ood_fashion.report_parts import configuration_section, file_name, folder_name, test_set
+from ood_fashion.report_parts import configuration_section, folder_name, identifier
 from ood_fashion.runs import Predictions, Run
 from ood_fashion.shifts import Shift
 from ood_fashion.specs import MODELS
@@ -252,7 +253,7 @@ def _confusion_sections(records: _RunRecords) -> Iterator[Section]:
     ) -> list[Drawing]:
         return [
             Drawing(
-                f"{prefix}-{file_name(shift)}",
+                f"{prefix}-{identifier(shift)}",
                 draw(matrix, names),
                 test_set(shift),
                 f"{text}, {test_set(shift)}. Largest off the diagonal: {_largest(matrix, names)}.",
@@ -296,7 +297,7 @@ def _mistakes_section(records: _RunRecords) -> Section:
         listed = ", ".join(f"{name} taken for {answer[0]}" for name, answer in zip(names, predicted, strict=True))
         figure = run_plots.mistakes(images, names, predicted)
         drawings.append(
-            Drawing(f"mistakes-{file_name(shift)}", figure, test_set(shift), f"{test_set(shift)}: {listed}.")
+            Drawing(f"mistakes-{identifier(shift)}", figure, test_set(shift), f"{test_set(shift)}: {listed}.")
         )
     return Section(
         "Most confident mistakes",

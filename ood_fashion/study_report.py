@@ -10,9 +10,11 @@ from ood_fashion.datasets import GENUINE_SHA256, Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
 from ood_fashion.pages import Drawing, Page, Section, Table
-from ood_fashion.report_parts import configuration_section, folder_name, test_set
+from ood_fashion.plots import test_set
+from ood_fashion.report_parts import configuration_section, folder_name
 from ood_fashion.runs import Run
 from ood_fashion.studies import STUDIES, StudyRun
+from ood_fashion.tables import Part
 
 
 def study_page(path: Path, data_dir: Source | None = None) -> Page:
@@ -86,6 +88,6 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
     )
 
 
-def _part_section(part: study_tables.Part) -> Section:
+def _part_section(part: Part) -> Section:
     words = [column for column in range(1, len(part.headers)) if column not in part.right]
     return Section(part.title, part.text, [Table(part.title, part.headers, part.rows, part.notes, words)])

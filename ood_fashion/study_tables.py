@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ood_fashion import paper, specs
 from ood_fashion.statistics import wilson_interval
-from ood_fashion.tables import table, test_set
+from ood_fashion.tables import Part, table, test_set
 
 
 def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
@@ -148,17 +148,6 @@ def _verdict(best: Mapping[str, Any], factor: str) -> str:
     )
 
 
-class Part(NamedTuple):
-    """A titled table of a reproduction, with a text before it and notes below."""
-
-    title: str
-    text: str
-    headers: list[str]
-    rows: list[list[str]]
-    right: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def reproduction_parts(record: Mapping[str, Any]) -> list[Part]:
     """Lay out what `reproduction.reproduce` gives: the document's figures and claims beside ours, and its slips."""
     figures = [
@@ -194,33 +183,33 @@ def reproduction_parts(record: Mapping[str, Any]) -> list[Part]:
     return [
         Part(
             "Figures",
-            f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and where a "
-            "further training would lie with 95% probability.",
             ["problem", "of", "figure", "document", "ours", "one more training", "document in it"],
             figures,
             (3, 4, 5),
             ("† a slip of the document, listed below",),
+            f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and where a "
+            "further training would lie with 95% probability.",
         ),
-        Part("Parameters", "", ["problem", "model", "document", "ours"], counts, (2, 3)),
+        Part("Parameters", ["problem", "model", "document", "ours"], counts, (2, 3)),
         Part(
             "Gradient checks",
-            f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed, by `ood-fashion scratch "
-            f"gradcheck`: no relative error above {max(check.get('max_relative_error') or 0 for check in checks):.0e}; "
-            f"L1 norms of two batches within a factor of {max(check.get('ratio') or 1 for check in checks):.2f}.",
             ["model", "parameter", "check", "verdict"],
             verdicts,
+            text=f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed, by `ood-fashion scratch "
+            f"gradcheck`: no relative error above {max(check.get('max_relative_error') or 0 for check in checks):.0e}; "
+            f"L1 norms of two batches within a factor of {max(check.get('ratio') or 1 for check in checks):.2f}.",
         ),
         Part(
             "Claims",
-            "The difference of means that the claim says is positive, with its 95% interval over the seeds (Welch): "
-            "the claim holds where the interval lies above 0, is wrong where it lies below, and is open otherwise.",
             ["problem", "claim", "difference", "95% interval", "verdict"],
             claims,
             (2, 3),
+            text="The difference of means that the claim says is positive, with its 95% interval over the seeds "
+            "(Welch): the claim holds where the interval lies above 0, is wrong where it lies below, and is open "
+            "otherwise.",
         ),
         Part(
             "Slips of the document",
-            "",
             ["problem", "the document", "right"],
             [list(correction) for correction in paper.CORRECTIONS],
         ),

@@ -199,13 +199,14 @@ def training_sentence(history: Sequence[Mapping[str, float]], metrics: Mapping[s
 
 
 class Part(NamedTuple):
-    """A table of texts with the columns to align to the right, and notes below."""
+    """A titled table of texts with the columns to align to the right, notes below, and a text before it."""
 
     title: str
     headers: list[str]
     rows: list[list[str]]
-    right: Collection[int]
+    right: Collection[int] = ()
     notes: Sequence[str] = ()
+    text: str = ""
 
 
 def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
