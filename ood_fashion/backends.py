@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import Any
 
@@ -143,6 +144,7 @@ def side_by_side(
     address: str | None,
     jobs: int | None,
     on_loss: OnLoss | None = None,
+    total: int | None = None,
 ) -> Iterator[Any]:
     """Give the outcomes of function(*arguments, threads=...) as they come.
 
@@ -153,6 +155,7 @@ def side_by_side(
         address: of a cluster; None takes worker processes on this machine, which share its threads.
         jobs: number of worker processes; 1 computes in this process, None takes one a core, up to 4.
         on_loss: gives the outcome of a call that the cluster has given up; None ends them all by an error.
+        total: the number of calls of which these are the unfinished ones, so that they share the threads as all did.
 
     Raises:
         InvalidValueError: the options do not go together.
@@ -162,13 +165,19 @@ def side_by_side(
 
     check_options(backend, address, jobs)
     if calls:
-        with BACKENDS[backend](address, jobs, len(calls), on_loss or _as_error) as threads:
-            for outcome in joblib.Parallel(return_as="generator_unordered", batch_size=1)(
-                joblib.delayed(function)(*arguments, threads=threads) for arguments in calls
-            ):
-                if isinstance(outcome, OodFashionError):
-                    raise outcome
-                yield outcome
+        with BACKENDS[backend](address, jobs, total or len(calls), on_loss or _as_error) as threads:
+            try:
+                for outcome in joblib.Parallel(return_as="generator_unordered", batch_size=1)(
+                    joblib.delayed(function)(*arguments, threads=threads) for arguments in calls
+                ):
+                    if isinstance(outcome, OodFashionError):
+                        raise outcome
+                    yield outcome
+            except BrokenProcessPool as error:
+                raise BackendError(
+                    "expected worker processes that live to the end. Received: one was killed, perhaps for want of "
+                    "memory. Go on with fewer --jobs; what is finished is kept."
+                ) from error
 
 
 def _as_error(arguments: tuple[Any, ...], error: BaseException) -> OodFashionError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -162,7 +162,8 @@ def _whole(least: int, *, optional: bool = False) -> Rule:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max  # of a JSON file, where a whole number may have any size
 
 
 _FRACTION: Rule = ("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1)

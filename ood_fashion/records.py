@@ -22,7 +22,7 @@ PACKAGES = {"keras": ("ood-fashion", "tensorflow", "keras", "numpy"), "numpy": (
 """The packages that decide a run, by implementation."""
 
 
-def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str) -> Run:
+def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, threads: int | None = None) -> Run:
     """Make a run folder, once it is clear that the dataset is large enough for the config.
 
     Args:
@@ -30,6 +30,7 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str) ->
         config: what to train.
         dataset: what to train it on.
         device: "cpu" or "gpu".
+        threads: how many it computes on; None stands for one a core.
 
     Raises:
         DataError: the dataset has too few images.
@@ -44,7 +45,7 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str) ->
         dataset={"source": dataset.source, "genuine": dataset.is_genuine, "sha256": dataset.sha256}
         | {"class_names": list(dataset.class_names)},
         device=device,
-        threads=os.cpu_count(),
+        threads=threads or os.cpu_count(),
         versions={"python": platform.python_version()}
         | {name: version(name) for name in PACKAGES[config.implementation]},
         git_revision=_git_revision(),

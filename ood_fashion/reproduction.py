@@ -25,7 +25,7 @@ SIGNIFICANCE = 0.05
 def reproduce(
     path: Path,
     *,
-    seeds: int,
+    seeds: int | None,
     changes: Mapping[str, Any],
     dataset: Dataset,
     resume: bool,
@@ -35,7 +35,7 @@ def reproduce(
 
     Args:
         path: the folder, for a study folder a study, reproduction.json, and reproduction.md with the tables.
-        seeds: number of trainings of every setting.
+        seeds: as in `StudyRun.create`.
         changes: as in `StudyRun.create`.
         dataset: what to train on.
         resume: as in `StudyRun.create`.
@@ -60,7 +60,7 @@ def reproduce(
     found, failures = run_studies(study_runs, **how)
     summaries = {summary["study"]: summary for summary in found}
     record = {
-        "seeds": seeds,
+        "seeds": study_runs[0].record["seeds"],
         "changes": dict(changes),
         "date": datetime.now(UTC).date().isoformat(),
         "seconds": round(time.perf_counter() - began),

@@ -160,9 +160,10 @@ class Run:
             RunError: it is not complete.
         """
         if not self.is_complete:
+            command = "train" if self.config.implementation == "keras" else "scratch mlp"
             raise RunError(
                 f"{self.path}: expected a complete run. Received: one without metrics.json. "
-                f"Finish it: ood-fashion train --resume --out {self.path}"
+                f"Finish it: ood-fashion {command} --resume --out {self.path}"
             )
         return self
 
@@ -185,8 +186,12 @@ class Run:
         return self
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write metrics.json, which completes the run, and delete the checkpoint and what a kill has left."""
+        """Write metrics.json, which completes the run, and delete the checkpoint."""
         write_json(self.path / "metrics.json", metrics)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete from a complete run what only an unfinished one needs: the checkpoint, and what a kill has left."""
         for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{TEMPORARY}*")):
             leftover.unlink(missing_ok=True)
 

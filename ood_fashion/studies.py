@@ -7,6 +7,7 @@ continue from their last epoch.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion import paper
+from ood_fashion.backends import side_by_side
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.files import make_empty_folder, read_json, write_json
+from ood_fashion.files import TEMPORARY, make_empty_folder, read_json, write_json
 from ood_fashion.histories import Histories, Record, best_setting
 from ood_fashion.runs import Run, history_columns
 from ood_fashion.statistics import summarize
@@ -25,6 +27,18 @@ from ood_fashion.trials import Progress, Trial, run_trials
 
 STUDIES_ROOT = Path("studies")
 """Where studies go when no folder is named."""
+
+SEEDS = 3
+"""Trainings of every setting, unless told otherwise."""
+
+MOST_SEEDS = 100_000
+"""More are no study's, but a study.json's that is to fill the memory with the names of absent trainings."""
+
+CHANGES = ("implementation", "epochs", "train_size", "val_size")
+"""The settings that a study may have instead of its own."""
+
+MANY_TRIALS = 5_000
+"""From how many on worker processes read the finished trials: these take two seconds to start."""
 
 
 @dataclass(frozen=True)
@@ -127,15 +141,17 @@ class StudyRun:
 
     @classmethod
     def create(
-        cls, path: Path, name: str, *, seeds: int, changes: Mapping[str, Any], dataset: Dataset, resume: bool
+        cls, path: Path, name: str, *, seeds: int | None, changes: Mapping[str, Any], dataset: Dataset, resume: bool
     ) -> StudyRun:
         """Make the folder and write study.json, or take up the same study there.
 
         Args:
             path: the folder.
             name: a name in `STUDIES`.
-            seeds: number of trainings of every setting; their seeds are 1, 2, ...
-            changes: fields of `TrainConfig` that every setting has instead of its own.
+            seeds: number of trainings of every setting; their seeds are 1, 2, ... None stands for as many as are
+                there, or else `SEEDS`.
+            changes: those of `CHANGES` that every setting has instead of its own, beside those that the study
+                there has.
             dataset: what to train on.
             resume: whether the folder may hold the study already, with as many seeds or others.
 
@@ -148,6 +164,10 @@ class StudyRun:
         record = {"study": name, "changes": dict(changes), "sha256": dataset.sha256}
         if resume and (path / "study.json").exists():
             began = cls(path).record
+            seeds = seeds or began["seeds"]
+            record["changes"] = {**began["changes"], **changes}
+            for leftover in (path / "trials").glob(f"{TEMPORARY}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
             if differing := [f"{key} {value}" for key, value in record.items() if began.get(key) != value]:
                 raise RunError(
                     f"{path}: expected what the study there began with. Received: {', '.join(differing)}. "
@@ -155,7 +175,7 @@ class StudyRun:
                 )
         else:
             make_empty_folder(path)
-        write_json(path / "study.json", {**record, "seeds": seeds})
+        write_json(path / "study.json", {**record, "seeds": seeds or SEEDS})
         return cls(path)
 
     @cached_property
@@ -171,10 +191,15 @@ class StudyRun:
         if (
             not isinstance(name, str)
             or name not in STUDIES
-            or not isinstance(seeds, int)
+            or type(seeds) is not int
+            or not 0 < seeds <= MOST_SEEDS
             or not isinstance(changes, dict)
+            or not changes.keys() <= set(CHANGES)
         ):
-            raise RunError(f"{path}: expected a study with its seeds and changes. Received: study {name}.")
+            raise RunError(
+                f"{path}: expected a study, with 1 to {MOST_SEEDS:,} seeds and changes of {', '.join(CHANGES)}. "
+                f"Received: study {name}, seeds {seeds}, changes {changes}."
+            )
         try:
             for config in STUDIES[name].settings.values():
                 replace(config, **changes)
@@ -211,6 +236,8 @@ class StudyRun:
     def summarize(self, reasons: Mapping[Path, str] | None = None) -> Record:
         """Read the finished trials, one after another: the memory that it takes grows by a few numbers a trial.
 
+        From `MANY_TRIALS` on, worker processes do so, a setting each.
+
         Args:
             reasons: why trials are known to have failed, by their absolute paths.
 
@@ -222,8 +249,17 @@ class StudyRun:
             an epoch).
         """
         study = self.study
-        damaged: list[str] = []
-        settings = [self._summarize_setting(setting, reasons or {}, damaged) for setting in study.settings]
+        settings = sorted(
+            side_by_side(
+                _summarize_setting,
+                [(self.path, setting, reasons or {}) for setting in study.settings],
+                backend="loky",
+                address=None,
+                jobs=None if self.trial_count >= MANY_TRIALS else 1,
+            ),
+            key=lambda setting: list(study.settings).index(setting["setting"]),
+        )
+        damaged = [line for setting in settings for line in setting.pop("damaged")]
         summary: Record = {
             **self.record,
             "title": study.title,
@@ -237,8 +273,10 @@ class StudyRun:
             summary["best"] = best_setting(summary["settings"], study.lowest)
         return summary
 
-    def _summarize_setting(self, setting: str, reasons: Mapping[Path, str], damaged: list[str]) -> Record:
+    def summarize_setting(self, setting: str, reasons: Mapping[Path, str]) -> Record:
+        """Read the finished trials of one setting: what `summarize` has of it, and its damaged and test_images."""
         test_images = 0
+        damaged: list[str] = []
         seeds: list[int] = []
         values: dict[str, list[float]] = {}
         histories = Histories(history_columns(replace(self.study.settings[setting], **self.record["changes"])))
@@ -259,6 +297,7 @@ class StudyRun:
                     pairs.append((trial.config.seed, history[figure.epoch - 1][figure.measure]))
         return {
             "setting": setting,
+            "damaged": damaged,
             "test_images": test_images,
             "seeds": seeds,
             "measures": {name: summarize(given) for name, given in values.items()},
@@ -266,6 +305,11 @@ class StudyRun:
             "patience": histories.patience_table(),
             "printed": printed,
         }
+
+
+def _summarize_setting(path: Path, setting: str, reasons: Mapping[Path, str], *, threads: int | None) -> Record:
+    """Work for a process that `side_by_side` starts; reading takes one thread, however many there are."""
+    return StudyRun(path).summarize_setting(setting, reasons)
 
 
 def run_studies(
@@ -300,7 +344,14 @@ def run_studies(
 
     trials = [trial for study_run in study_runs for trial in study_run.trials(unfinished=True)]
     reasons = run_trials(
-        trials, backend=backend, address=address, jobs=jobs, data_dir=data_dir, device=device, progress=progress
+        trials,
+        backend=backend,
+        address=address,
+        jobs=jobs,
+        data_dir=data_dir,
+        device=device,
+        progress=progress,
+        total=sum(study_run.trial_count for study_run in study_runs),
     )
     summaries = []
     for study_run in study_runs:

@@ -94,6 +94,7 @@ def run_trials(
     data_dir: Source | None,
     device: str,
     progress: Progress,
+    total: int | None = None,
 ) -> dict[Path, str]:
     """Train side by side.
 
@@ -105,6 +106,7 @@ def run_trials(
         data_dir: as in `datasets.load_dataset`.
         device: one of `config.DEVICES`.
         progress: watches.
+        total: as in `backends.side_by_side`.
 
     Returns:
         What went wrong, by the absolute path of each trial that failed; the others can be read.
@@ -115,7 +117,9 @@ def run_trials(
     """
     source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
     calls = [(replace(trial, path=trial.path.absolute()), source, device) for trial in trials]
-    outcomes = side_by_side(_run_trial, calls, backend=backend, address=address, jobs=jobs, on_loss=_give_up)
+    outcomes = side_by_side(
+        _run_trial, calls, backend=backend, address=address, jobs=jobs, on_loss=_give_up, total=total
+    )
     failures = {}
     for outcome in progress(outcomes, len(trials)) if calls else ():
         if outcome.files:
@@ -143,6 +147,7 @@ def _run_trial(trial: Trial, data_dir: Source | None, device: str, *, threads: i
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / trial.path.name
             failure = _train(replace(trial, path=path), data_dir, device, threads)
+            failure = failure and failure.replace(str(path), str(trial.path))
             return Outcome(trial.path, failure, {file.name: file.read_bytes() for file in path.glob("*")})
 
 
@@ -170,13 +175,13 @@ def _train_keras(run: Run | None, trial: Trial, dataset: Dataset, device: str, t
     # Every training is a new model; TensorFlow would warn of tracing so many.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     used_device = devices.select_device(device, threads=threads)
-    training.train(run or start_run(trial.path, trial.config, dataset, used_device), dataset)
+    training.train(run or start_run(trial.path, trial.config, dataset, used_device, threads), dataset)
 
 
 def _train_numpy(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:
     from ood_fashion import scratch_runs
 
-    scratch_runs.train(run or start_run(trial.path, trial.config, dataset, "cpu"), dataset)
+    scratch_runs.train(run or start_run(trial.path, trial.config, dataset, "cpu", threads), dataset)
 
 
 _TRAINERS = {"keras": _train_keras, "numpy": _train_numpy}

@@ -143,7 +143,9 @@ def _card(name: str, run: Run) -> Iterator[str]:
     yield f"## `{name}`"
     yield f"- The same training: `{_command(config)}`"
     yield f"- Parameters: {specs.describe(config.model)['parameters']:,}; {run.model_path.stat().st_size:,} bytes"
-    yield f"- Trained with {versions}, on the {record['device'].upper()}, at commit {record['git_revision']}"
+    threads = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
+    place = f"{threads} of the {record['device'].upper()}"
+    yield f"- Trained with {versions}, on {place}, at commit {record['git_revision']}"
     yield "- Epochs: {epochs}, of which {kept_epoch} is kept; updates: {updates:,}".format(**metrics["training"])
     yield ""
     rows = []

@@ -57,6 +57,11 @@ def test_a_trial_that_kills_its_workers_is_an_outcome() -> None:
         list(side_by_side(_fatal, [(1,)], backend="dask", address=None, jobs=1))
 
 
+def test_a_killed_worker_process_is_one_line() -> None:
+    with pytest.raises(BackendError, match=r"^expected worker processes that live .* Received: one was killed.*$"):
+        list(side_by_side(_fatal, [(1,), (2,)], backend="loky", address=None, jobs=2))
+
+
 def _fatal(number: int, *, threads: int | None = None) -> int:
     if number == 1:
         time.sleep(1)  # Dask does not start a worker again that dies before it has told of its start

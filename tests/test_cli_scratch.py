@@ -28,6 +28,22 @@ def test_scratch_mlp(invoke: Invoke, small_folder: Path) -> None:
     assert "Received: implementation keras instead of numpy" in result.stderr
 
 
+def test_a_killed_scratch_mlp_is_finished_by_resume(invoke: Invoke, small_folder: Path) -> None:
+    arguments = (*SCRATCH, "--minibatch-size", 50, "--data-dir", small_folder, "--json")
+    document = json.loads(invoke(*arguments).stdout)
+    weights = Path("run/model.npz").read_bytes()
+    for left in ("metrics.json", "model.npz", "accuracy.png"):
+        Path("run", left).unlink()
+    refused = invoke("report", "run", "--data-dir", small_folder)
+    assert refused.stderr.endswith("Finish it: ood-fashion scratch mlp --resume --out run\n")
+    assert "Add --resume to finish it" in invoke(*arguments).stderr
+    assert json.loads(invoke(*arguments, "--resume").stdout) == document
+    assert Path("run/model.npz").read_bytes() == weights
+    Path("run/accuracy.png").unlink()
+    assert json.loads(invoke("scratch", "mlp", "--resume", "--out", "run", "--data-dir", small_folder, "--json").stdout)
+    assert Path("run/accuracy.png").exists()
+
+
 def test_scratch_mlp_says_nothing_but_its_result_when_quiet(invoke: Invoke, small_folder: Path) -> None:
     result = invoke(
         *SCRATCH, "--data-dir", small_folder, "--minibatch-size", 50, "--check-gradient", "--quiet", "--json"

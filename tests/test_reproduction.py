@@ -72,7 +72,7 @@ def test_the_documents_figures_and_claims_are_of_studies_that_exist() -> None:
 def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     """Everything at a small size, in this process."""
     sizes = ("--train-size", 60, "--val-size", 30, "--epochs", 1)
-    result = invoke("reproduce", *sizes, "--jobs", 1, "--data-dir", small_folder, "--out", "r", "--json")
+    result = invoke("reproduce", *sizes, "--seeds", 1, "--jobs", 1, "--data-dir", small_folder, "--out", "r", "--json")
     assert result.exit_code == 0, result.stderr
     record = json.loads(result.stdout)
     assert record == json.loads((tmp_path / "r/reproduction.json").read_text())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +12,17 @@ from typing import Any
 
 import matplotlib.image
 import pytest
+from matplotlib.category import StrCategoryLocator
 
 from ood_fashion.datasets import GENUINE_SHA256
+from ood_fashion.errors import RunError
 from ood_fashion.histories import Histories
+from ood_fashion.paper import TEST_SETS
+from ood_fashion.report import read_page
 from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize
-from ood_fashion.studies import STUDIES
-from ood_fashion.study_plots import FIGURES
+from ood_fashion.studies import STUDIES, StudyRun
+from ood_fashion.study_plots import FIGURES, shifts
 from tests.conftest import Invoke
 
 SMALL = ("--train-size", "100", "--val-size", "50", "--epochs", "2")
@@ -133,6 +139,51 @@ def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small
     assert (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns == before
 
 
+def test_a_study_goes_on_as_it_began(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    """By its own seeds and settings, sharing the threads as when all trainings were to be done."""
+    command = ("study", "batch-size", "--data-dir", small_folder, "--out", "study")
+    began = invoke(*command, *SMALL, "--implementation", "numpy", "--seeds", 2)
+    assert began.exit_code == 0, began.stderr
+    trial = tmp_path / "study/trials/5000-s2"
+    history = Run.open(trial).read_history()
+    shutil.rmtree(trial)
+    left = tmp_path / "study/trials/.tmp-1"  # by a kill while a worker's files were written
+    (left / "new").mkdir(parents=True)
+    gone_on = invoke(*command, "--resume")
+    assert gone_on.exit_code == 0, gone_on.stderr
+    assert gone_on.stdout.splitlines()[0] == began.stdout.splitlines()[0]
+    assert json.loads((tmp_path / "study/study.json").read_text())["seeds"] == 2
+    assert [row["loss"] for row in Run.open(trial).read_history()] == [row["loss"] for row in history]
+    threads = {Run.open(path).record["threads"] for path in (tmp_path / "study/trials").iterdir()}
+    assert threads == {max(1, (os.cpu_count() or 1) // min(os.cpu_count() or 1, 4))}
+    assert not left.exists()
+    other = invoke(*command, "--resume", "--epochs", 3)
+    assert (other.exit_code, "expected what the study there began with" in other.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "record", [{"seeds": 10**15}, {"seeds": True}, {"changes": {"monitor_test": False}}, {"changes": {"epochs": 0}}]
+)
+def test_a_studys_record_is_checked(tmp_path: Path, record: dict[str, Any]) -> None:
+    sound = {"study": "early-stopping", "changes": {}, "sha256": GENUINE_SHA256, "seeds": 1}
+    (tmp_path / "study.json").write_text(json.dumps({**sound, **record}))
+    with pytest.raises(RunError, match=r"study\.json: expected "):
+        read_page(tmp_path, None)
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_worker_processes_summarize_as_this_one_does(
+    study_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool
+) -> None:
+    study_run = StudyRun(shutil.copytree(study_dir, tmp_path / "study"))
+    if damage:
+        (study_run.path / "trials/50-s1/history.csv").write_text("epoch\n")
+    here = study_run.summarize()
+    assert len(here["damaged"]) == damage
+    monkeypatch.setattr("ood_fashion.studies.MANY_TRIALS", 1)
+    assert study_run.summarize() == here
+
+
 def test_a_study_in_numpy(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     arguments = (
         "study",
@@ -167,8 +218,7 @@ def histories(seeds: int) -> Histories:
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_a_figure(name: str, seeds: int) -> None:
-    shifts = ("none", "up4", "rotate90", "rotate180", "rotate270")
-    names = (*(f"accuracy {shift}" for shift in shifts), "loss", "seconds")
+    names = (*(f"accuracy {shift}" for shift in TEST_SETS), "loss", "seconds")
     settings = [
         {
             "setting": label,
@@ -183,3 +233,7 @@ def test_every_study_has_a_figure(name: str, seeds: int) -> None:
     figure.draw_without_rendering()
     assert all(axis.get_xlabel() or axis.get_title() for axis in figure.axes)
     assert all(axis.get_ylabel() for axis in figure.axes)
+    assert not any(isinstance(axis.yaxis.get_major_locator(), StrCategoryLocator) for axis in figure.axes)
+    if FIGURES[name] is shifts:
+        bars = [bar.get_facecolor() for bar in figure.axes[0].patches]
+        assert len(set(bars)) == len(STUDIES[name].settings)

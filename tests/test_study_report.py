@@ -68,7 +68,7 @@ def test_what_is_no_run_and_no_study(invoke: Invoke, small_fashion: Dataset, tmp
         ("empty", "Received: a folder without them"),
         ("file", "Received: a file"),
         ("study", "Received: 3 trainings, none of which can be read. Finish it: ood-fashion study shifts --resume"),
-        ("damaged", "damaged/study.json: expected changes of settings"),
+        ("damaged", "damaged/study.json: expected a study, with 1 to 100,000 seeds and changes of"),
     ):
         result = invoke("report", path)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)

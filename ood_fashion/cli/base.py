@@ -242,6 +242,11 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
 device_option = click.option(
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="What to compute on."
 )
+resume_option = click.option(
+    "--resume",
+    is_flag=True,
+    help="Finish the run in --out, else the latest unfinished one with these settings; start one if there is none.",
+)
 shift_option = click.option(
     "--shift",
     "shifts",
@@ -288,7 +293,7 @@ class OpenedModel(NamedTuple):
 def open_model(run_dir: Path | None, model_file: Path | None, device: str) -> OpenedModel:
     """Load what --run and --model-file name, or else the latest complete run's model, onto a device."""
     if run_dir and model_file:
-        raise click.UsageError("--run and --model-file exclude each other.")
+        raise click.UsageError("--run or --model, and --model-file, exclude each other.")
     run = None
     if model_file is None:
         run = Run.open(run_dir).require_keras().require_complete() if run_dir else latest_complete_run()

@@ -15,6 +15,7 @@ from ood_fashion.cli.base import (
     json_option,
     model_file_option,
     open_model,
+    resume_option,
     run_option,
     setting,
     shift_option,
@@ -157,11 +158,7 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 @device_option
 @data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-MODEL-sSEED]")
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Finish the run in --out, else the latest unfinished one with these settings; start one if there is none.",
-)
+@resume_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
 def train(
@@ -208,6 +205,8 @@ def train(
             watching = [callbacks.TensorBoard(run)] if tensorboard else []
             watching += [] if quiet else [callbacks.Progress()]
             training.train(run, dataset, watching)
+        else:
+            run.tidy()
     metrics = run.read_metrics()
     show({"run": str(run.path), **metrics}, tables.run_report(run.record, run.read_history(), metrics), as_json)
 
@@ -237,7 +236,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
     show_default=True,
     help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
 )
-@click.option("--tta", help=f"Ask for every element of {orbits.USAGE}, and average.")
+@click.option("--tta", help=f"Ask about each image under every element of an orbit: {orbits.USAGE}.")
 @click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
 @device_option

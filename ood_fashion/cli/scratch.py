@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, json_option, setting, show
+from ood_fashion.cli.base import data_dir_option, json_option, resume_option, setting, show, working_in
 from ood_fashion.config import DTYPES, TrainConfig
 from ood_fashion.errors import CheckError
 
@@ -74,6 +74,7 @@ def require_passed(records: Sequence[dict[str, Any]]) -> None:
 @click.option("--check-magnitude", is_flag=True, help="First compare the gradients' L1 norms of two batches.")
 @data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-numpy-mlp-sSEED]")
+@resume_option
 @quiet_option
 @json_option
 def mlp(
@@ -82,6 +83,7 @@ def mlp(
     check_magnitude: bool,
     data_dir: Path | None,
     out: Path | None,
+    resume: bool,
     quiet: bool,
     as_json: bool,
     **settings: Any,
@@ -92,24 +94,27 @@ def mlp(
 
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """
-    from ood_fashion import datasets, files, plots, records, run_search, scratch_runs, scratch_tables, tables
+    from ood_fashion import datasets, plots, records, run_search, scratch_runs, scratch_tables, tables
 
     given = {name: value for name, value in settings.items() if value is not None}
-    config = TrainConfig(**{**scratch_runs.PROTOCOL, **given})
+    run = run_search.find_unfinished_run({"implementation": "numpy", **given}, out) if resume else None
+    config = run.config if run else TrainConfig(**{**scratch_runs.PROTOCOL, **given})
     dataset = datasets.load_dataset(data_dir)
     checks = scratch_runs.check_mlp(config, dataset, gradient=check_gradient, magnitude=check_magnitude)
     if checks and not quiet:
         click.echo(scratch_tables.check_table(checks), err=True)
     require_passed(checks)
-    path = out or run_search.new_run_path(config)
-    with files.locked(path):
-        run = records.start_run(path, config, dataset, "cpu")
-        log = EpochLog(config)
+    path = run.path if run else out or run_search.new_run_path(config)
+    with working_in(path, resume=True):
+        if run is None:
+            run = records.start_run(path, config, dataset, "cpu")
         if not quiet:
             click.echo(f"Run folder: {run.path}", err=True)
-        watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
-        metrics = scratch_runs.train(run, dataset, **watch)
-        history = run.read_history()
+        if not run.is_complete:
+            log = EpochLog(config)
+            watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
+            scratch_runs.train(run, dataset, **watch)
+        metrics, history = run.read_metrics(), run.read_history()
         plots.save(plots.accuracy_per_epoch(history, metrics["training"]["kept_epoch"]), run.plot_path)
     report = tables.run_report(run.record, history, metrics)
     show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import new_path
-from ood_fashion.studies import STUDIES, STUDIES_ROOT, StudyRun, run_studies
+from ood_fashion.studies import MOST_SEEDS, SEEDS, STUDIES, STUDIES_ROOT, StudyRun, run_studies
 from ood_fashion.trials import Outcome
 
 
@@ -32,24 +32,26 @@ def _progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     return iter(tqdm(outcomes, total=total, unit="training", dynamic_ncols=True))
 
 
-def _grid_options(seeds: int) -> Decorator:
+def _grid_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of the commands that train a grid."""
     options: list[Decorator] = [
         click.option(
-            "--seeds", type=click.IntRange(1), default=seeds, show_default=True, help="Trainings of every setting."
+            "--seeds",
+            type=click.IntRange(1, MOST_SEEDS),
+            help=f"Trainings of every setting.  [default: {SEEDS}, or as many as --resume finds]",
         ),
         workers_option("Trainings"),
         click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: studies/TIME-NAME]"),
         click.option("--resume", is_flag=True, help="Finish what is in --out, with more seeds if --seeds says so."),
         click.option("--epochs", type=int, help="Most passes, instead of each setting's own."),
-        click.option("--train-size", type=int, help="Training images, instead of 10,000."),
-        click.option("--val-size", type=int, help="Validation images, instead of 2,000."),
+        click.option("--train-size", type=int, help="Training images, instead of each setting's own."),
+        click.option("--val-size", type=int, help="Validation images, instead of each setting's own."),
         device_option,
         data_dir_option,
         json_option,
     ]
 
-    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
 _MOST_SHOWN = 20
@@ -63,10 +65,10 @@ def _raise(failures: list[str]) -> None:
 
 
 @click.command()
-@_grid_options(seeds=1)
+@_grid_options
 def reproduce(
     *,
-    seeds: int,
+    seeds: int | None,
     workers: dict[str, Any],
     out: Path | None,
     resume: bool,
@@ -105,11 +107,11 @@ def reproduce(
 @click.command()
 @click.argument("name", type=click.Choice(list(STUDIES)))
 @click.option("--implementation", type=click.Choice(IMPLEMENTATIONS), help="What trains the MLP.  [default: keras]")
-@_grid_options(seeds=3)
+@_grid_options
 def study(
     name: str,
     *,
-    seeds: int,
+    seeds: int | None,
     workers: dict[str, Any],
     out: Path | None,
     resume: bool,

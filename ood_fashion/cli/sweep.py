@@ -128,7 +128,7 @@ def _sweep(
     source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
     paths = tuple(path.absolute() for path in files.values())
     asked = evaluation.ModelFiles(paths, source, limit, device, json.dumps(deciding), deciding["images"])
-    evaluation.load_scorer(asked)  # so that what is wrong with a model is known before there is a folder
+    evaluation.load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
     folder = out or sweeps.default_folder(deciding)
     with working_in(folder, resume=False):
         sweeps.open_folder(folder, deciding)

@@ -102,6 +102,7 @@ class EpochRecorder(keras.callbacks.Callback):
         if checkpoint is None:
             return
         self.history, self.finished = checkpoint.values["history"], checkpoint.values["finished"]
+        self.run.write_history(self.history)  # which a kill may have left an epoch behind
         model.set_weights(checkpoint.arrays["weights"])
         for variable, value in zip(model.optimizer.variables, checkpoint.arrays["optimizer"], strict=True):
             variable.assign(value)

@@ -54,7 +54,7 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
         A function from a shift to each model's scores for each image, float32 (models, n, classes).
 
     Raises:
-        ModelError: a model does not fit the data.
+        ModelError: a model does not fit the data; the function raises it where one gives NaN or infinity.
     """
     or_more = not dataset.knows_all_classes
     shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
@@ -71,7 +71,10 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
         tensors = [tuple(map(tf.constant, pair)) for pair in taps]
         starts = range(0, len(images), EVALUATION_BATCH_SIZE)
         batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
-        return np.concatenate(batches, axis=1)
+        scores: NDArray[np.float32] = np.concatenate(batches, axis=1)
+        for model, of_one in zip(models, scores, strict=True):
+            _check_finite(model, of_one)
+        return scores
 
     def score_under(shift: Shift) -> NDArray[np.float32]:
         starts = range(0, len(given), _IMAGES_AT_A_TIME)
@@ -111,7 +114,7 @@ class ModelFiles:
 
 
 @lru_cache(maxsize=1)
-def load_scorer(files: ModelFiles, threads: int | None = None) -> tuple[Scorer, NDArray[np.int64]]:
+def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray[np.int64]]:
     """Load models and images, once a process; return what scores them, and the labels, (n,).
 
     Raises:
@@ -185,9 +188,13 @@ def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float =
     batch = to_unit_range(images).reshape(-1, *image_shape)
     scores = model.predict(batch, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
     probabilities = to_probabilities(scores, temperature)
-    if not np.isfinite(probabilities).all():
-        raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
+    _check_finite(model, probabilities)
     return probabilities
+
+
+def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
+    if not np.isfinite(scores).all():
+        raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
 
 
 def evaluate(

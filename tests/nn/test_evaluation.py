@@ -11,7 +11,7 @@ from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
 from ood_fashion.metrics import to_probabilities
-from ood_fashion.nn.evaluation import calibrate, evaluate, evaluate_fully, scorer
+from ood_fashion.nn.evaluation import calibrate, evaluate, evaluate_fully, predict, scorer
 from ood_fashion.nn.models import build_model
 from ood_fashion.orbits import parse_orbit
 from ood_fashion.shifts import SHIFTS, Shift
@@ -61,6 +61,15 @@ def test_every_input_shape_gives_the_same_accuracy(small_fashion: Dataset, shape
 def test_a_model_for_other_data_is_refused(small_fashion: Dataset) -> None:
     with pytest.raises(ModelError, match="a score per class"):
         evaluate(build_model("mlp", num_classes=3), small_fashion, [Shift()])
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_a_model_that_gives_no_numbers_is_refused(small_fashion: Dataset, score: float) -> None:
+    model = build_model("mlp")
+    model.layers[-1].bias.assign(np.full(10, score))
+    for measure in (evaluate, evaluate_fully, predict):
+        with pytest.raises(ModelError, match="expected finite scores"):
+            measure(model, small_fashion, [Shift()])
 
 
 def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:

@@ -223,6 +223,24 @@ def test_a_run_killed_before_its_metrics_is_completed(small_fashion: Dataset, re
     assert_same_result(run, reference)
 
 
+def test_a_run_killed_before_its_last_history_is_completed(small_fashion: Dataset, reference: Run, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    run = start_run(tmp_path / "run", reference.config, small_fashion, "cpu")
+    write = Run.write_history
+
+    def die_at_the_end(run: Run, rows: Any) -> None:
+        if len(rows) == run.config.epochs:
+            raise KeyboardInterrupt
+        write(run, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_history", die_at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            train(run, small_fashion)
+    train(run, small_fashion)
+    assert_same_result(run, reference)
+
+
 def test_early_stopping_keeps_the_best_weights(small_fashion: Dataset, tmp_path: Path) -> None:
     stopped = trained(tmp_path / "stopped", small_fashion, patience=1, epochs=20, learning_rate=0.1)
     training = stopped.read_metrics()["training"]
