@@ -58,6 +58,11 @@ def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift]) -
         require_same_dataset(run, dataset)
         model_path = run.model_path
         saved = {shift: predictions.classes for shift, predictions in run.read_predictions().items()}
+        if odd := [shift for shift, classes in saved.items() if classes.shape != dataset.test.labels.shape]:
+            raise RunError(
+                f"{path / 'predictions.npz'}: expected a class for each of the {len(dataset.test):,} test images. "
+                f"Received: {saved[odd[0]].shape} under {odd[0]}. Train the run anew."
+            )
     if missing := [shift for shift in shifts if str(shift) not in saved]:
         from ood_fashion.nn.evaluation import predict
         from ood_fashion.nn.models import load_model

@@ -65,9 +65,14 @@ _PARTS = ("images", "labels")
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
+def compact(array: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
+    """Return pixels or labels in the smallest type of unsigned integers that holds them: uint8, for 256 classes."""
+    return np.ascontiguousarray(array, np.min_scalar_type(array.max(initial=0)))
+
+
 def sha256_of(array: NDArray[Any]) -> str:
-    """Return the hash of an array's bytes as uint8."""
-    return hashlib.sha256(np.ascontiguousarray(array, np.uint8).data).hexdigest()
+    """Return the hash of an array's bytes when `compact`."""
+    return hashlib.sha256(compact(array).data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,7 @@ def load_named(name: str, *, download: bool = True) -> Dataset:
     except DownloadError as error:
         raise DataError(
             f"dataset '{name}': expected a copy in {folder} or a download. Received: {error}. "
-            f"Check the network, then {_fetch(name)}."
+            f"Check the network and the disk, then {_fetch(name)}."
         ) from error
 
 

@@ -22,29 +22,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion import __version__
-from ood_fashion.datasets import FILES, Dataset
+from ood_fashion.datasets import FILES, Dataset, compact
 from ood_fashion.errors import ExportError, RunError
 from ood_fashion.files import TEMPORARY, locked
 from ood_fashion.shifts import Shift, file_name
 
 
 def _write_npz(dataset: Dataset, shift: Shift, folder: Path) -> None:
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, split in (("train", dataset.train), ("test", dataset.test)):
-        arrays[f"x_{name}"] = shift.apply_uint8(split.images)
-        arrays[f"y_{name}"] = split.labels.astype(np.uint8)
+        if len(split):
+            arrays |= {f"x_{name}": shift.apply_uint8(split.images), f"y_{name}": compact(split.labels)}
     np.savez_compressed(folder / f"{file_name(shift)}.npz", **arrays)  # type: ignore[arg-type] # numpy's stub takes `arrays` for allow_pickle
 
 
 def _write_idx(dataset: Dataset, shift: Shift, folder: Path) -> None:
+    if not len(dataset.train) or dataset.num_classes > 256:
+        raise ExportError(
+            f"idx: expected a training set, and 256 classes at most. Received: {len(dataset.train):,} training images, "
+            f"{dataset.num_classes:,} classes. Choose --format npz."
+        )
     target = folder / file_name(shift)
     target.mkdir()
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         _write_idx_file(target, f"{name} images", shift.apply_uint8(split.images))
-        _write_idx_file(target, f"{name} labels", split.labels.astype(np.uint8))
+        _write_idx_file(target, f"{name} labels", compact(split.labels))
 
 
-def _write_idx_file(folder: Path, key: str, array: NDArray[np.uint8]) -> None:
+def _write_idx_file(folder: Path, key: str, array: NDArray[np.unsignedinteger[Any]]) -> None:
     header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
     # Without a name and a time, the same content makes the same file.
     content = gzip.compress(header + array.tobytes(), compresslevel=6, mtime=0)

@@ -17,7 +17,7 @@ from ood_fashion.datasets import load_dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.nn.training import train
 from ood_fashion.records import start_run
-from ood_fashion.runs import Run
+from ood_fashion.runs import Predictions, Run
 from ood_fashion.statistics import compare_paired, compare_unpaired
 from ood_fashion.study_tables import comparison_table
 from tests.conftest import Invoke
@@ -131,6 +131,10 @@ def test_what_cannot_be_compared_is_one_line(
 ) -> None:
     shutil.copytree(two_runs / "a", tmp_path / "unfinished")
     (tmp_path / "unfinished/metrics.json").unlink()
+    cut = Run(shutil.copytree(two_runs / "a", tmp_path / "cut"))
+    cut.write_predictions(
+        {shift: Predictions(p.classes[:1], p.confidences[:1]) for shift, p in cut.read_predictions().items()}
+    )
     for a, b, data, message in (
         (
             two_runs / "a",
@@ -140,6 +144,7 @@ def test_what_cannot_be_compared_is_one_line(
         ),
         (two_runs / "a", tmp_path / "unfinished", small_folder, "expected a complete run"),
         (two_runs / "a", two_runs / "*", small_folder, "one training a side, or several on both. Received: 1 and 2"),
+        (two_runs / "a", tmp_path / "cut", small_folder, "a class for each of the 200 test images. Received: (1,)"),
     ):
         result = invoke("compare", a, b, "--data-dir", data)
         assert result.exit_code in (1, 2)

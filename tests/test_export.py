@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ood_fashion.config import EXPORT_FORMATS
-from ood_fashion.datasets import Dataset, Split, load_idx_folder
+from ood_fashion.datasets import Dataset, Split, load_idx_folder, load_npz
 from ood_fashion.errors import ExportError
 from ood_fashion.export import FORMATS, export
 from ood_fashion.shifts import Shift, file_name
@@ -47,6 +47,18 @@ def test_idx_is_read_back(small_fashion: Dataset, tmp_path: Path, shift: Shift) 
     for ours, theirs in ((small_fashion.train, received.train), (small_fashion.test, received.test)):
         np.testing.assert_array_equal(theirs.images, expected(ours, shift))
         np.testing.assert_array_equal(theirs.labels, ours.labels)
+
+
+def test_a_test_set_alone_and_many_classes_are_read_back(small_fashion: Dataset, tmp_path: Path) -> None:
+    test = Split(small_fashion.test.images, np.arange(100, 300))
+    for name, train in (("many", test), ("alone", Split(test.images[:0], test.labels[:0]))):
+        dataset = Dataset(train, test, name)
+        export(dataset, [Shift()], tmp_path / name, "npz")
+        assert load_npz(tmp_path / name / "none.npz").sha256 == dataset.sha256
+        with pytest.raises(ExportError, match="idx: expected a training set, and 256 classes at most"):
+            export(dataset, [Shift()], tmp_path / "idx", "idx")
+        assert not (tmp_path / "idx").exists()
+    assert Dataset(test, test, "").sha256 != Dataset(test, Split(test.images, test.labels % 256), "").sha256
 
 
 def test_the_same_content_makes_the_same_files(small_fashion: Dataset, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_names_that_nobody_knows_are_refused(empty_home: Path, monkeypatch: pyte
 
     monkeypatch.setattr(tfds_reader, "urlopen", refuse)
     with pytest.raises(
-        DataError, match=r"Received: ConnectionError: no route to host\. Check the network, then python"
+        DataError, match=r"Received: ConnectionError: no route to host\. Check the network and the disk, then python"
     ):
         load_dataset("mnist")
 
