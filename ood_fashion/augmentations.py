@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.shifts import number_text
 
 
 class Kind(NamedTuple):
@@ -44,8 +45,8 @@ class Augmentation:
     share: float = 1
 
     def __str__(self) -> str:
-        number = f":{self.most:g}" if KINDS[self.kind].most else ""
-        return f"{self.kind}{number}" + (f"@{self.share:g}" if self.share < 1 else "")
+        number = f":{number_text(self.most)}" if KINDS[self.kind].most else ""
+        return f"{self.kind}{number}" + (f"@{number_text(self.share)}" if self.share < 1 else "")
 
     @property
     def draws(self) -> int:

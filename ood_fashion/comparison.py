@@ -64,6 +64,8 @@ def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift]) -
                 f"Received: {saved[odd[0]].shape} under {odd[0]}. Train the run anew."
             )
     if missing := [shift for shift in shifts if str(shift) not in saved]:
+        if model_path != path:
+            run.require_keras()
         from ood_fashion.nn.evaluation import predict
         from ood_fashion.nn.models import load_model
 

@@ -117,7 +117,7 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> dict[str, str]:
-        """The hash of each array's bytes as uint8, by the keys of `FILES`."""
+        """The hash of each array, as `sha256_of` has it, by the keys of `FILES`."""
         return {
             f"{name} {part}": sha256_of(array)
             for name, split in (("train", self.train), ("test", self.test))

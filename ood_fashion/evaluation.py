@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ood_fashion import baseline
 from ood_fashion.datasets import Split
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
-from ood_fashion.metrics import accuracy_record, calibration_record, full_record, to_probabilities
+from ood_fashion.metrics import accuracy_record, are_scores, calibration_record, full_record, to_probabilities
 from ood_fashion.shifts import Shift
 
 OUTPUTS = ("auto", "probabilities", "logits", "classes")
@@ -134,8 +134,10 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
             f"model outputs: expected scores for {num_classes} classes at least, those of the labels. "
             f"Received: {given.shape[1]}."
         )
-    if faulty := int(np.isnan(given).any(axis=1).sum()):
-        raise ModelError(f"model outputs: expected numbers. Received: NaN for {faulty:,} of {len(given):,} images.")
+    if faulty := int((~are_scores(given)).sum()):
+        raise ModelError(
+            f"model outputs: expected numbers. Received: NaN or infinity for {faulty:,} of {len(given):,} images."
+        )
     sums = given.sum(axis=1, dtype=np.float64)
     if outputs == "probabilities" and ((given < 0).any() or not np.allclose(sums, 1, atol=1e-3)):
         raise ModelError(
@@ -143,7 +145,8 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
             f"Received: from {given.min():.4g}, with sums from {sums.min():.4g} to {sums.max():.4g}. Declare logits."
         )
     if outputs == "logits":  # below 0 they cannot be taken for probabilities, and mean the same
-        return np.asarray(given - given.max(axis=1, keepdims=True) - np.float32(1))
+        scores = given.astype(np.result_type(given.dtype, np.float32))  # small integers would overflow
+        return np.asarray(scores - scores.max(axis=1, keepdims=True) - np.float32(1))
     return given
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.runs import Predictions
 from ood_fashion.statistics import wilson_interval
@@ -65,6 +66,14 @@ def confident_mistakes(
     """
     wrong = np.flatnonzero(classes != labels)
     return wrong[np.argsort(-confidences[wrong], kind="stable")][:most]
+
+
+def are_scores(given: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which rows (n, classes) have probabilities: no NaN, and a highest score that is finite.
+
+    A class may have the score -infinity, and so the probability 0.
+    """
+    return np.asarray(np.isfinite(given.max(axis=1)))
 
 
 def to_probabilities(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -221,6 +230,11 @@ def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
+_SEVERITY = re.compile(rf"\b({'|'.join(CORRUPTIONS)}):\d(,\d+)?$")
+_ROUNDING = 1e-9
+"""Differences of accuracies that are less are no image's."""
+
+
 def corruption_errors(
     accuracies: Mapping[str, float], reference: Mapping[str, float], *, relative: bool = False
 ) -> dict[str, float]:
@@ -240,15 +254,18 @@ def corruption_errors(
     """
     if missing := sorted(accuracies.keys() - reference.keys()):
         raise InvalidValueError(f"reference: expected accuracies for all shifts. Received: none for {missing}.")
-    sums: dict[str, list[float]] = {}
-    for shift in accuracies.keys() - {"none"}:
-        family = re.sub(r":\d$", "", shift)
-        for side, source in enumerate((accuracies, reference)):
-            error = (source["none"] if relative else 1) - source[shift]
-            sums.setdefault(family, [0.0, 0.0])[side] += error
-    if empty := sorted(family for family, (_ours, theirs) in sums.items() if theirs == 0):
+    families: dict[str, list[str]] = {}
+    for shift in accuracies:
+        if shift != "none":
+            families.setdefault(_SEVERITY.sub(r"\1", shift), []).append(shift)
+
+    def total(of: Mapping[str, float], shifts: Iterable[str]) -> float:
+        return math.fsum((of["none"] if relative else 1) - of[shift] for shift in shifts)
+
+    errors = {family: (total(accuracies, shifts), total(reference, shifts)) for family, shifts in families.items()}
+    if empty := sorted(family for family, (_ours, theirs) in errors.items() if abs(theirs) < _ROUNDING):
         raise InvalidValueError(f"reference: expected errors to compare with. Received: none under {empty}.")
-    return {family: ours / theirs for family, (ours, theirs) in sorted(sums.items())}
+    return {family: ours / theirs for family, (ours, theirs) in sorted(errors.items())}
 
 
 def fit_baseline(in_domain: Sequence[float], shifted: Sequence[float], n: int) -> tuple[float, float]:

@@ -118,6 +118,8 @@ def read_picture(path: Path, shape: tuple[int, int]) -> Picture:
     scale = min(wanted / size for wanted, size in zip(shape, trimmed.shape, strict=True))
     height, width = (max(1, round(size * scale)) for size in trimmed.shape)
     small = Image.fromarray(np.rint(trimmed.clip(0, _WHITE)).astype(np.uint8)).resize((width, height))
+    if not small.getbbox():
+        raise DataError(f"{path}: expected something lighter or darker than its background. Received: one grey.")
     canvas = Image.new("L", (shape[1], shape[0]))
     canvas.paste(small, ((shape[1] - width) // 2, (shape[0] - height) // 2))
     steps += [f"resized to {_size((height, width))}", f"centred in {_size(shape)}"]

@@ -188,7 +188,7 @@ def spatter(images: Floats, draw: Draw, threshold: float) -> Floats:
 def stripe(images: Floats, draw: Draw, columns: float) -> Floats:
     """Invert so many columns at the left and as many at the right."""
     width = images.shape[2]
-    reach = round(columns * width / NOMINAL_SIDE)
+    reach = round(columns * _scale(images))
     position = np.arange(width)
     return np.where((position < reach) | (position >= width - reach), 1 - images, images)
 

@@ -45,6 +45,12 @@ def reproduce(
         What reproduction.json holds, and a line for each training that failed.
     """
     began = time.perf_counter()
+    names = [name for name, study in STUDIES.items() if study.in_document]
+    if resume and (there := [name for name in names if (path / name / "study.json").exists()]):
+        record = StudyRun(path / there[0]).record  # which the studies that are not there yet follow
+        own = _OWN_CHANGES.get(there[0], {})
+        seeds = seeds or record["seeds"]
+        changes = {**{field: value for field, value in record["changes"].items() if field not in own}, **changes}
     study_runs = [
         StudyRun.create(
             path / name,
@@ -54,8 +60,7 @@ def reproduce(
             dataset=dataset,
             resume=resume,
         )
-        for name, study in STUDIES.items()
-        if study.in_document
+        for name in names
     ]
     found, failures = run_studies(study_runs, **how)
     summaries = {summary["study"]: summary for summary in found}

@@ -90,9 +90,9 @@ def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RU
     that names two, the runs' folders name them.
 
     Raises:
-        RunError: a run is absent or incomplete, or one is given twice.
+        RunError: a run is absent, incomplete or none of Keras, or one is given twice.
     """
-    chosen = [Run.open(path).require_complete() for path in run_dirs]
+    chosen = [Run.open(path).require_keras().require_complete() for path in run_dirs]
     if not chosen and not files:
         chosen = [latest_complete_run(root)]
     models = [run.path.name if run.path.parent == PRETRAINED_ROOT else run.config.model for run in chosen]

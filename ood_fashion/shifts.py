@@ -36,7 +36,7 @@ class Translate:
     dy: float
 
     def __str__(self) -> str:
-        return f"translate:{_number_text(self.dx)},{_number_text(self.dy)}"
+        return f"translate:{number_text(self.dx)},{number_text(self.dy)}"
 
     @property
     def is_identity(self) -> bool:
@@ -68,7 +68,7 @@ class Rotate:
         object.__setattr__(self, "degrees", self.degrees % 360 % 360)
 
     def __str__(self) -> str:
-        return f"rotate:{_number_text(self.degrees)}"
+        return f"rotate:{number_text(self.degrees)}"
 
     @property
     def is_identity(self) -> bool:
@@ -111,7 +111,7 @@ class Corrupt:
             value = getattr(self, field)
             if not (float(value).is_integer() and 0 <= value <= most):
                 raise InvalidValueError(
-                    f"expected a {field} from 0 to {most:,}. Received: {self.name} with {field} {_number_text(value)}."
+                    f"expected a {field} from 0 to {most:,}. Received: {self.name} with {field} {number_text(value)}."
                 )
             object.__setattr__(self, field, int(value))
 
@@ -130,10 +130,12 @@ class Corrupt:
 
     def source_map(self, height: int, width: int) -> SourceMap | None:
         """Say where each pixel comes from, or None if this is no affine map."""
-        return self.corruption.source_map(int(self.severity), height, width)
+        return None if self.is_identity else self.corruption.source_map(int(self.severity), height, width)
 
     def apply(self, images: Floats, indices: Indices) -> Floats:
         """Corrupt a float array (n, height, width) of the images with these indices."""
+        if self.is_identity:
+            return images
         key = random_key(self.name, int(self.seed))
         return self.corruption.apply(images, int(self.severity), key, indices)
 
@@ -170,7 +172,8 @@ def _slices(distance: float) -> tuple[slice, slice]:
     return (ahead, behind) if distance > 0 else (behind, ahead)
 
 
-def _number_text(value: float) -> str:
+def number_text(value: float) -> str:
+    """Write a number as short as it can be read back, a whole one without a point."""
     return repr(int(value) if float(value).is_integer() else value)
 
 

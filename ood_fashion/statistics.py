@@ -167,14 +167,15 @@ def compare_unpaired(values_a: Sequence[float], values_b: Sequence[float]) -> di
         values_b: 2 or more numbers.
 
     Returns:
-        n_a, n_b, difference (mean of A minus mean of B), its 95% interval and p.
+        n_a, n_b, difference (mean of A minus mean of B), its 95% interval and p. Without any spread on either side
+        there is nothing to judge by: no interval, and p is 1.
     """
     from scipy.stats import ttest_ind
 
     difference = fmean(values_a) - fmean(values_b)
     record = {"n_a": len(values_a), "n_b": len(values_b), "difference": difference}
-    if len({*values_a}) == len({*values_b}) == 1:  # without any spread there is nothing to divide by
-        return {**record, "interval": [difference, difference], "p": float(difference == 0)}
+    if len({*values_a}) == len({*values_b}) == 1:
+        return {**record, "interval": None, "p": 1.0}
     test = ttest_ind(values_a, values_b, equal_var=False)
     return {**record, "interval": [float(end) for end in test.confidence_interval(0.95)], "p": float(test.pvalue)}
 

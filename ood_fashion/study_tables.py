@@ -18,7 +18,7 @@ def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: 
             f"{record['accuracy_a']:.4f}",
             f"{record['accuracy_b']:.4f}",
             f"{record['difference']:+.4f}",
-            "{:+.4f} to {:+.4f}".format(*record["interval"]),
+            "{:+.4f} to {:+.4f}".format(*record["interval"]) if record["interval"] else "-",
             _p_value(record["p"]),
             _p_value(record["p_holm"]),
         ]
@@ -228,7 +228,7 @@ def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) ->
 
 def _difference(comparison: Mapping[str, Any] | None) -> tuple[str, str]:
     """Show a difference and its interval, to as many decimals as suit its size."""
-    if comparison is None:
+    if comparison is None or comparison["interval"] is None:
         return "-", "-"
     size = max(map(abs, comparison["interval"]))
     decimals = 0 if size >= 1000 else 1 if size >= 2 else 4

@@ -11,6 +11,7 @@ import base64
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ def rotations(step: float) -> Sweep:
     """
     if not 0.1 <= step <= 360:
         raise InvalidValueError(f"step: expected degrees from 0.1 to 360. Received: {step}.")
-    angles = (float(angle) for angle in np.arange(0, 360, step))
+    angles = (number * step for number in range(math.ceil(360 / step - 1e-9)))  # 360 itself would be 0 again
     return Sweep("rotate", tuple({"degrees": angle, "shift": Shift((Rotate(angle),))} for angle in angles))
 
 

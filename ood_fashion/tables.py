@@ -122,7 +122,8 @@ def metrics_rows(
 
 
 def _hurt(changes: Sequence[float | None], class_names: Sequence[str]) -> tuple[str, str]:
-    known = [(change, name) for change, name in zip(changes, class_names, strict=True) if change is not None]
+    names = class_names if len(class_names) == len(changes) else list(map(str, range(len(changes))))
+    known = [(change, name) for change, name in zip(changes, names, strict=True) if change is not None]
     if not any(change for change, _ in known):
         return "-", "-"
     return "{1} {0:+z.2f}".format(*min(known)), "{1} {0:+z.2f}".format(*max(known))

@@ -126,10 +126,8 @@ class OodFashion(tfds.core.GeneratorBasedBuilder):
                 f"{dataset.source}: expected Fashion-MNIST, with images of {expected[0]} and {expected[1]} classes. "
                 f"Received: {received[0]} and {received[1]}. Give other data as OodFashion(dataset=...)."
             )
-        return {
-            "train": self._generate_examples(dataset.train),
-            "test": self._generate_examples(dataset.test),
-        }
+        splits = {"train": dataset.train, "test": dataset.test}
+        return {name: self._generate_examples(split) for name, split in splits.items() if len(split)}
 
     def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
         shift = parse_config_name(self.builder_config.name)

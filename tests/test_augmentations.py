@@ -15,6 +15,7 @@ from ood_fashion.errors import InvalidValueError
         ("mirror", "mirror", 1),
         ("rotate:22.50", "rotate:22.5", 1),
         ("rotate:45@.50", "rotate:45@0.5", 2),
+        ("rotate:12.3456789@0.9999999", "rotate:12.3456789@0.9999999", 2),
         ("mirror@1", "mirror", 1),
     ],
 )

@@ -37,6 +37,9 @@ def images(fashion: Dataset) -> np.ndarray:
 @pytest.mark.parametrize("name", NAMES)
 def test_severity_0_is_the_identity(images: np.ndarray, name: str) -> None:
     assert str(Shift.parse(f"{name}:0")) == "none"
+    step = Corrupt(name, 0)
+    assert step.source_map(28, 28) is None
+    np.testing.assert_array_equal(step.apply(to_unit_range(images), np.arange(60)), to_unit_range(images))
     np.testing.assert_array_equal(apply(f"{name}:0", images), to_unit_range(images))
 
 

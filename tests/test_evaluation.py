@@ -108,6 +108,20 @@ def test_what_is_declared_goes() -> None:
         read_outputs(SOFTMAX, 3, "scores")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint64, np.float16, np.float64])
+def test_logits_of_every_type_mean_the_same(dtype: type) -> None:
+    votes = np.array([[3, 5, 2], [100, 0, 1]])
+    received = read_outputs(votes.astype(dtype), 3, "logits")
+    assert (received < 0).all()
+    np.testing.assert_allclose(np.diff(received), np.diff(votes))
+
+
+def test_a_class_may_be_ruled_out() -> None:
+    scores = np.array([[-np.inf, 1.0, 0.0], [0.0, 1.0, 2.0]])
+    (record,) = evaluate(lambda images: scores, IMAGES[:2], LABELS[1:3], ["none"], full=True)
+    assert (record["accuracy"], np.isfinite(record["nll"])) == (1, True)
+
+
 IMAGES, LABELS = np.zeros((4, 5, 6), np.uint8), np.array([0, 1, 2, 2])
 
 
@@ -120,7 +134,9 @@ IMAGES, LABELS = np.zeros((4, 5, 6), np.uint8), np.array([0, 1, 2, 2])
         (np.zeros(()), "Received: an array"),
         (np.zeros(4), r"expected scores \(n, classes\) or class labels, integers \(n,\). Received: float64 \(4,\)"),
         (np.array(["a", "b", "c", "d"]), r"Received: <U1 \(4,\)"),
-        (np.full((4, 3), np.nan), "expected numbers. Received: NaN for 4 of 4 images"),
+        (np.full((4, 3), np.nan), "expected numbers. Received: NaN or infinity for 4 of 4 images"),
+        (np.diag([1, np.inf, -np.inf, 1])[:, :3], "NaN or infinity for 1 of 4 images"),
+        (np.full((4, 3), -np.inf), "NaN or infinity for 4 of 4 images"),
     ],
 )
 def test_what_is_no_prediction_is_refused(given: NDArray[Any], message: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from ood_fashion.config import EXPORT_FORMATS
 from ood_fashion.datasets import Dataset, Split, load_idx_folder, load_npz
@@ -58,6 +59,11 @@ def test_a_test_set_alone_and_many_classes_are_read_back(small_fashion: Dataset,
         with pytest.raises(ExportError, match="idx: expected a training set, and 256 classes at most"):
             export(dataset, [Shift()], tmp_path / "idx", "idx")
         assert not (tmp_path / "idx").exists()
+        export(dataset, [Shift()], tmp_path / f"{name}-tfds", "tfds")
+        builder = tfds.builder("ood_fashion/none", data_dir=tmp_path / f"{name}-tfds")
+        assert {split: info.num_examples for split, info in builder.info.splits.items()} == {
+            split: len(of) for split, of in (("train", train), ("test", test)) if len(of)
+        }
     assert Dataset(test, test, "").sha256 != Dataset(test, Split(test.images, test.labels % 256), "").sha256
 
 

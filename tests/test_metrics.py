@@ -207,6 +207,17 @@ def test_corruption_errors_by_hand() -> None:
         corruption_errors({"up4": 0.5}, {"up4": 1.0})
 
 
+def test_severities_are_put_together_and_angles_are_not() -> None:
+    ours = {"rotate:2": 0.8, "rotate:4": 0.6, "fog:1,7": 0.5, "fog:2,7": 0.3, "up4+fog:3": 0.2}
+    reference = dict.fromkeys(ours, 0.5)
+    assert corruption_errors(ours, reference) == pytest.approx(
+        {"rotate:2": 0.4, "rotate:4": 0.8, "fog": 1.2, "up4+fog": 1.6}
+    )
+    level = {"none": 0.9, "fog:1": 0.85, "fog:2": 0.95}  # errors whose sum is 0 but for rounding
+    with pytest.raises(InvalidValueError, match=r"none under \['fog'\]"):
+        corruption_errors(level, level, relative=True)
+
+
 def test_a_temperature_is_found_again() -> None:
     """Labels drawn from softmax(logits / 2.5) make logits too confident by that factor."""
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import pytest
 
 from ood_fashion.datasets import Dataset, describe, load_dataset, split_train
 from ood_fashion.errors import DataError
+from tests.conftest import Invoke
 
 
 def save_npz(path: Path, **arrays: object) -> Path:
@@ -48,6 +49,15 @@ def test_an_npz_file_without_training_images(tmp_path: Path, small_fashion: Data
     assert describe(dataset)["pixel_mean"] == pytest.approx(test.images.mean() / 255)
     with pytest.raises(DataError, match="expected at most 0 training"):
         split_train(dataset, 1, 1)
+
+
+def test_a_model_knows_more_classes_than_a_test_set_shows(
+    invoke: Invoke, tmp_path: Path, small_fashion: Dataset
+) -> None:
+    few = small_fashion.test.labels < 3
+    path = save_npz(tmp_path / "set.npz", x_test=small_fashion.test.images[few], y_test=small_fashion.test.labels[few])
+    result = invoke("evaluate", "--model", "mlp", "--metrics", "all", "--all", "--data-dir", path)
+    assert result.exit_code == 0, result.stderr
 
 
 @pytest.mark.parametrize(

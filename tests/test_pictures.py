@@ -198,6 +198,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "expected a single picture. Received: an animation of 3 frames",
     ),
     "one colour": (as_bytes(draw_boot(ink="navy", paper="navy"), "PNG"), "Received: one colour all over"),
+    "as light": (as_bytes(draw_boot(ink="red", paper=(0, 130, 0)), "PNG"), "lighter or darker than its background"),
     "nearly one": (as_bytes(draw_boot(ink=(9, 9, 9), paper="black"), "PNG"), "Received: one colour all over"),
     "white on nothing": (as_bytes(Image.new("RGBA", (50, 60), (255, 255, 255, 99)), "PNG"), "one colour all over"),
 }

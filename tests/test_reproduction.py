@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,9 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     for title in ("Claims", "Slips of the document", "Momentum (problem 3.4): 6 of 6 trainings."):
         assert title in page.text
     assert any("CNN-3 is better than CNN-2 in-domain" in row for rows in page.tables for row in rows)
+
+    shutil.rmtree(tmp_path / "r/momentum")  # as if killed before it was made
+    gone_on = json.loads(
+        invoke("reproduce", "--jobs", 1, "--data-dir", small_folder, "--out", "r", "--resume", "--json").stdout
+    )
+    assert {**gone_on, "seconds": record["seconds"]} == record

@@ -38,6 +38,7 @@ def test_the_points_of_each_sweep() -> None:
     assert {"dx": 0, "dy": -4, "shift": Shift.parse("up4")} in translations(4).points
     assert [str(shift) for shift in rotations(90).shifts] == ["none", "rotate90", "rotate180", "rotate270"]
     assert [point["degrees"] for point in rotations(15).points] == list(range(0, 360, 15))
+    assert [len(rotations(360 / number).points) for number in (7, 161, 3599)] == [7, 161, 3599]
     assert len(corruptions().points) == 1 + 5 * len(CORRUPTIONS)
     assert [str(shift) for shift in corruptions(["fog", "fog"]).shifts] == ["none", *(f"fog:{i}" for i in range(1, 6))]
 

@@ -17,7 +17,7 @@ from scipy.special import entr
 from ood_fashion.datasets import Dataset, Source, Split, load_dataset
 from ood_fashion.errors import DataError, ModelError
 from ood_fashion.evaluation import full_records
-from ood_fashion.metrics import accuracy_record, fit_temperature, predictions, to_probabilities
+from ood_fashion.metrics import accuracy_record, are_scores, fit_temperature, predictions, to_probabilities
 from ood_fashion.nn.devices import select_device
 from ood_fashion.nn.models import check_fit, load_model
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
@@ -58,6 +58,10 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
     """
     or_more = not dataset.knows_all_classes
     shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
+    if len(widths := {model.output_shape[1] for model in models}) > 1:
+        raise ModelError(
+            f"models: expected as many scores from each. Received: {sorted(widths)}. Take them one by one."
+        )
     given = (split or dataset.test).images
     orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit.shifts]
     combine = sharpest_probabilities if orbit.sharpest else mean_probabilities
@@ -65,7 +69,8 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
     @tf.function  # type: ignore[untyped-decorator] # TensorFlow gives it no types
     def score(images: tf.Tensor, taps: Any) -> tf.Tensor:
         pairs = zip(models, shapes, strict=True)
-        return tf.stack([model(shift_within(images, taps, shape), training=False) for model, shape in pairs])
+        scores = [model(shift_within(images, taps, shape), training=False) for model, shape in pairs]
+        return tf.stack([tf.cast(one, tf.float32) for one in scores])
 
     def score_once(images: tf.Tensor, taps: Taps) -> NDArray[np.float32]:
         tensors = [tuple(map(tf.constant, pair)) for pair in taps]
@@ -193,7 +198,7 @@ def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float =
 
 
 def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
-    if not np.isfinite(scores).all():
+    if not are_scores(scores).all():
         raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
 
 

@@ -58,6 +58,20 @@ def test_every_input_shape_gives_the_same_accuracy(small_fashion: Dataset, shape
     assert evaluate(model, small_fashion, [Shift.parse("rotate:30")])[0]["correct"] == expected
 
 
+def test_models_of_different_kinds_are_scored_together(small_fashion: Dataset) -> None:
+    alone = Dataset(Split(small_fashion.test.images[:0], small_fashion.test.labels[:0]), small_fashion.test, "alone")
+    half, whole, wide = (
+        keras.Sequential([keras.Input((784,)), keras.layers.Dense(size, dtype=dtype)])
+        for size, dtype in ((10, "float16"), (10, "float32"), (12, "float32"))
+    )
+    whole.set_weights([weights.astype(np.float32) for weights in half.get_weights()])
+    scores = scorer([half, whole], alone)(Shift())
+    assert scores.shape == (2, 200, 10)
+    np.testing.assert_allclose(scores[0], scores[1], atol=0.02)
+    with pytest.raises(ModelError, match=r"expected as many scores from each. Received: \[10, 12\]"):
+        scorer([whole, wide], alone)
+
+
 def test_a_model_for_other_data_is_refused(small_fashion: Dataset) -> None:
     with pytest.raises(ModelError, match="a score per class"):
         evaluate(build_model("mlp", num_classes=3), small_fashion, [Shift()])
