@@ -119,6 +119,7 @@ STUDIES: dict[str, Study] = {
             "p4mcnn-augmented": TrainConfig(
                 model="p4mcnn", **{**PROTOCOLS["full"], "epochs": 20}, augment=("translate:4", "rotate:45")
             ),
+            "p4mgap": TrainConfig(model="p4mgap", **PROTOCOLS["full"]),
             # Less to hold it back, as it has more to learn; and some images unturned, which are sharper.
             "p4mgap-augmented": TrainConfig(
                 model="p4mgap",

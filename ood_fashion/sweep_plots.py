@@ -52,7 +52,8 @@ def polar(report: Report) -> Figure:
     axis.set(ylim=(0, 1), yticks=[0.25, 0.5, 0.75, 1])
     axis.set_rlabel_position(67.5)
     axis.set_title(f"accuracy by angle, n = {report['results'][0]['n']:,}", fontsize="medium")
-    figure.legend(loc="outside lower center", ncols=min(3, len(report["models"])))
+    columns = min(3, len(report["models"]))
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize="small")
     return figure
 
 
