@@ -5,5 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
 .venv/bin/pre-commit run --all-files --show-diff-on-failure
-# A process a core, and a module in one process, for its tests share what they set up.
-exec .venv/bin/pytest --numprocesses auto --dist loadscope "$@"
+# A process a core, and a module in one process, for its tests share what they set up. In the order of their names: by
+# their numbers of tests, the longest test would come last and have a core to itself.
+exec .venv/bin/pytest --numprocesses auto --dist loadscope --no-loadscope-reorder "$@"
