@@ -167,13 +167,13 @@ class StudyRun:
             began = cls(path).record
             seeds = seeds or began["seeds"]
             record["changes"] = {**began["changes"], **changes}
-            for leftover in (path / "trials").glob(f"{TEMPORARY}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
             if differing := [f"{key} {value}" for key, value in record.items() if began.get(key) != value]:
                 raise RunError(
                     f"{path}: expected what the study there began with. Received: {', '.join(differing)}. "
                     "Choose another --out."
                 )
+            for leftover in (path / "trials").glob(f"{TEMPORARY}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
         else:
             make_empty_folder(path)
         write_json(path / "study.json", {**record, "seeds": seeds or SEEDS})
