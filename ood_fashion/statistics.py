@@ -15,7 +15,8 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
     """Return the score interval of a proportion (E. B. Wilson, JASA 22:209, 1927).
 
     With z the normal quantile of the confidence and p = successes / n, its ends are
-    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
+    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n). They hold p whatever rounding does: the lower
+    end is exactly 0 where nothing succeeded, the upper one exactly 1 where all did.
 
     Args:
         successes: how many of the n succeeded.
@@ -27,7 +28,7 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
     z, p = float(ndtri((1 + confidence) / 2)), successes / n
     centre, scale = p + z * z / (2 * n), 1 + z * z / n
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    return max(0.0, min(p, (centre - half) / scale)), min(1.0, max(p, (centre + half) / scale))
 
 
 def student_quantile(probability: float, degrees_of_freedom: int) -> float:

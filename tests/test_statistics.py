@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from ood_fashion.statistics import (
@@ -23,6 +25,25 @@ def test_against_scipy(successes: int, n: int, confidence: float) -> None:
     expected = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     received = wilson_interval(successes, n, confidence=confidence)
     assert received == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@given(st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(1e-12, 1 - 1e-12))
+def test_an_interval_holds_its_own_estimate(counts: tuple[int, int], confidence: float) -> None:
+    successes, n = counts
+    low, high = wilson_interval(successes, n, confidence=confidence)
+    assert 0 <= low <= successes / n <= high <= 1
+
+
+@pytest.mark.parametrize("n", [1, 3, 10, 100, 300, 9_999, 10_000])
+def test_where_none_or_all_succeed_an_end_is_exact(n: int) -> None:
+    """At p = 0 the upper end is z^2 / (n + z^2), and at p = 1 the lower one n / (n + z^2)."""
+    z_squared = 1.959963984540054**2
+    low, high = wilson_interval(0, n)
+    assert low == 0
+    assert high == pytest.approx(z_squared / (n + z_squared), rel=1e-12)
+    low, high = wilson_interval(n, n)
+    assert low == pytest.approx(n / (n + z_squared), rel=1e-12)
+    assert high == 1
 
 
 def test_published_example() -> None:
