@@ -15,6 +15,7 @@ import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -59,13 +60,20 @@ class Translate:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turn the content counter-clockwise about the image's centre by `degrees`, taken modulo 360."""
+    """Turn the content counter-clockwise about the image's centre by `degrees`, taken modulo 360.
+
+    Raises:
+        InvalidValueError: the angle is not finite.
+    """
 
     degrees: float
 
     def __post_init__(self) -> None:
-        # Twice, because a tiny negative angle modulo 360 rounds to 360 itself.
-        object.__setattr__(self, "degrees", self.degrees % 360 % 360)
+        if not math.isfinite(self.degrees):
+            raise InvalidValueError(f"degrees: expected a finite number. Received: {self.degrees}.")
+        # Of the decimal number: -350.1 is 9.9, where the binary fraction gives 9.899999999999977. Twice, because a tiny
+        # negative angle modulo 360 rounds to 360 itself.
+        object.__setattr__(self, "degrees", float(Fraction(str(float(self.degrees))) % 360) % 360)
 
     def __str__(self) -> str:
         return f"rotate:{number_text(self.degrees)}"

@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -160,7 +161,8 @@ def rotations(step: float) -> Sweep:
     """
     if not 0.1 <= step <= 360:
         raise InvalidValueError(f"step: expected degrees from 0.1 to 360. Received: {step}.")
-    angles = (number * step for number in range(math.ceil(360 / step - 1e-9)))  # 360 itself would be 0 again
+    exact = Fraction(str(float(step)))  # 13 steps of 7.2 are 93.6; as binary fractions they are 93.60000000000001
+    angles = (float(number * exact) for number in range(math.ceil(360 / step - 1e-9)))  # 360 itself would be 0 again
     return Sweep("rotate", tuple({"degrees": angle, "shift": Shift((Rotate(angle),))} for angle in angles))
 
 

@@ -156,6 +156,8 @@ def test_a_chain_is_one_after_the_other(first: list[Step], second: list[Step]) -
         ("rotate:-90", "rotate270"),
         ("rotate:450", "rotate90"),
         ("rotate:-1e-30", "none"),
+        ("rotate:-350.1", "rotate:9.9"),
+        ("rotate:725.3", "rotate:5.3"),
         ("rotate:360+translate:0,-0.0", "none"),
         (" none + translate:1.50,2 ", "translate:1.5,2"),
         ("rotate:90+up4", "rotate90+up4"),
@@ -209,3 +211,9 @@ def test_what_is_refused(text: str, message: str) -> None:
 def test_an_unknown_corruption_is_refused() -> None:
     with pytest.raises(InvalidValueError, match=r"expected one of gaussian_noise, .*Received: 'smoke'"):
         Corrupt("smoke", 1)
+
+
+@pytest.mark.parametrize("degrees", [float("nan"), float("inf"), -float("inf")])
+def test_an_angle_that_is_not_finite_is_refused(degrees: float) -> None:
+    with pytest.raises(InvalidValueError, match=r"degrees: expected a finite number\. Received: "):
+        Rotate(degrees)

@@ -30,6 +30,13 @@ from ood_fashion.sweeps import (
 )
 
 
+def tenths(number: int) -> str:
+    """Write a rotation by so many tenths of a degree without computing with fractions."""
+    whole, rest = divmod(number, 10)
+    degrees = f"{whole}.{rest}" if rest else str(whole)
+    return f"rotate{degrees}" if degrees in ("90", "180", "270") else f"rotate:{degrees}"
+
+
 def test_the_points_of_each_sweep() -> None:
     texts = [str(shift) for shift in translations(1).shifts]
     assert texts[:3] == ["translate:-1,-1", "translate:0,-1", "translate:1,-1"]
@@ -38,6 +45,8 @@ def test_the_points_of_each_sweep() -> None:
     assert {"dx": 0, "dy": -4, "shift": Shift.parse("up4")} in translations(4).points
     assert [str(shift) for shift in rotations(90).shifts] == ["none", "rotate90", "rotate180", "rotate270"]
     assert [point["degrees"] for point in rotations(15).points] == list(range(0, 360, 15))
+    assert [str(shift) for shift in rotations(7.2).shifts] == ["none", *map(tenths, range(72, 3600, 72))]
+    assert [str(shift) for shift in rotations(0.1).shifts[1:900]] == [*map(tenths, range(1, 900))]
     assert [len(rotations(360 / number).points) for number in (7, 161, 3599)] == [7, 161, 3599]
     assert len(corruptions().points) == 1 + 5 * len(CORRUPTIONS)
     assert [str(shift) for shift in corruptions(["fog", "fog"]).shifts] == ["none", *(f"fog:{i}" for i in range(1, 6))]
