@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.runs import Predictions
+from ood_fashion.shifts import Shift
 from ood_fashion.statistics import wilson_interval
 
 
@@ -230,7 +229,6 @@ def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-_SEVERITY = re.compile(rf"\b({'|'.join(CORRUPTIONS)}):\d(,\d+)?$")
 _ROUNDING = 1e-9
 """Differences of accuracies that are less are no image's."""
 
@@ -249,23 +247,28 @@ def corruption_errors(
         reference: the reference model's, for the same shifts at least.
         relative: measure the degradation instead of the error.
 
+    Returns:
+        The errors by `Shift.family`. A family in which the reference makes no error, or with `relative` loses no
+        accuracy, has none and is left out.
+
     Raises:
-        InvalidValueError: the reference lacks a shift, or makes no error in one.
+        InvalidValueError: there is no accuracy for a shift where there has to be one.
     """
-    if missing := sorted(accuracies.keys() - reference.keys()):
-        raise InvalidValueError(f"reference: expected accuracies for all shifts. Received: none for {missing}.")
-    families: dict[str, list[str]] = {}
-    for shift in accuracies:
-        if shift != "none":
-            families.setdefault(_SEVERITY.sub(r"\1", shift), []).append(shift)
+    ours, theirs = ({Shift.parse(shift): value for shift, value in of.items()} for of in (accuracies, reference))
+    needed = dict.fromkeys([*ours, Shift()] if relative else ours)
+    for name, of in (("accuracies", ours), ("reference", theirs)):
+        if missing := sorted(str(shift) for shift in needed if shift not in of):
+            raise InvalidValueError(f"{name}: expected accuracies for all shifts. Received: none for {missing}.")
+    families: dict[str, list[Shift]] = {}
+    for shift in ours:
+        if shift.steps:
+            families.setdefault(shift.family, []).append(shift)
 
-    def total(of: Mapping[str, float], shifts: Iterable[str]) -> float:
-        return math.fsum((of["none"] if relative else 1) - of[shift] for shift in shifts)
+    def total(of: Mapping[Shift, float], shifts: Iterable[Shift]) -> float:
+        return math.fsum((of[Shift()] if relative else 1) - of[shift] for shift in shifts)
 
-    errors = {family: (total(accuracies, shifts), total(reference, shifts)) for family, shifts in families.items()}
-    if empty := sorted(family for family, (_ours, theirs) in errors.items() if abs(theirs) < _ROUNDING):
-        raise InvalidValueError(f"reference: expected errors to compare with. Received: none under {empty}.")
-    return {family: ours / theirs for family, (ours, theirs) in sorted(errors.items())}
+    errors = {family: (total(ours, shifts), total(theirs, shifts)) for family, shifts in sorted(families.items())}
+    return {family: of_ours / of_theirs for family, (of_ours, of_theirs) in errors.items() if of_theirs > _ROUNDING}
 
 
 def fit_baseline(in_domain: Sequence[float], shifted: Sequence[float], n: int) -> tuple[float, float]:

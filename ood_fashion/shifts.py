@@ -197,6 +197,12 @@ class Shift:
     def __str__(self) -> str:
         return "+".join(_NAME_OF_STEPS.get((step,), str(step)) for step in self.steps) or "none"
 
+    @property
+    def family(self) -> str:
+        """The text form without severities and seeds, which all shifts that differ in nothing else share."""
+        steps = (step.name if isinstance(step, Corrupt) else str(Shift((step,))) for step in self.steps)
+        return "+".join(steps) or "none"
+
     @classmethod
     def parse(cls, text: str) -> Shift:
         """Read a shift's text form.

@@ -111,7 +111,8 @@ def over_shifts(results: Sequence[Point], reference: str, *, standard: bool = Fa
     Returns:
         A record per model: mean accuracy, the shift with the worst and the accuracy there; and where the identity is
         among the shifts, in_domain, the accuracy there, mce and relative_mce, the means of `metrics.corruption_errors`
-        (None where the reference makes no error to compare with), and if `standard` effective_robustness, the mean of
+        (None where there are none), for each of the two `_families`, how many errors it is the mean of, and
+        `_left_out`, the families that have none; and if `standard` effective_robustness, the mean of
         `baseline.effective_robustness`, where every shift has one.
     """
     accuracies: dict[str, dict[str, float]] = {}
@@ -124,14 +125,14 @@ def over_shifts(results: Sequence[Point], reference: str, *, standard: bool = Fa
         if not shifted:
             continue
         worst = min(shifted, key=lambda shift: shifted[shift])
-        record = {"model": model, "mean": fmean(shifted.values()), "worst_shift": worst, "worst": shifted[worst]}
+        record: Point = {"model": model, "mean": fmean(shifted.values()), "worst_shift": worst, "worst": shifted[worst]}
         if "none" in by_shift:
             record["in_domain"] = by_shift["none"]
+            families = {Shift.parse(shift).family for shift in shifted}
             for name, relative in (("mce", False), ("relative_mce", True)):
-                try:
-                    record[name] = fmean(corruption_errors(by_shift, of_reference, relative=relative).values())
-                except InvalidValueError:
-                    record[name] = None
+                errors = corruption_errors(by_shift, of_reference, relative=relative)
+                record[name] = fmean(errors.values()) if errors else None
+                record[f"{name}_families"], record[f"{name}_left_out"] = len(errors), sorted(families - errors.keys())
             if standard and all(map(baseline.fit, shifted)):
                 record["effective_robustness"] = fmean(
                     accuracy - float(baseline.predicted(shift, by_shift["none"])) for shift, accuracy in shifted.items()

@@ -250,10 +250,28 @@ def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
         for row in over
     ]
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
-    notes = [f"mCE: errors as multiples of those of {report['reference']}."]
     if over:
+        notes = [f"mCE: errors as multiples of those of {report['reference']}.", *_left_out_notes(report)]
         parts.append(Part("Over all shifts", headers, rows, [1, 3, 4, 5], notes))
     return parts
+
+
+_MOST_NAMED = 10
+
+
+def _left_out_notes(report: Mapping[str, Any]) -> list[str]:
+    """Say which shifts have no error as a multiple of the reference's, the same ones for every model."""
+    row, notes = report["over_shifts"][0], []
+    reasons = {"mce": ("mCE", "makes no error"), "relative_mce": ("relative mCE", "loses no accuracy")}
+    for name, (title, reason) in reasons.items():
+        if families := row.get(f"{name}_left_out"):  # folders of earlier versions have none
+            more = f" and {len(families) - _MOST_NAMED} more" * (len(families) > _MOST_NAMED)
+            count = row[f"{name}_families"]
+            notes.append(
+                f"{title}: over {count} of {count + len(families)} kinds of shift. Left out, because "
+                f"{report['reference']} {reason} under them: {', '.join(families[:_MOST_NAMED])}{more}."
+            )
+    return notes
 
 
 def sweep_report(report: Mapping[str, Any]) -> str:

@@ -201,10 +201,20 @@ def test_corruption_errors_by_hand() -> None:
     assert corruption_errors(ours, reference) == pytest.approx({"fog": 0.6 / 1.0, "rotate90": 1.0})
     relative = corruption_errors(ours, reference, relative=True)
     assert relative == pytest.approx({"fog": 0.4 / 0.6, "rotate90": 0.8 / 0.7})
-    with pytest.raises(InvalidValueError, match=r"none for \['up4'\]"):
+    with pytest.raises(InvalidValueError, match=r"reference: .* none for \['up4'\]"):
         corruption_errors(reference, ours)
-    with pytest.raises(InvalidValueError, match=r"none under \['up4'\]"):
-        corruption_errors({"up4": 0.5}, {"up4": 1.0})
+    with pytest.raises(InvalidValueError, match=r"accuracies: .* none for \['none'\]"):
+        corruption_errors({"up4": 0.5}, reference, relative=True)
+
+
+def test_a_family_in_which_the_reference_does_not_lose_is_left_out() -> None:
+    """It gains a point under jpeg, and what it loses under one fog it gains under the other, but for rounding."""
+    ours = {"none": 0.8, "jpeg:1": 0.7, "fog:1": 0.5, "fog:2": 0.4, "shear:1": 0.7, "up4": 0.9}
+    reference = {"none": 0.9, "jpeg:1": 0.91, "fog:1": 0.85, "fog:2": 0.95, "shear:1": 0.4, "up4": 1.0}
+    assert corruption_errors(ours, reference, relative=True) == pytest.approx({"shear": 0.1 / 0.5})
+    expected = {"fog": 1.1 / 0.2, "jpeg": 0.3 / 0.09, "shear": 0.3 / 0.6}
+    assert corruption_errors(ours, reference) == pytest.approx(expected)
+    assert corruption_errors({"up4": 0.5}, {"up4": 1.0}) == {}
 
 
 def test_severities_are_put_together_and_angles_are_not() -> None:
@@ -213,9 +223,17 @@ def test_severities_are_put_together_and_angles_are_not() -> None:
     assert corruption_errors(ours, reference) == pytest.approx(
         {"rotate:2": 0.4, "rotate:4": 0.8, "fog": 1.2, "up4+fog": 1.6}
     )
-    level = {"none": 0.9, "fog:1": 0.85, "fog:2": 0.95}  # errors whose sum is 0 but for rounding
-    with pytest.raises(InvalidValueError, match=r"none under \['fog'\]"):
-        corruption_errors(level, level, relative=True)
+
+
+@pytest.mark.parametrize(
+    ("chain", "family"),
+    [("up4+fog:{}", "up4+fog"), ("fog:{}+up4", "fog+up4"), ("fog:{},7+rotate:30+jpeg:2", "fog+rotate:30+jpeg")],
+)
+def test_severities_are_put_together_wherever_they_are_in_a_chain(chain: str, family: str) -> None:
+    """One family of five, whichever way its shifts are written."""
+    ours = {chain.format(severity): 1 - severity / 10 for severity in range(1, 6)}
+    reference = {shift.replace("up4", "translate:0,-4"): 0.5 for shift in ours}
+    assert corruption_errors(ours, reference) == pytest.approx({family: 1.5 / 2.5})
 
 
 def test_a_temperature_is_found_again() -> None:

@@ -172,6 +172,22 @@ def test_canonical_text(text: str, canonical: str) -> None:
     assert str(Shift.parse(text)) == canonical
 
 
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("none", "none"),
+        ("fog:0", "none"),
+        ("translate:0,-4", "up4"),
+        ("rotate:30", "rotate:30"),
+        ("fog:3,7", "fog"),
+        ("fog:1+up4", "fog+up4"),
+        ("up4+fog:5+rotate:90+jpeg:2", "up4+fog+rotate90+jpeg"),
+    ],
+)
+def test_a_family_has_no_severities_and_no_seeds(text: str, family: str) -> None:
+    assert Shift.parse(text).family == family
+
+
 def test_every_named_shift_prints_its_name() -> None:
     assert {name: str(shift) for name, shift in SHIFTS.items()} == {name: name for name in SHIFTS}
 
