@@ -73,7 +73,7 @@ def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:
     figure = Figure(figsize=(1.5 + 0.9 * len(classes), 0.5 + 0.95 * len(shifts)), layout="constrained", dpi=120)
     axes = figure.subplots(len(shifts), len(classes), squeeze=False)
     for row, shift in zip(axes, shifts, strict=True):
-        for axis, image in zip(row, shift.apply(images), strict=True):
+        for axis, image in zip(row, shift.apply(images, first), strict=True):
             axis.imshow(image, cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(str(shift), rotation="horizontal", ha="right", va="center")
@@ -89,7 +89,8 @@ def corruption_gallery(dataset: Dataset) -> Figure:
     """Draw the first test image of two classes under every corruption, a row each, at severities 0 to 5."""
     labels: NDArray[np.int64] = dataset.test.labels
     _, first = np.unique(labels, return_index=True)
-    images = dataset.test.images[first[[0, -1]]]
+    chosen = first[[0, -1]]
+    images = dataset.test.images[chosen]
     severities = (0, *SEVERITIES)
     names = list(CORRUPTIONS)
     rows = -(-len(names) // GALLERY_BLOCKS)
@@ -101,7 +102,7 @@ def corruption_gallery(dataset: Dataset) -> Figure:
         if name is None:
             axis.set_axis_off()
             continue
-        shifted = [Shift((Corrupt(name, severity),)).apply(images) for severity in severities]
+        shifted = [Shift((Corrupt(name, severity),)).apply(images, chosen) for severity in severities]
         strip = np.concatenate([image for pair in shifted for image in pair], axis=1)
         axis.imshow(strip, cmap="gray", vmin=0, vmax=1)
         axis.set_ylabel(name, rotation="horizontal", ha="right", va="center")

@@ -18,7 +18,7 @@ from ood_fashion import baseline, plots
 from ood_fashion.datasets import Images
 from ood_fashion.histories import History
 from ood_fashion.plots import COLOURS, MARKERS, style, test_set
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts import Indices, Shift
 from ood_fashion.statistics import wilson_interval
 
 WIDTH = 4.8
@@ -251,12 +251,13 @@ class _Tiles:
 
 
 def predictions(
-    images: Images, true_names: Sequence[str], predicted: Mapping[str, Sequence[tuple[str, float]]]
+    images: Images, indices: Indices, true_names: Sequence[str], predicted: Mapping[str, Sequence[tuple[str, float]]]
 ) -> Figure:
     """Draw some images, a row each, under shifts, a column each, with what the model takes them for.
 
     Args:
         images: uint8 (n, height, width).
+        indices: each image's place in the test set, (n,), which its random numbers depend on.
         true_names: the name of the true class of each.
         predicted: by the text forms of the shifts, a class name and a confidence for each image.
     """
@@ -267,7 +268,7 @@ def predictions(
         axis.text(0.05, top + 0.02, name, va="top", fontsize=9, weight="bold")
     for column, (shift, answers) in enumerate(predicted.items()):
         axis.text((column + 0.5) * WIDTH / len(predicted), -0.03, test_set(shift), ha="center", va="bottom", fontsize=9)
-        shifted = Shift.parse(shift).apply(images)
+        shifted = Shift.parse(shift).apply(images, indices)
         for row, (image, true_name, (name, confidence)) in enumerate(zip(shifted, true_names, answers, strict=True)):
             right = name == true_name
             tiles.draw(axis, image, row, column, f"{name}\n{'✓' if right else '✗'} {confidence:.0%}", right=right)

@@ -176,7 +176,7 @@ def _gallery_section(records: _RunRecords) -> Section:
             + "."
             for row, name in enumerate(names)
         )
-        figure = run_plots.predictions(records.dataset.test.images[chosen], names, predicted)
+        figure = run_plots.predictions(records.dataset.test.images[chosen], chosen, names, predicted)
         drawings.append(Drawing(f"predictions-{number}", figure, f"Predictions for {', '.join(names)}", alternative))
     of_all = "" if len(shown) == len(first) else f" of the first {len(shown)} of {len(first)} classes"
     return Section(
@@ -293,7 +293,7 @@ def _mistakes_section(records: _RunRecords) -> Section:
         if not len(chosen):
             continue
         names, predicted = records.true_names(chosen), records.answers(shift, chosen)
-        images = Shift.parse(shift).apply(records.dataset.test.images[chosen])
+        images = Shift.parse(shift).apply(records.dataset.test.images[chosen], chosen)
         listed = ", ".join(f"{name} taken for {answer[0]}" for name, answer in zip(names, predicted, strict=True))
         figure = run_plots.mistakes(images, names, predicted)
         drawings.append(
