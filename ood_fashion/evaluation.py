@@ -70,7 +70,9 @@ def evaluate(
 
     parsed = [Shift.parse(shift) if isinstance(shift, str) else shift for shift in shifts]
     if full:
-        return full_records(((str(shift), score(shift)) for shift in parsed), score(Shift()), Split(pixels, classes))
+        unshifted = score(Shift())
+        scores = ((str(shift), score(shift) if shift.steps else unshifted) for shift in parsed)
+        return full_records(scores, unshifted, Split(pixels, classes))
     return [accuracy_record(str(shift), _largest(score(shift)), classes) for shift in parsed]
 
 

@@ -93,6 +93,20 @@ def test_all_metrics(small_fashion: Dataset) -> None:
         evaluate(lambda batch: np.argmax(linear(batch), axis=1), images, labels, shifts, full=True)
 
 
+def test_unshifted_images_are_scored_once_for_all_metrics(small_fashion: Dataset) -> None:
+    images, labels = small_fashion.test.images, small_fashion.test.labels
+    seen: list[NDArray[Any]] = []
+
+    def predict(batch: NDArray[Any]) -> NDArray[Any]:
+        seen.extend(batch)
+        return linear(batch)
+
+    records = evaluate(predict, images, labels, ["up4", "none", "rotate:360"], full=True)
+    assert [record["shift"] for record in records] == ["up4", "none", "none"]
+    assert sum(np.array_equal(pixels, images[0] / np.float32(255)) for pixels in seen) == 1
+    assert len(seen) == 2 * len(images)
+
+
 def test_what_is_declared_goes() -> None:
     np.testing.assert_allclose(probabilities(SOFTMAX, "logits"), softmax(SOFTMAX))
     np.testing.assert_allclose(probabilities(SOFTMAX, "probabilities"), SOFTMAX)

@@ -248,5 +248,6 @@ def evaluate_fully(
         ModelError: the model does not fit the data.
     """
     score = scorer([model], dataset, orbit=orbit)
-    scores = ((str(shift), score(shift)[0]) for shift in shifts)
-    return full_records(scores, score(UNSHIFTED)[0], dataset.test, temperature)
+    unshifted = score(UNSHIFTED)[0]
+    scores = ((str(shift), score(shift)[0] if shift.steps else unshifted) for shift in shifts)
+    return full_records(scores, unshifted, dataset.test, temperature)

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
 from ood_fashion.metrics import to_probabilities
-from ood_fashion.nn.evaluation import calibrate, evaluate, evaluate_fully, predict, scorer
+from ood_fashion.nn import evaluation
+from ood_fashion.nn.evaluation import Scorer, calibrate, evaluate, evaluate_fully, predict, scorer
 from ood_fashion.nn.models import build_model
 from ood_fashion.orbits import parse_orbit
 from ood_fashion.shifts import SHIFTS, Shift
@@ -84,6 +87,26 @@ def test_a_model_that_gives_no_numbers_is_refused(small_fashion: Dataset, score:
     for measure in (evaluate, evaluate_fully, predict):
         with pytest.raises(ModelError, match="expected finite scores"):
             measure(model, small_fashion, [Shift()])
+
+
+def test_unshifted_images_are_scored_once_for_all_metrics(
+    small_fashion: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counting(*arguments: Any, **options: Any) -> Scorer:
+        score = scorer(*arguments, **options)
+
+        def counted(shift: Shift) -> NDArray[np.float32]:
+            asked.append(str(shift))
+            return score(shift)
+
+        return counted
+
+    monkeypatch.setattr(evaluation, "scorer", counting)
+    records = evaluate_fully(build_model("mlp"), small_fashion, [SHIFTS[name] for name in paper.TEST_SETS])
+    assert [record["shift"] for record in records] == list(paper.TEST_SETS)
+    assert sorted(asked) == sorted(paper.TEST_SETS)
 
 
 def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:
