@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import click
 import matplotlib.image
 import pytest
 
+from ood_fashion import scratch_runs
+from ood_fashion.cli.scratch import gradcheck, mini_cnn, perceptron
+from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import load_dataset
 from tests.conftest import Invoke
 
 SCRATCH = ("scratch", "mlp", "--train-size", 400, "--val-size", 100, "--epochs", 3, "--out", "run")
@@ -78,6 +86,39 @@ def test_scratch_gradcheck(invoke: Invoke) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert len(re.findall("passed$", result.stdout, re.MULTILINE)) == 11
     assert len(json.loads(invoke("scratch", "gradcheck", "--json").stdout)) == 11
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        (perceptron, scratch_runs.train_perceptron),
+        (mini_cnn, scratch_runs.train_mini_cnn),
+        (gradcheck, scratch_runs.check_everything),
+    ],
+)
+def test_the_command_line_has_the_defaults_of_python(command: click.Command, function: Callable[..., Any]) -> None:
+    shown = {option.name: option.default for option in command.params if isinstance(option, click.Option)}
+    defaults = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+    numbers = {name: default for name, default in defaults.items() if isinstance(default, int | float)}
+    assert "seed" in numbers
+    assert {name: shown[name] for name in numbers} == numbers
+
+
+def test_the_help_of_scratch_mlp_has_the_defaults_of_its_runs(invoke: Invoke) -> None:
+    text = " ".join(invoke("scratch", "mlp", "--help").stdout.split())
+    shown = dict(re.findall(r"--([\w-]+) (?:INTEGER|FLOAT) [^\[]*\[default: ([\d.]+)\]", text))
+    config = TrainConfig(**scratch_runs.PROTOCOL)
+    assert {"seed", "epochs", "minibatch-size"} <= shown.keys()
+    for option, default in shown.items():
+        field = "batch_size" if option == "minibatch-size" else option.replace("-", "_")
+        assert float(default) == getattr(config, field)
+
+
+def test_a_perceptron_from_python_is_that_of_the_command_line(invoke: Invoke, small_folder: Path) -> None:
+    dataset = load_dataset(small_folder)
+    result = invoke("scratch", "perceptron", "--data-dir", small_folder, "--train-size", 300, "--quiet", "--json")
+    shown, record = json.loads(result.stdout), scratch_runs.train_perceptron(dataset, train_size=300)
+    assert {**shown, "seconds": 0} == {**record, "seconds": 0}
 
 
 def test_scratch_perceptron(invoke: Invoke, small_folder: Path) -> None:

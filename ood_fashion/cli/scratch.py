@@ -12,6 +12,7 @@ import click
 from ood_fashion.cli.base import data_dir_option, json_option, resume_option, setting, show, working_in
 from ood_fashion.config import DTYPES, TrainConfig
 from ood_fashion.errors import CheckError
+from ood_fashion.from_scratch import SEED
 
 if TYPE_CHECKING:
     from ood_fashion.from_scratch.mlp import Epoch
@@ -68,7 +69,7 @@ def require_passed(records: Sequence[dict[str, Any]]) -> None:
 @setting("patience", int, "Stop after so many epochs without a better validation accuracy, and keep the best weights.")
 @setting("train_size", int, "Number of training images.")
 @setting("val_size", int, "Number of validation images, which follow the training images.")
-@setting("seed", int, "Decides the initial weights and the order of the batches.", default=42)
+@setting("seed", int, "Decides the initial weights and the order of the batches.", default=SEED)
 @click.option("--dtype", type=click.Choice(DTYPES), help="The type of the weights.  [default: float32]")
 @click.option("--check-gradient", is_flag=True, help="First compare the gradients with finite differences.")
 @click.option("--check-magnitude", is_flag=True, help="First compare the gradients' L1 norms of two batches.")
@@ -126,7 +127,7 @@ def mlp(
 @click.option("--degree", type=POSITIVE, default=3, show_default=True, help="Of poly.")
 @click.option("--epochs", type=POSITIVE, default=5, show_default=True, help="Most passes over the training images.")
 @click.option("--train-size", type=POSITIVE, default=10_000, show_default=True, help="Number of training images.")
-@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Decides the images' order.")
+@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True, help="Decides the images' order.")
 @data_dir_option
 @quiet_option
 @json_option
@@ -155,7 +156,7 @@ def perceptron(*, data_dir: Path | None, quiet: bool, as_json: bool, **settings:
 @click.option(
     "--restarts", type=POSITIVE, default=5, show_default=True, help="Random starts, of which the best is kept."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Decides all that is random.")
+@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True, help="Decides all that is random.")
 @json_option
 def mini_cnn(*, as_json: bool, **settings: Any) -> None:
     """Train the mini CNN of problem 2.
@@ -171,7 +172,7 @@ def mini_cnn(*, as_json: bool, **settings: Any) -> None:
 
 
 @scratch.command()
-@click.option("--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Decides what is compared.")
+@click.option("--seed", type=click.IntRange(min=0), default=SEED, show_default=True, help="Decides what is compared.")
 @data_dir_option
 @json_option
 def gradcheck(*, seed: int, data_dir: Path | None, as_json: bool) -> None:

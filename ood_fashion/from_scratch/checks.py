@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.from_scratch import SEED
 from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck, check_gradients, check_magnitudes
 from ood_fashion.from_scratch.layers import Array, Labels
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
@@ -15,7 +16,7 @@ BATCH_SIZES = (50, 5_000)
 """The document's two batches for the magnitude check; the first is the gradient check's too."""
 
 
-def check_perceptron(x: Array, labels: Labels, classes: int, *, seed: int = 0) -> list[GradientCheck]:
+def check_perceptron(x: Array, labels: Labels, classes: int, *, seed: int = SEED) -> list[GradientCheck]:
     """Check the subgradient of the perceptron loss, at random weights, which leave no ties.
 
     Args:
@@ -35,7 +36,7 @@ def check_perceptron(x: Array, labels: Labels, classes: int, *, seed: int = 0) -
     )
 
 
-def check_mini_cnn(*, seed: int = 0) -> list[GradientCheck]:
+def check_mini_cnn(*, seed: int = SEED) -> list[GradientCheck]:
     """Check the mini CNN's four gradients at random weights and examples; the seed decides them."""
     rng = np.random.default_rng(seed)
     x, y = draw_edges(BATCH_SIZES[0], rng)
@@ -43,7 +44,7 @@ def check_mini_cnn(*, seed: int = 0) -> list[GradientCheck]:
     return check_gradients(lambda: model.loss(x, y), model.parameters, model.gradients(x, y), seed=seed)
 
 
-def check_mlp(network: Network, x: Array, labels: Labels, *, seed: int = 0) -> list[GradientCheck]:
+def check_mlp(network: Network, x: Array, labels: Labels, *, seed: int = SEED) -> list[GradientCheck]:
     """Check back-propagation in a float64 network, for every parameter of every layer.
 
     Args:

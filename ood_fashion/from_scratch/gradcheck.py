@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ood_fashion.from_scratch import SEED
+
 Array = NDArray[np.floating]
 Index = tuple[int, ...]
 
@@ -97,7 +99,7 @@ def check_gradients(
     gradients: Mapping[str, Array],
     *,
     count: int = 50,
-    seed: int = 0,
+    seed: int = SEED,
     coordinates: Mapping[str, Sequence[Index]] | None = None,
 ) -> list[GradientCheck]:
     """Compare gradients with central differences of the loss.

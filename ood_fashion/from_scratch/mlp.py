@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ood_fashion.errors import DivergenceError
+from ood_fashion.from_scratch import SEED
 from ood_fashion.from_scratch.layers import Array, Labels, Layer, Linear, ReLU, SoftmaxCrossEntropy
 
 CHUNK = 1_000
@@ -65,7 +66,7 @@ class Network:
             array[...] = weights[name]
 
 
-def build_mlp(sizes: Sequence[int] = (784, 128, 10), *, seed: int = 42, dtype: DTypeLike = np.float32) -> Network:
+def build_mlp(sizes: Sequence[int] = (784, 128, 10), *, seed: int = SEED, dtype: DTypeLike = np.float32) -> Network:
     """Build linear layers with ReLU between them.
 
     Args:
@@ -186,7 +187,7 @@ def fit(
     batch_size: int = 5,
     epochs: int = 200,
     patience: int | None = 3,
-    seed: int = 42,
+    seed: int = SEED,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:

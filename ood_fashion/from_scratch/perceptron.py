@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.from_scratch import SEED
 
 Array = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -77,7 +78,7 @@ class _Perceptron(ABC):
     """
 
     max_iter: int = field(default=5, kw_only=True)
-    random_state: int = field(default=0, kw_only=True)
+    random_state: int = field(default=SEED, kw_only=True)
 
     @abstractmethod
     def decision_function(self, X: ArrayLike) -> Array:
