@@ -16,16 +16,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ood_fashion.config import TrainConfig
 from ood_fashion.nn.models import build_model, load_model
+from ood_fashion.runs import Run
 from tests.hostile import (
     JSON,
     RARELY,
     check_refused,
+    contained,
     damaged,
     places,
     put,
     read_or_refuse,
 )
+
+
+@pytest.fixture(scope="module")
+def run(hostile_folder: Path) -> Run:
+    """A run of the MLP, whose model file is written anew for every example."""
+    run = Run.create(hostile_folder / "run", TrainConfig(model="mlp"), dataset={})
+    run.model_path.touch()
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +48,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         return {name: file.read(name) for name in file.namelist()}
 
 
-def put_model(folder: Path, members: dict[str, Any]) -> Path:
-    path = folder / "hostile.keras"
+def put_model(folder: Path, members: dict[str, Any], name: str = "hostile.keras") -> Path:
+    path = folder / name
     with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=1) as file:
         for name, content in members.items():
             file.writestr(name, content if isinstance(content, bytes) else json.dumps(content))
@@ -54,6 +65,25 @@ def test_models_with_other_settings(hostile_folder: Path, model: dict[str, bytes
         container[key] = data.draw(st.one_of(JSON, st.integers(0, 10**12)))
     path = put_model(hostile_folder, {**model, "config.json": config})
     read_or_refuse(lambda: load_model(path), hostile_folder)
+
+
+@RARELY
+@given(data=st.data())
+def test_model_files_of_a_run_with_other_settings(run: Run, model: dict[str, bytes], data: st.DataObject) -> None:
+    config = json.loads(model["config.json"])
+    read = (config["config"]["layers"][0]["config"]["batch_shape"], config["config"]["layers"][-1]["config"])
+    places_read = [*((read[0], index) for index in range(4)), (read[1], "units"), *places(config)]
+    container, key = data.draw(st.sampled_from(places_read))
+    container[key] = data.draw(st.one_of(JSON, st.integers(0, 10**12)))
+    put_model(run.path, {**model, "config.json": config}, "model.keras")
+    read_or_refuse(lambda: load_model(run.model_path), run.path)
+
+
+@RARELY
+@given(data=st.data())
+def test_damaged_model_files_of_a_run(run: Run, model: dict[str, bytes], data: st.DataObject) -> None:
+    put_model(run.path, {**model, "model.weights.h5": data.draw(damaged(model["model.weights.h5"]))}, "model.keras")
+    read_or_refuse(lambda: load_model(run.model_path), run.path)
 
 
 @RARELY
@@ -131,6 +161,23 @@ def test_hostile_models(
     monkeypatch.chdir(hostile_folder)
     path = put_model(hostile_folder, HOSTILE_MODELS[name](model))
     check_refused(lambda: load_model(path), hostile_folder, "expected a model that Keras can load safely")
+
+
+WEIGHTS_ALONE = ("many layers", "os.system", "get_file", "SavedModel", "lambda", "function", "vocabulary")
+"""Layers that are described are not made, since the run says which there are."""
+
+
+@pytest.mark.parametrize("name", HOSTILE_MODELS)
+def test_hostile_model_files_of_a_run(
+    run: Run, model: dict[str, bytes], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.path)
+    put_model(run.path, HOSTILE_MODELS[name](model), "model.keras")
+    if name in WEIGHTS_ALONE:
+        with contained(run.path):
+            assert load_model(run.model_path).count_params() == 101_770
+    else:
+        check_refused(lambda: load_model(run.model_path), run.path, "expected the weights of mlp")
 
 
 def test_a_lambda_is_not_loaded(hostile_folder: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from ood_fashion.datasets import Dataset, Split
@@ -34,6 +36,9 @@ def test_a_shipped_run(name: str, fashion: Dataset) -> None:
     model = load_model(run.model_path)
     assert model.count_params() == describe(run.config.model)["parameters"]
     assert {weight.dtype for weight in model.weights} == {"float32"}
+    by_keras = keras.models.load_model(run.model_path)
+    for received, expected in zip(model.get_weights(), by_keras.get_weights(), strict=True):
+        np.testing.assert_array_equal(received, expected)
 
     saved = run.read_predictions()
     for record in run.read_metrics()["results"]:

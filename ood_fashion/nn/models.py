@@ -6,20 +6,24 @@ import json
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ood_fashion import layer_specs, specs
-from ood_fashion.errors import ModelError
+from ood_fashion.errors import ModelError, RunError
 from ood_fashion.files import MOST_TEXT, MOST_UNPACKED
 from ood_fashion.nn.blur_pool import MaxBlurPooling2D
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
+from ood_fashion.runs import Run
 
 
 def _initialized(seed: int) -> dict[str, Any]:
@@ -127,6 +131,9 @@ def compare_with_spec(name: str) -> list[str]:
 def load_model(path: Path) -> keras.Model:
     """Load a .keras file, without running code that it may bring along (`safe_mode`), or a SavedModel folder.
 
+    A run's model.keras is opened by every version of Keras, whichever wrote it: the run's spec says what to build, and
+    the file's weights are read.
+
     A SavedModel is a graph of TensorFlow operations, some of which read and write files: it is not safe to run a
     stranger's. Its signature `serving_default` is used, which must have one input and one output.
 
@@ -142,11 +149,67 @@ def load_model(path: Path) -> keras.Model:
         )
     if not path.is_file():
         raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
+    if run := _find_run(path):
+        return _load_trained(run)
     try:
         _check_archive(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras lets through whatever a damaged or foreign file makes its readers raise
         raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {_reason(error)}") from error
+
+
+def _find_run(path: Path) -> Run | None:
+    """Return the run that wrote a model file, if its folder is one."""
+    with suppress(RunError):
+        run = Run.open(path.parent)
+        if run.model_path.name == path.name:
+            return run
+    return None
+
+
+def _load_trained(run: Run) -> keras.Model:
+    """Build a run's model from its spec, with the weights in its model file.
+
+    Of the file's description only the images' shape and the number of classes are read.
+
+    Raises:
+        ModelError: the file is damaged, or holds other weights than the run's model has.
+    """
+    path, name = run.model_path, run.config.model
+    try:
+        with ZipFile(path) as archive:
+            sizes = _check_members(archive, path)
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+            input_shape, num_classes = tuple(layers[0]["config"]["batch_shape"][1:]), layers[-1]["config"]["units"]
+            rows = specs.MODELS[name].summary(input_shape, num_classes)
+            _check_size(4 * sum(row.parameters.value for row in rows), sizes)
+            model = build_model(name, input_shape=input_shape, num_classes=num_classes)
+            with h5py.File(BytesIO(archive.read("model.weights.h5"))) as file:
+                _assign_weights(model, _hdf5_member(file, "layers", h5py.Group))
+    except Exception as error:  # zipfile, zlib, h5py and Keras raise many kinds on damaged files
+        raise ModelError(
+            f"{path}: expected the weights of {name}. Received: {_reason(error)}. Train the run anew."
+        ) from error
+    return model
+
+
+def _assign_weights(model: keras.Model, saved: h5py.Group) -> None:
+    """Give a model the weights that Keras has saved: a group per layer, which bears its name, with numbered arrays."""
+    groups = [_hdf5_member(_hdf5_member(saved, key, h5py.Group), "vars", h5py.Group) for key in saved]
+    by_name = {group.attrs["name"]: group for group in groups}
+    for layer in model.layers:
+        for index, variable in enumerate(layer.weights):
+            array = _hdf5_member(by_name[layer.name], str(index), h5py.Dataset)
+            if (array.shape, array.dtype, array.external, array.is_virtual) != (variable.shape, "float32", None, False):
+                raise ValueError(f"{array.dtype} {array.shape} for {variable.path}, which is float32 {variable.shape}")
+            variable.assign(array[...])
+
+
+def _hdf5_member(group: h5py.Group, name: str, kind: type) -> Any:
+    """Return a member of a group, but follow no link, which may lead into another file."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink) or not isinstance(group[name], kind):
+        raise ValueError(f"no {kind.__name__} {name} in {group.name} of its HDF5 file")
+    return group[name]
 
 
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
@@ -161,18 +224,27 @@ def _check_archive(path: Path) -> None:
         Exception: zipfile, zlib and Keras raise many kinds on damaged files.
     """
     with ZipFile(path) as archive:
-        sizes = {member.filename: member.file_size for member in archive.infolist()}
-        if foreign := sorted(sizes.keys() - _MEMBERS):
-            raise ValueError(f"an archive with {foreign[0]}, beside {', '.join(sorted(_MEMBERS))}")
-        unpacked = sum(sizes.values())
-        if unpacked > max(MOST_UNPACKED, path.stat().st_size) or sizes["config.json"] > MOST_TEXT:
-            raise ValueError(f"{unpacked:,} bytes unpacked, {sizes['config.json']:,} of them config.json")
+        sizes = _check_members(archive, path)
         config = json.loads(archive.read("config.json"))
     if (objects := _count_objects(config)) > _MOST_OBJECTS:
         raise ValueError(f"a model of {objects:,} objects, more than {_MOST_OBJECTS:,}")
     # What Keras notes of these variables, to make them later, it notes by thread.
     with ThreadPoolExecutor(1) as thread:
-        declared = thread.submit(_declared_bytes, config).result()
+        _check_size(thread.submit(_declared_bytes, config).result(), sizes)
+
+
+def _check_members(archive: ZipFile, path: Path) -> dict[str, int]:
+    """Check what is in an archive, before anything is unpacked; return the bytes of each member."""
+    sizes = {member.filename: member.file_size for member in archive.infolist()}
+    if foreign := sorted(sizes.keys() - _MEMBERS):
+        raise ValueError(f"an archive with {foreign[0]}, beside {', '.join(sorted(_MEMBERS))}")
+    unpacked = sum(sizes.values())
+    if unpacked > max(MOST_UNPACKED, path.stat().st_size) or sizes["config.json"] > MOST_TEXT:
+        raise ValueError(f"{unpacked:,} bytes unpacked, {sizes['config.json']:,} of them config.json")
+    return sizes
+
+
+def _check_size(declared: int, sizes: dict[str, int]) -> None:
     if declared > sizes["model.weights.h5"]:
         raise ValueError(f"a model of {declared:,} bytes, with {sizes['model.weights.h5']:,} bytes of weights")
 

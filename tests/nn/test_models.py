@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion import layer_specs, specs
+from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.nn import models
 from ood_fashion.nn.models import build_model, check_fit, compare_with_spec, load_model, picture_shape
+from ood_fashion.runs import Run
 
 
 @pytest.mark.parametrize("name", specs.MODELS)
@@ -70,6 +73,53 @@ def test_a_saved_model_is_loaded(tmp_path: Path) -> None:
     loaded = load_model(save(model, tmp_path / "m.keras"))
     images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def from_another_keras(path: Path) -> None:
+    """Rewrite a model file as a later Keras might: each layer has an argument that this one does not know."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    described = json.loads(members["config.json"])
+    for layer in described["config"]["layers"]:
+        layer["config"]["argument_of_tomorrow"] = None
+    members["config.json"] = json.dumps(described).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("name", specs.MODELS)
+@pytest.mark.parametrize(("image_shape", "num_classes"), [((28, 28), 10), ((32, 40), 3)])
+def test_a_runs_model_is_opened_whichever_keras_wrote_it(
+    tmp_path: Path, name: str, image_shape: tuple[int, int], num_classes: int
+) -> None:
+    """All weights differ, so that none can be taken for another."""
+    if name in ("p4cnn", "p4mcnn"):
+        image_shape = (28, 28)  # the only one of the two that their windows tile
+    run = Run.create(tmp_path / "run", TrainConfig(model=name), dataset={})
+    model = build_model(name, input_shape=(*image_shape, 1), num_classes=num_classes)
+    random = np.random.default_rng(0)
+    model.set_weights([random.random(weight.shape, np.float32) for weight in model.get_weights()])
+    model.save(run.model_path)
+    by_keras = keras.models.load_model(run.model_path).get_weights()
+    from_another_keras(run.model_path)
+    with pytest.raises(TypeError, match="could not be deserialized"):
+        keras.models.load_model(run.model_path)
+    opened = load_model(run.model_path)
+    assert (opened.input_shape, opened.output_shape) == ((None, *image_shape, 1), (None, num_classes))
+    assert [layer.name for layer in opened.layers] == [layer.name for layer in model.layers]
+    for received, of_keras, expected in zip(opened.get_weights(), by_keras, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(received, expected)
+        np.testing.assert_array_equal(received, of_keras)
+
+
+def test_a_model_file_beside_a_run_is_not_the_runs(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", TrainConfig(model="mlp"), dataset={})
+    build_model("cnn2").save(run.path / "other.keras")
+    assert load_model(run.path / "other.keras").name == "cnn2"
+    build_model("cnn2").save(run.model_path)
+    with pytest.raises(ModelError, match=r"keras: expected the weights of mlp\. Received: .*\. Train the run anew\."):
+        load_model(run.model_path)
 
 
 def test_files_that_are_no_safe_model_are_refused(tmp_path: Path) -> None:
