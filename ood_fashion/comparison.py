@@ -42,10 +42,16 @@ def expand(pattern: str) -> list[Path]:
     return found
 
 
-def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift]) -> Correct:
+def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift], trust: bool = False) -> Correct:
     """Say which test images a run's model, or that in a model file, recognises under each shift.
 
     What the run has saved is read; TensorFlow is needed for the rest alone.
+
+    Args:
+        path: a run folder or what `nn.models.load_model` takes.
+        dataset: whose test images to ask about.
+        shifts: what to do to the images, one after another.
+        trust: as for `nn.models.load_model`.
 
     Raises:
         RunError: the run is not complete, or was tested on other images.
@@ -69,7 +75,7 @@ def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift]) -
         from ood_fashion.nn.evaluation import predict
         from ood_fashion.nn.models import load_model
 
-        model = load_model(model_path)
+        model = load_model(model_path, trust=trust)
         saved |= {shift: found.classes for shift, found in predict(model, dataset, missing).items()}
     return {str(shift): saved[str(shift)] == dataset.test.labels for shift in shifts}
 

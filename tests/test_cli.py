@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -340,3 +341,29 @@ def test_a_closed_pipe_is_no_error() -> None:
     process.stdout.close()
     _, stderr = process.communicate()
     assert b"Traceback" not in stderr
+
+
+def test_a_strangers_model_is_refused_by_an_older_keras(
+    invoke: Invoke, run_dir: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is trusted; a run's own is safe, since its weights alone are read."""
+    picture = str(tmp_path / "shoe.png")
+    matplotlib.image.imsave(picture, np.arange(784).reshape(28, 28), cmap="gray")
+    strange = str(shutil.copy(run_dir / "model.keras", tmp_path / "strange.keras"))
+    data = ("--data-dir", str(small_folder))
+    commands = [
+        ("evaluate", "--model-file", strange, *data),
+        ("evaluate", "--run", str(tmp_path / "s*.keras"), *data),
+        ("predict", picture, "--model-file", strange),
+        ("sweep", "rotate", "--step", "180", "--model-file", strange, "--out", "swept", *data),
+        ("compare", strange, str(run_dir), "--shift", "up4", *data),
+    ]
+    monkeypatch.setattr(keras, "__version__", "3.14.1")
+    for command in commands:
+        refused = invoke(*command)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert re.search(r"strange\.keras: expected Keras 3\.15 .* Received: Keras 3\.14\.1, .* trust", refused.stderr)
+        assert invoke(*command, "--trust").exit_code == 0
+    assert invoke("evaluate", "--run", run_dir, *data).exit_code == 0
+    monkeypatch.setattr(keras, "__version__", "3.15.0")
+    assert invoke(*commands[0]).exit_code == 0

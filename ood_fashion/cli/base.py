@@ -275,11 +275,19 @@ def run_option(command: Callable[..., None]) -> Callable[..., None]:
     return with_run
 
 
-model_file_option = click.option(
-    "--model-file",
-    type=click.Path(path_type=Path),
-    help="A .keras file or SavedModel folder of any origin, instead of a run's.",
+trust_option = click.option(
+    "--trust", is_flag=True, help="Load others' .keras files under Keras before 3.15 too, which is less safe."
 )
+
+
+def model_file_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --model-file and --trust."""
+    named = click.option(
+        "--model-file",
+        type=click.Path(path_type=Path),
+        help="A .keras file or SavedModel folder of any origin, instead of a run's.",
+    )
+    return named(trust_option(command))
 
 
 class OpenedModel(NamedTuple):
@@ -290,7 +298,7 @@ class OpenedModel(NamedTuple):
     run: Run | None
 
 
-def open_model(run_dir: Path | None, model_file: Path | None, device: str) -> OpenedModel:
+def open_model(run_dir: Path | None, model_file: Path | None, device: str, *, trust: bool) -> OpenedModel:
     """Load what --run and --model-file name, or else the latest complete run's model, onto a device."""
     if run_dir and model_file:
         raise click.UsageError("--run or --model, and --model-file, exclude each other.")
@@ -302,7 +310,7 @@ def open_model(run_dir: Path | None, model_file: Path | None, device: str) -> Op
 
     devices.select_device(device)
     click.echo(f"Model: {path}", err=True)
-    return OpenedModel(models.load_model(path), run.config.model if run else str(path), run)
+    return OpenedModel(models.load_model(path, trust=trust), run.config.model if run else str(path), run)
 
 
 MODEL_CHOICE = click.Choice(list(MODELS))

@@ -20,6 +20,7 @@ from ood_fashion.cli.base import (
     setting,
     shift_option,
     show,
+    trust_option,
     working_in,
 )
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES, TrainConfig
@@ -246,6 +247,7 @@ def evaluate(
     *,
     run_dir: Path | None,
     model_file: Path | None,
+    trust: bool,
     shifts: tuple[Shift, ...],
     metrics: str,
     tta: str | None,
@@ -274,9 +276,9 @@ def evaluate(
     if run_dir and set(str(run_dir)) & set("*?["):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
-        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), as_json)
+        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), trust, as_json)
         return
-    model, name, run = open_model(run_dir, model_file, device)
+    model, name, run = open_model(run_dir, model_file, device, trust=trust)
     from ood_fashion.nn import evaluation
 
     dataset = datasets.load_dataset(data_dir)
@@ -295,11 +297,13 @@ def evaluate(
     show({"model": name, **averaged, "results": records}, table, as_json)
 
 
-def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, as_json: bool) -> None:
+def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, trust: bool, as_json: bool) -> None:
     from ood_fashion import comparison, study_tables
 
     paths = comparison.expand(pattern)
-    records = comparison.summarize_runs([comparison.correct_predictions(path, dataset, shifts) for path in paths])
+    records = comparison.summarize_runs(
+        [comparison.correct_predictions(path, dataset, shifts, trust) for path in paths]
+    )
     runs = list(map(str, paths))
     show({"runs": runs, "results": records}, "\n".join([*runs, "", study_tables.runs_table(records)]), as_json)
 
@@ -308,9 +312,10 @@ def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, as_json:
 @click.argument("a")
 @click.argument("b")
 @shift_option
+@trust_option
 @data_dir_option
 @json_option
-def compare(a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Source | None, as_json: bool) -> None:
+def compare(a: str, b: str, *, shifts: tuple[Shift, ...], trust: bool, data_dir: Source | None, as_json: bool) -> None:
     """Test whether one model beats another.
 
     A and B are run folders, .keras files, SavedModel folders, or names of the package's own trained models. A pattern
@@ -324,7 +329,7 @@ def compare(a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Source | Non
     dataset = datasets.load_dataset(data_dir)
     chosen = list(dict.fromkeys(shifts or [SHIFTS[name] for name in paper.TEST_SETS]))
     sides = [
-        [comparison.correct_predictions(path, dataset, chosen) for path in comparison.expand(pattern)]
+        [comparison.correct_predictions(path, dataset, chosen, trust) for path in comparison.expand(pattern)]
         for pattern in (a, b)
     ]
     records = comparison.compare(*sides)

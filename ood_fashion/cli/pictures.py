@@ -30,6 +30,7 @@ def predict(
     *,
     run_dir: Path | None,
     model_file: Path | None,
+    trust: bool,
     dataset: str,
     device: str,
     as_json: bool,
@@ -44,7 +45,7 @@ def predict(
     from ood_fashion import pictures, tables
     from ood_fashion.evaluation import top_classes
 
-    model, name, run = open_model(run_dir, model_file, device)
+    model, name, run = open_model(run_dir, model_file, device, trust=trust)
     from ood_fashion.nn import evaluation, models
 
     read, failures = pictures.read_pictures(paths, models.picture_shape(model))

@@ -15,6 +15,7 @@ from ood_fashion.cli.base import (
     device_option,
     json_option,
     show,
+    trust_option,
     workers_option,
     working_in,
 )
@@ -33,6 +34,7 @@ def _common(command: Any) -> Any:
                      help="A trained model of the package's own; may be repeated."),
         click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
                      help="A .keras file or SavedModel folder of any origin; may be repeated."),
+        trust_option,
         click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
                      "[default: the document's MLP, else the first model]"),
         click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
@@ -105,6 +107,7 @@ def _sweep(
     run_dirs: tuple[Path, ...],
     pretrained: tuple[str, ...],
     model_files: tuple[Path, ...],
+    trust: bool,
     reference: str | None,
     limit: int | None,
     workers: dict[str, Any],
@@ -127,7 +130,7 @@ def _sweep(
     deciding = sweeps.settings(chosen, files, dataset, len(split))
     source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
     paths = tuple(path.absolute() for path in files.values())
-    asked = evaluation.ModelFiles(paths, source, limit, device, json.dumps(deciding), deciding["images"])
+    asked = evaluation.ModelFiles(paths, source, limit, device, json.dumps(deciding), deciding["images"], trust)
     evaluation.load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
     folder = out or sweeps.default_folder(deciding)
     with working_in(folder, resume=False):

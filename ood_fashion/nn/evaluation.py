@@ -108,6 +108,7 @@ class ModelFiles:
         device: one of `config.DEVICES`.
         content: what decides the models' and the images' content: files may change under their names.
         sha256: of the test images.
+        trust: as for `models.load_model`.
     """
 
     paths: tuple[Path, ...]
@@ -116,6 +117,7 @@ class ModelFiles:
     device: str
     content: str
     sha256: str
+    trust: bool = False
 
 
 @lru_cache(maxsize=1)
@@ -131,7 +133,7 @@ def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray
     if dataset.sha256["test images"] != files.sha256:
         raise DataError(f"{dataset.source}: expected the test images that were asked for. Received: others.")
     split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
-    return scorer([load_model(path) for path in files.paths], dataset, split), split.labels
+    return scorer([load_model(path, trust=files.trust) for path in files.paths], dataset, split), split.labels
 
 
 def hits_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:

@@ -128,7 +128,11 @@ def compare_with_spec(name: str) -> list[str]:
     ]
 
 
-def load_model(path: Path) -> keras.Model:
+_SAFE_KERAS = (3, 15)
+"""The first version whose safe mode has none of the holes that are known."""
+
+
+def load_model(path: Path, *, trust: bool = False) -> keras.Model:
     """Load a .keras file, without running code that it may bring along (`safe_mode`), or a SavedModel folder.
 
     A run's model.keras is opened by every version of Keras, whichever wrote it: the run's spec says what to build, and
@@ -136,6 +140,10 @@ def load_model(path: Path) -> keras.Model:
 
     A SavedModel is a graph of TensorFlow operations, some of which read and write files: it is not safe to run a
     stranger's. Its signature `serving_default` is used, which must have one input and one output.
+
+    Args:
+        path: the file or folder.
+        trust: load a .keras file that no run wrote under Keras before 3.15 too, whose safe mode has known holes.
 
     Raises:
         ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
@@ -151,6 +159,11 @@ def load_model(path: Path) -> keras.Model:
         raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
     if run := _find_run(path):
         return _load_trained(run)
+    if not trust and tuple(map(int, keras.__version__.split(".")[:2])) < _SAFE_KERAS:
+        raise ModelError(
+            f"{path}: expected Keras 3.15 or newer, to load a .keras file that no run wrote. Received: Keras "
+            f"{keras.__version__}, whose safe mode has known holes. Upgrade Keras, or set trust if you know its author."
+        )
     try:
         _check_archive(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
