@@ -63,7 +63,7 @@ class Augmentation:
         change, at, part = text.partition("@")
         keyword, colon, number = change.partition(":")
         if keyword not in KINDS:
-            raise InvalidValueError(f"augment: expected {USAGE}. Received: '{text}'.")
+            raise InvalidValueError(f"`augment`: expected {USAGE}. Received: '{text}'.")
         kind = KINDS[keyword]
         try:
             most = float(number) if kind.most else 0.0
@@ -71,11 +71,11 @@ class Augmentation:
             most = math.nan
         fits = 0 < most <= kind.most if kind.most else not colon
         if not fits or (keyword == "translate" and not most.is_integer()):
-            raise InvalidValueError(f"augment: expected {kind.usage}. Received: '{text}'.")
+            raise InvalidValueError(f"`augment`: expected {kind.usage}. Received: '{text}'.")
         try:
             share = float(part) if at else 1.0
         except ValueError:
             share = math.nan
         if not 0 < share <= 1:
-            raise InvalidValueError(f"augment: expected @SHARE with a share above 0, to 1. Received: '{text}'.")
+            raise InvalidValueError(f"`augment`: expected @SHARE with a share above 0, to 1. Received: '{text}'.")
         return cls(keyword, most, share)

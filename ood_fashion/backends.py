@@ -176,7 +176,7 @@ def side_by_side(
             except BrokenProcessPool as error:
                 raise BackendError(
                     "expected worker processes that live to the end. Received: one was killed, perhaps for want of "
-                    "memory. Go on with fewer --jobs; what is finished is kept."
+                    "memory. Go on with fewer `jobs`; what is finished is kept."
                 ) from error
 
 
@@ -198,14 +198,16 @@ def check_options(backend: str, address: str | None, jobs: int | None) -> None:
         InvalidValueError: loky is given an address, or a cluster the number of its workers.
     """
     if backend == "loky" and address is not None:
-        raise InvalidValueError(f"backend loky: expected no address. Received: {address}. Choose dask or ray.")
+        raise InvalidValueError(f"`backend` loky: expected no `address`. Received: {address}. Choose dask or ray.")
     if address is not None and jobs is not None:
-        raise InvalidValueError(f"jobs: expected none with an address, for a cluster has its own. Received: {jobs}.")
+        raise InvalidValueError(
+            f"`jobs`: expected none with an `address`, for a cluster has its own. Received: {jobs}."
+        )
 
 
 def _not_installed(backend: str, package: str) -> BackendError:
     return BackendError(
-        f"--backend {backend}: expected the package {package}. Received: none. "
+        f"`backend` {backend}: expected the package {package}. Received: none. "
         f"Install it: pip install 'ood-fashion[{backend}]'"
     )
 
@@ -213,7 +215,7 @@ def _not_installed(backend: str, package: str) -> BackendError:
 def _no_cluster(backend: str, address: str | None, error: Exception) -> BackendError:
     cluster = f"a {backend.capitalize()} cluster at {address}" if address else f"a local {backend.capitalize()} cluster"
     reason = first_line(error).rstrip(".")
-    return BackendError(f"--backend {backend}: expected {cluster}. Received: {reason}. Is it running?")
+    return BackendError(f"`backend` {backend}: expected {cluster}. Received: {reason}. Is it running?")
 
 
 BACKENDS: dict[str, Callable[[str | None, int | None, int, OnLoss], AbstractContextManager[int | None]]] = {

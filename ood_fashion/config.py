@@ -103,14 +103,12 @@ class TrainConfig:
             expected, holds = _RULES[field.name]
             value = getattr(self, field.name)
             if not holds(value):
-                raise InvalidValueError(f"{field.name.replace('_', ' ')}: expected {expected}. Received: {value!r}.")
+                raise InvalidValueError(f"`{field.name}`: expected {expected}. Received: {value!r}.")
         object.__setattr__(self, "augment", tuple(str(Augmentation.parse(text)) for text in self.augment))
         for chooser, choice, name, only in _FIXED:
             received = getattr(self, name)
             if getattr(self, chooser) == choice and received != only:
-                raise InvalidValueError(
-                    f"{chooser} {choice}: expected {name.replace('_', ' ')} {only!r}. Received: {received!r}."
-                )
+                raise InvalidValueError(f"`{chooser}` {choice}: expected `{name}` {only!r}. Received: {received!r}.")
 
     @property
     def augmentations(self) -> tuple[Augmentation, ...]:
@@ -151,14 +149,16 @@ _FIXED: tuple[tuple[str, str, str, Any], ...] = (
 
 Rule = tuple[str, Callable[[Any], bool]]
 
+_MOST_WHOLE = 2**31 - 1
+
 
 def _whole(least: int, *, optional: bool = False) -> Rule:
     def holds(value: Any) -> bool:
         if value is None:
             return optional
-        return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST_WHOLE
 
-    return f"a whole number of {least} or more{' or none' if optional else ''}", holds
+    return f"a whole number from {least} to {_MOST_WHOLE:,}{', or none' if optional else ''}", holds
 
 
 def _is_number(value: Any) -> bool:

@@ -172,7 +172,7 @@ def split_train(dataset: Dataset, train_size: int, val_size: int, *, seed: int |
     if asked > available:
         raise DataError(
             f"expected at most {available:,} training and validation images, all that there are in {dataset.source}. "
-            f"Received: {train_size:,} + {val_size:,} = {asked:,}. Lower --train-size or --val-size."
+            f"Received: {train_size:,} + {val_size:,} = {asked:,}. Lower `train_size` or `val_size`."
         )
     order: slice | NDArray[np.int64] = slice(None)
     if seed is not None:

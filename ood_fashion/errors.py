@@ -1,6 +1,7 @@
 """The errors that a user can cause, and the exit code of each.
 
-A message says in one line what was expected, what was received and what to do. The command line prints just that.
+A message says in one line what was expected, what was received and what to do. It names arguments, in backticks: the
+command line, which prints just that, writes the options of its command in their place.
 """
 
 

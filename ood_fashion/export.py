@@ -40,7 +40,7 @@ def _write_idx(dataset: Dataset, shift: Shift, folder: Path) -> None:
     if not len(dataset.train) or dataset.num_classes > 256:
         raise ExportError(
             f"idx: expected a training set, and 256 classes at most. Received: {len(dataset.train):,} training images, "
-            f"{dataset.num_classes:,} classes. Choose --format npz."
+            f"{dataset.num_classes:,} classes. Choose `file_format` npz."
         )
     target = folder / file_name(shift)
     target.mkdir()
@@ -109,7 +109,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     try:
         with locked(temporary):
             if folder.exists() or folder.is_symlink():
-                raise ExportError(f"{folder}: expected nothing there. Choose another --export, or delete it.")
+                raise ExportError(f"{folder}: expected nothing there. Choose another folder, or delete it.")
             try:
                 for leftover in temporary.iterdir():  # of an export that was killed
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

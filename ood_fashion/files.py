@@ -137,7 +137,7 @@ def make_empty_folder(path: Path) -> None:
         raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
     if occupied:
         raise RunError(
-            f"{path}: expected an empty or absent folder. Add --resume to finish it, or choose another --out."
+            f"{path}: expected an empty or absent folder. Finish it with `resume`, or choose another folder."
         )
 
 

@@ -78,7 +78,7 @@ def require_same_dataset(run: Run, dataset: Dataset) -> None:
     if began_on.get("sha256") != dataset.sha256:
         raise RunError(
             f"{run.path}: expected the dataset that the run began on, {began_on.get('source')}. "
-            f"Received: {dataset.source}, whose content differs. Name it with --data-dir or --dataset."
+            f"Received: {dataset.source}, whose content differs. Name it with `data_dir` or `dataset`."
         )
 
 

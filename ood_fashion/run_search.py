@@ -33,7 +33,7 @@ def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
 
 
 def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path = RUNS_ROOT) -> Run | None:
-    """Find the run that `--resume` means.
+    """Find the run that goes on when training is resumed.
 
     Args:
         given: the settings that were asked for; the run's config must have them. The implementation is Keras unless
@@ -56,14 +56,14 @@ def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path =
     if differences := _differences(run, given):
         raise RunError(
             f"{out}: expected the settings that the run began with. Received: {', '.join(differences)}. "
-            "Leave them out, or choose another --out."
+            "Leave them out, or choose another folder."
         )
     return run
 
 
 def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
     settings = run.config.to_json()
-    return [f"{name} {value} instead of {settings[name]}" for name, value in given.items() if settings[name] != value]
+    return [f"`{name}` {value} instead of {settings[name]}" for name, value in given.items() if settings[name] != value]
 
 
 def pretrained_runs() -> dict[str, Path]:

@@ -121,7 +121,8 @@ class Run:
         try:
             return TrainConfig.from_json(self.record["config"])
         except (KeyError, TypeError, InvalidValueError) as error:
-            raise RunError(f"{self.path / 'config.json'}: expected a run's config. Received: {error}") from error
+            received = str(error).replace("`", "")  # names what is in the file
+            raise RunError(f"{self.path / 'config.json'}: expected a run's config. Received: {received}") from error
 
     @property
     def class_names(self) -> tuple[str, ...]:

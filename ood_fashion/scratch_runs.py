@@ -118,7 +118,7 @@ def train(
     except DivergenceError as error:
         run.write_weights(network.parameters)
         raise DivergenceError(
-            f"{error} Lower --learning-rate or --momentum. "
+            f"{error} Lower `learning_rate` or `momentum`. "
             f"The weights of epoch {kept_epoch(history, config)} are in {run.model_path}."
         ) from error
     run.write_weights(network.parameters)

@@ -170,7 +170,7 @@ class StudyRun:
             if differing := [f"{key} {value}" for key, value in record.items() if began.get(key) != value]:
                 raise RunError(
                     f"{path}: expected what the study there began with. Received: {', '.join(differing)}. "
-                    "Choose another --out."
+                    "Choose another folder."
                 )
             for leftover in (path / "trials").glob(f"{TEMPORARY}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -205,7 +205,8 @@ class StudyRun:
             for config in STUDIES[name].settings.values():
                 replace(config, **changes)
         except (TypeError, InvalidValueError) as error:
-            raise RunError(f"{path}: expected changes of settings. Received: {error}") from error
+            received = str(error).replace("`", "")  # names what is in the file
+            raise RunError(f"{path}: expected changes of settings. Received: {received}") from error
         return record
 
     @property

@@ -66,7 +66,7 @@ class Sweep:
             known = baseline.applies(test) and set(map(str, self.shifts)) <= baseline.reference().keys()
             return baseline.REFERENCE if known else models[0]
         if name not in models:
-            raise InvalidValueError(f"reference: expected one of {', '.join(models)}. Received: '{name}'.")
+            raise InvalidValueError(f"`reference`: expected one of {', '.join(models)}. Received: '{name}'.")
         return name
 
     def report(
@@ -148,7 +148,7 @@ def translations(most: int) -> Sweep:
         InvalidValueError: `most` is negative.
     """
     if most < 0:
-        raise InvalidValueError(f"max: expected a whole number of 0 or more. Received: {most}.")
+        raise InvalidValueError(f"`most`: expected a whole number of 0 or more. Received: {most}.")
     reach = range(-most, most + 1)
     points = ({"dx": dx, "dy": dy, "shift": Shift((Translate(dx, dy),))} for dy in reach for dx in reach)
     return Sweep("translate", tuple(points))
@@ -161,7 +161,7 @@ def rotations(step: float) -> Sweep:
         InvalidValueError: `step` is not above 0 or not finite.
     """
     if not 0.1 <= step <= 360:
-        raise InvalidValueError(f"step: expected degrees from 0.1 to 360. Received: {step}.")
+        raise InvalidValueError(f"`step`: expected degrees from 0.1 to 360. Received: {step}.")
     exact = Fraction(str(float(step)))  # 13 steps of 7.2 are 93.6; as binary fractions they are 93.60000000000001
     angles = (float(number * exact) for number in range(math.ceil(360 / step - 1e-9)))  # 360 itself would be 0 again
     return Sweep("rotate", tuple({"degrees": angle, "shift": Shift((Rotate(angle),))} for angle in angles))
@@ -238,7 +238,7 @@ def open_folder(path: Path, deciding: dict[str, Any]) -> Path:
     elif there != text:
         raise RunError(
             f"{path}: expected an absent or empty folder, or one of the same sweep. "
-            "Received: another's content. Choose another --out."
+            "Received: another's content. Choose another folder."
         )
     return path
 
@@ -272,7 +272,7 @@ def measure(
     try:
         known = dict(_read_hits(path, models, n))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another --out.") from error
+        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another folder.") from error
     missing = []
     for shift in sweep.shifts:
         if str(shift) in known:

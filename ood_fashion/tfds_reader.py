@@ -92,7 +92,7 @@ def _builder(tfds: Any, name: str, data_dir: Path) -> Any:
         if isinstance(error, ValueError | AssertionError) and not any((data_dir / name).glob("*/dataset_info.json")):
             raise InvalidValueError(
                 f"dataset '{name}': expected one of TensorFlow Datasets, such as mnist, kmnist or emnist/letters. "
-                f"Received: {_summary(error)}. Folders and .npz files are named with --data-dir."
+                f"Received: {_summary(error)}. Folders and .npz files are named with `data_dir`."
             ) from error
         raise _damaged(name, data_dir, error) from error
 
@@ -112,7 +112,7 @@ def _check_features(name: str, info: Any) -> tuple[str, ...]:
     if None in shape or shape[-1] != 1:
         raise DataError(
             f"dataset '{name}': expected grey images of one size, (height, width, 1). Received: {shape}. "
-            "Convert them, save them as x_train, y_train, x_test and y_test in an .npz file, and give --data-dir that."
+            "Convert them, save them as x_train, y_train, x_test and y_test in an .npz file, and give `data_dir` that."
         )
     return tuple(info.features["label"].names)
 

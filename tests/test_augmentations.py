@@ -47,5 +47,5 @@ def test_text_forms(text: str, canonical: str, draws: int) -> None:
     ],
 )
 def test_what_is_no_augmentation_is_refused(text: str, expected: str) -> None:
-    with pytest.raises(InvalidValueError, match=f"augment: expected {expected}.* Received: '{text}'"):
+    with pytest.raises(InvalidValueError, match=f"`augment`: expected {expected}.* Received: '{text}'"):
         Augmentation.parse(text)

@@ -109,8 +109,8 @@ def test_a_worker_with_other_images_is_refused(small_folder: Path, small_fashion
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--address", "tcp://127.0.0.1:1"), "backend loky: expected no address"),
-        (("--backend", "dask", "--address", "tcp://127.0.0.1:1", "--jobs", 2), "jobs: expected none with an address"),
+        (("--address", "tcp://127.0.0.1:1"), "--backend loky: expected no --address"),
+        (("--backend", "dask", "--address", "tcp://127.0.0.1:1", "--jobs", 2), "--jobs: expected none with an"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -44,7 +44,7 @@ def test_a_killed_scratch_mlp_is_finished_by_resume(invoke: Invoke, small_folder
         Path("run", left).unlink()
     refused = invoke("report", "run", "--data-dir", small_folder)
     assert refused.stderr.endswith("Finish it: ood-fashion scratch mlp --resume --out run\n")
-    assert "Add --resume to finish it" in invoke(*arguments).stderr
+    assert "Finish it with --resume" in invoke(*arguments).stderr
     assert json.loads(invoke(*arguments, "--resume").stdout) == document
     assert Path("run/model.npz").read_bytes() == weights
     Path("run/accuracy.png").unlink()

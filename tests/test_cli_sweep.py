@@ -94,16 +94,16 @@ def test_as_a_person_sees_it(invoke: Invoke, options: list[object]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        ("sweep translate --max -1", 2, "max: expected a whole number of 0 or more. Received: -1"),
-        ("sweep rotate --step 0", 2, "step: expected degrees from 0.1 to 360. Received: 0.0"),
-        ("sweep rotate --step nan", 2, "step: expected degrees from 0.1 to 360. Received: nan"),
+        ("sweep translate --max -1", 2, "--max: expected a whole number of 0 or more. Received: -1"),
+        ("sweep rotate --step 0", 2, "--step: expected degrees from 0.1 to 360. Received: 0.0"),
+        ("sweep rotate --step nan", 2, "--step: expected degrees from 0.1 to 360. Received: nan"),
         ("sweep rotate --limit 0", 2, "0 is not in the range x>=1"),
         ("sweep corruptions --corruption fgo", 2, "'fgo' is not one of 'gaussian_noise'"),
         ("sweep rotate", 1, "runs: expected a complete run. Received: none"),
         ("sweep rotate --model-file absent.keras", 1, "absent.keras: expected a model file. Received: No such file or"),
         ("sweep rotate --run absent", 1, "absent: expected a run folder"),
         ("sweep rotate --model-file M --model-file M", 1, "expected every model once. Received: "),
-        ("sweep rotate --model-file M --reference mlp", 2, "reference: expected one of /"),
+        ("sweep rotate --model-file M --reference mlp", 2, "--reference: expected one of /"),
         ("sweep rotate --model-file M --out occupied", 1, "occupied: expected an absent or empty folder"),
     ],
 )

@@ -110,7 +110,7 @@ def test_what_is_there_already_is_left_alone(invoke: Invoke, small_folder: Path,
     result = invoke("data", "--data-dir", small_folder, "--export", "there")
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr == "Error: there: expected nothing there. Choose another --export, or delete it.\n"
+    assert result.stderr == "Error: there: expected nothing there. Choose another folder, or delete it.\n"
     assert [path.name for path in Path().iterdir()] == ["there"]
 
 

@@ -154,7 +154,7 @@ def test_runs_of_keras_and_numpy_are_kept_apart(tmp_path: Path) -> None:
     run = make(tmp_path / "20260103T000000-numpy-mlp-s1", model="mlp", implementation="numpy")
     assert find_unfinished_run({"model": "mlp"}, None, tmp_path) is None
     assert find_unfinished_run({"implementation": "numpy"}, None, tmp_path) == run
-    with pytest.raises(RunError, match="Received: implementation keras instead of numpy"):
+    with pytest.raises(RunError, match="Received: `implementation` keras instead of numpy"):
         find_unfinished_run({}, run.path)
     run.write_metrics({})
     with pytest.raises(RunError, match=r"expected a complete run\. Received: none"):
@@ -166,7 +166,7 @@ def test_resuming_a_named_folder(tmp_path: Path) -> None:
     run = make(tmp_path / "run", epochs=5, complete=True)
     assert find_unfinished_run({"epochs": 5}, run.path) == run
     with pytest.raises(
-        RunError, match=r"the settings that the run began with. Received: epochs 6 instead of 5, patience None"
+        RunError, match=r"the settings that the run began with. Received: `epochs` 6 instead of 5, `patience` None"
     ):
         find_unfinished_run({"epochs": 6, "patience": None}, run.path)
 

@@ -204,7 +204,7 @@ def test_a_study_in_numpy(invoke: Invoke, small_folder: Path, tmp_path: Path) ->
     assert (run.config.implementation, run.model_path.name) == ("numpy", "model.npz")
     result = invoke("study", "shifts", "--implementation", "numpy", "--data-dir", small_folder, "--out", "other")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "implementation numpy: expected model 'mlp'" in result.stderr
+    assert "--implementation numpy: expected model 'mlp'" in result.stderr
     assert not (tmp_path / "other").exists()
 
 

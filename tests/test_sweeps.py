@@ -55,7 +55,7 @@ def test_the_points_of_each_sweep() -> None:
 
 @pytest.mark.parametrize("step", [0, -1, 361, float("nan"), float("inf")])
 def test_an_angle_that_makes_no_sweep_is_refused(step: float) -> None:
-    with pytest.raises(InvalidValueError, match="step: expected degrees"):
+    with pytest.raises(InvalidValueError, match="`step`: expected degrees"):
         rotations(step)
 
 
@@ -201,7 +201,7 @@ def test_the_documents_mlp_is_the_reference_where_it_was_measured(fashion: Datas
     assert sweep.reference(None, ["a", "b"], some) == "a"
     assert rotations(10).reference(None, ["a", "b"], fashion.test) == "a"
     assert sweep.reference("b", ["a", "b"], fashion.test) == "b"
-    with pytest.raises(InvalidValueError, match=r"reference: expected one of a, b\. Received: 'c'"):
+    with pytest.raises(InvalidValueError, match=r"`reference`: expected one of a, b\. Received: 'c'"):
         sweep.reference("c", ["a", "b"], fashion.test)
 
 

@@ -142,7 +142,7 @@ def test_other_sets_of_tensorflow_datasets_are_refused(
 
 def test_names_that_nobody_knows_are_refused(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("nonsense", "emnist/nonsense", "digits.npz", "", "mnist:9.9.9"):
-        with pytest.raises(InvalidValueError, match=r"expected one of TensorFlow Datasets, .*--data-dir") as caught:
+        with pytest.raises(InvalidValueError, match=r"expected one of TensorFlow Datasets, .*`data_dir`") as caught:
             load_dataset(name)
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"'mnist': expected a prepared copy. Received: none in .*tensorflow_datasets"):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 import signal
 import sys
+import textwrap
 import threading
 import time
 import warnings
@@ -35,6 +37,31 @@ def _fail(message: str, exit_code: int) -> NoReturn:
     raise click.exceptions.Exit(exit_code)
 
 
+_ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)`")
+
+
+def with_options(message: str, command: click.Command) -> str:
+    """Write a library's message for the command line: each argument that it names as the command's option, if any.
+
+    Args:
+        message: names arguments in backticks.
+        command: the command that runs; an argument is that option's whose parameter or flag is called so.
+    """
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    flags = {flag.lstrip("-").replace("-", "_"): flag for option in options for flag in option.opts}
+    flags |= {str(option.name): option.opts[0] for option in options}
+    return _ARGUMENT.sub(lambda found: flags.get(found[1], found[1]), message)
+
+
+def _running(context: click.Context) -> click.Command:
+    """Return the innermost command that the command line names; none before it takes a value."""
+    command = context.command
+    for word in context.meta[_ARGUMENTS]:
+        if isinstance(command, click.Group):
+            command = command.commands.get(word, command)
+    return command
+
+
 def _fail_on_usage(error: click.UsageError) -> NoReturn:
     command = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
     _fail(f"{error.format_message()}{command}", error.exit_code)
@@ -49,6 +76,8 @@ class Stopped(KeyboardInterrupt):
 
 
 _REMINDER_S = 0.2
+_MOST_SHOWN = 500
+"""Characters of an unexpected error; TensorFlow's may be pages."""
 
 
 @contextmanager
@@ -160,8 +189,8 @@ class CommandGroup(click.Group):
             if ctx.params["debug"]:
                 raise
             if isinstance(error, OodFashionError):
-                _fail(str(error), error.exit_code)
-            what = f"unexpected {type(error).__name__}: {error}"
+                _fail(with_options(str(error), _running(ctx)), error.exit_code)
+            what = f"unexpected {type(error).__name__}: {textwrap.shorten(str(error), _MOST_SHOWN, placeholder=' ...')}"
             _fail(f"{what}. Show where: ood-fashion --debug {ctx.invoked_subcommand} ...", 1)
 
 

@@ -106,7 +106,7 @@ class _Perceptron(ABC):
             InvalidValueError: the shapes do not fit together, a value is not finite, or there is only one class.
         """
         if self.max_iter < 1:
-            raise InvalidValueError(f"max_iter: expected a whole number of 1 or more. Received: {self.max_iter!r}.")
+            raise InvalidValueError(f"`max_iter`: expected a whole number of 1 or more. Received: {self.max_iter!r}.")
         x, (self.classes_, labels) = _as_examples(X), np.unique(np.asarray(y), return_inverse=True)
         if labels.shape != x.shape[:1] or len(self.classes_) < 2:
             raise InvalidValueError(
@@ -283,12 +283,12 @@ class KernelPerceptron(_Perceptron):
 
     def _start(self, x: Array, classes: int) -> None:
         if self.kernel not in KERNELS:
-            raise InvalidValueError(f"kernel: expected one of {', '.join(KERNELS)}. Received: {self.kernel!r}.")
+            raise InvalidValueError(f"`kernel`: expected one of {', '.join(KERNELS)}. Received: {self.kernel!r}.")
         if self.gamma == "scale":
             variance = float(x.var())
             self.gamma_ = 1 / (x.shape[1] * variance) if variance > 0 else 1.0
         elif isinstance(self.gamma, str) or not 0 < self.gamma < np.inf:
-            raise InvalidValueError(f'gamma: expected "scale" or a finite number above 0. Received: {self.gamma!r}.')
+            raise InvalidValueError(f'`gamma`: expected "scale" or a finite number above 0. Received: {self.gamma!r}.')
         else:
             self.gamma_ = float(self.gamma)
         self._x, self._alpha = x, np.zeros((classes, len(x)))

@@ -242,7 +242,7 @@ def require_tensorboard() -> None:
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise OodFashionError(
-            "--tensorboard: expected the package tensorboard. Received: none. "
+            "`tensorboard`: expected the package tensorboard. Received: none. "
             "Install it: pip install 'ood-fashion[tensorboard]'"
         ) from error
 

@@ -31,8 +31,8 @@ def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
     for name in ("batch_size", "train_size", "val_size"):
         if (value := getattr(config, name)) % devices:
             raise InvalidValueError(
-                f"strategy {config.strategy}: expected a multiple of the number of devices, {devices}, "
-                f"as {name.replace('_', ' ')}. Received: {value}. Set --{name.replace('_', '-')}."
+                f"`strategy` {config.strategy}: expected a multiple of the number of devices, {devices}, "
+                f"as `{name}`. Received: {value}. Set `{name}`."
             )
     return strategy
 
@@ -58,8 +58,8 @@ def select_device(device: str = "auto", threads: int | None = None) -> str:
     gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise DeviceError(
-            "--device gpu: expected a GPU that TensorFlow sees. Received: none. "
-            "Install its libraries with pip install 'ood-fashion[gpu]', or use --device cpu."
+            "`device` gpu: expected a GPU that TensorFlow sees. Received: none. "
+            "Install its libraries with pip install 'ood-fashion[gpu]', or use `device` cpu."
         )
     if not gpus:
         tf.config.set_visible_devices([], "GPU")

@@ -191,7 +191,7 @@ def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float =
         ModelError: the model does not take such images, or gives no numbers.
     """
     height, width = images.shape[1:]
-    image_shape = check_fit(model, (height, width), 1, or_more=True)
+    image_shape = check_fit(model, (height, width), None)
     batch = to_unit_range(images).reshape(-1, *image_shape)
     scores = model.predict(batch, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
     probabilities = to_probabilities(scores, temperature)

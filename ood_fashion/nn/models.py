@@ -307,7 +307,6 @@ def _reason(error: Exception) -> str:
 
 
 _SIGNATURE = "serving_default"
-_OTHER_DATA = "Name the model's data with --dataset or --data-dir, or take another model."
 
 
 def picture_shape(model: keras.Model) -> tuple[int, int]:
@@ -330,9 +329,15 @@ def picture_shape(model: keras.Model) -> tuple[int, int]:
 
 
 def check_fit(
-    model: keras.Model, image_shape: tuple[int, int], num_classes: int, *, or_more: bool = False
+    model: keras.Model, image_shape: tuple[int, int], num_classes: int | None, *, or_more: bool = False
 ) -> layer_specs.Shape:
-    """Check that a model takes images of this shape and scores this many classes, or more if `or_more`.
+    """Check that a model takes images of this shape and scores this many classes.
+
+    Args:
+        model: any.
+        image_shape: (height, width).
+        num_classes: those of the data; None for images that belong to no dataset.
+        or_more: whether the model may score more.
 
     Returns:
         The shape in which the model takes one image: (height, width, 1), (height, width) or (height * width,).
@@ -343,7 +348,7 @@ def check_fit(
     height, width = image_shape
     taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
     scores = given[1] if isinstance(given, tuple) and len(given) == 2 else None
-    if scores == num_classes or (or_more and scores is not None and scores > num_classes):
+    if scores is not None and (num_classes in (None, scores) or (or_more and scores > (num_classes or 0))):
         for shape in ((height, width, 1), (height, width), (height * width,)):
             if (
                 isinstance(taken, tuple)
@@ -351,9 +356,13 @@ def check_fit(
                 and all(t in (None, s) for t, s in zip(taken[1:], shape, strict=True))
             ):
                 return shape
-    classes = f"{num_classes}{' or more' if or_more else ''}"
+    data, remedy = "", "Take another model."
+    if num_classes is not None:
+        classes = f"{num_classes}{' or more' if or_more else ''}"
+        data = f", as the data are: {height}x{width} pixels, 1 channel, {classes} classes"
+        remedy = "Name the model's data with `dataset` or `data_dir`, or take another model."
     raise ModelError(
         f"model {model.name}: expected an input of shape (n, {height}, {width}, 1), (n, {height}, {width}) or "
-        f"(n, {height * width}) and an output of shape (n, {num_classes}), a score per class, as the data are: "
-        f"{height}x{width} pixels, 1 channel, {classes} classes. Received: {taken} and {given}. {_OTHER_DATA}"
+        f"(n, {height * width}) and an output of shape (n, {num_classes or 'classes'}), a score per class{data}. "
+        f"Received: {taken} and {given}. {remedy}"
     )

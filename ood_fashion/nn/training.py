@@ -157,7 +157,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         model.save(temporary)
     if divergence is not None:
         raise DivergenceError(
-            f"{divergence} Lower --learning-rate or --momentum. "
+            f"{divergence} Lower `learning_rate` or `momentum`. "
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
     score = scorer([model], dataset)

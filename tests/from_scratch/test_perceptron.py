@@ -151,10 +151,15 @@ def test_float32_stays_float32(blobs: tuple[Floats, NDArray[np.int64]]) -> None:
 @pytest.mark.parametrize(
     ("estimator", "x", "y", "message"),
     [
-        (KernelPerceptron("cubic"), np.eye(2), [0, 1], "kernel: expected one of linear, poly, rbf. Received: 'cubic'"),
-        (KernelPerceptron(gamma=-1.0), np.eye(2), [0, 1], "gamma: expected"),
-        (KernelPerceptron(gamma="auto"), np.eye(2), [0, 1], "gamma: expected"),
-        (MulticlassPerceptron(max_iter=0), np.eye(2), [0, 1], "max_iter: expected"),
+        (
+            KernelPerceptron("cubic"),
+            np.eye(2),
+            [0, 1],
+            "`kernel`: expected one of linear, poly, rbf. Received: 'cubic'",
+        ),
+        (KernelPerceptron(gamma=-1.0), np.eye(2), [0, 1], "`gamma`: expected"),
+        (KernelPerceptron(gamma="auto"), np.eye(2), [0, 1], "`gamma`: expected"),
+        (MulticlassPerceptron(max_iter=0), np.eye(2), [0, 1], "`max_iter`: expected"),
         (MulticlassPerceptron(), np.eye(2), [0, 0], "of two classes at least"),
         (MulticlassPerceptron(), np.eye(2), [0, 1, 2], "a label for each of 2 examples"),
         (MulticlassPerceptron(), np.ones(3), [0, 1, 2], r"shape \(n, features\)"),

@@ -52,7 +52,7 @@ def test_two_devices_train_as_one(small_fashion: Dataset, tmp_path: Path) -> Non
     """Two logical devices share a CPU, in a process of their own, because TensorFlow is told so before it starts."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         message = pool.submit(train_on_one_and_two, tmp_path, small_fashion).result()
-    assert "expected a multiple of the number of devices, 2, as batch size. Received: 5." in message
+    assert "expected a multiple of the number of devices, 2, as `batch_size`. Received: 5." in message
     for model in CASES:
         one, two = (Run.open(tmp_path / f"{model}-{strategy}") for strategy in ("single", "mirrored"))
         for expected, received in zip(one.read_history(), two.read_history(), strict=True):
@@ -66,5 +66,5 @@ def test_two_devices_train_as_one(small_fashion: Dataset, tmp_path: Path) -> Non
 
 
 def test_the_compiled_engine_has_one_device() -> None:
-    with pytest.raises(InvalidValueError, match=r"engine compiled: expected strategy 'single'"):
+    with pytest.raises(InvalidValueError, match=r"`engine` compiled: expected `strategy` 'single'"):
         TrainConfig(model="mlp", strategy="mirrored", engine="compiled")
