@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +12,9 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given
 
+from ood_fashion import datasets
 from ood_fashion.corruptions import CORRUPTIONS
-from ood_fashion.datasets import FASHION_CLASSES, Dataset
+from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split
 from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.export import export
 from ood_fashion.shifts import SHIFTS, Shift, file_name
@@ -22,8 +24,10 @@ from tests.test_shifts import shifts
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _small_source(small_folder: Path) -> Iterator[None]:
+def _small_source(small_fashion: Dataset, small_folder: Path) -> Iterator[None]:
+    """Take the first images for all of Fashion-MNIST."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "GENUINE_SHA256", small_fashion.sha256)
         patch.setenv("OOD_FASHION_DATA", str(small_folder))
         yield
 
@@ -73,13 +77,46 @@ def test_an_unknown_config_is_refused(tmp_path: Path) -> None:
         tfds.load("ood_fashion/fog-6", data_dir=tmp_path)
 
 
-def test_other_data_is_refused_unless_given(fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays = {name: array[:50] for name, array in as_arrays(fashion).items()}
-    arrays |= {name: array[:, 4:, 4:] for name, array in arrays.items() if array.ndim == 3}
-    folder = write_idx_folder(tmp_path / "cropped", arrays)
+def negative(dataset: Dataset) -> Dataset:
+    """28x28 images of ten classes that are not Fashion-MNIST's."""
+    train, test = (Split(255 - split.images[:50], split.labels[:50]) for split in (dataset.train, dataset.test))
+    return Dataset(train, test, "negatives.npz")
+
+
+def test_other_data_is_refused_unless_given(
+    small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same shape and as many classes, so that only the content tells them apart."""
+    folder = write_idx_folder(tmp_path / "negative", as_arrays(negative(small_fashion)))
     monkeypatch.setenv("OOD_FASHION_DATA", str(folder))
-    with pytest.raises(DataError, match=r"expected Fashion-MNIST, with images of \(28, 28\) and 10 classes"):
+    with pytest.raises(
+        DataError, match=r"expected Fashion-MNIST as published\. .*Give other data as OodFashion\(dataset"
+    ):
         OodFashion(config="none", data_dir=tmp_path).download_and_prepare()
+    options = {"dataset": negative(small_fashion)}
+    loaded = tfds.load("ood_fashion/none", split="test", data_dir=tmp_path / "given", builder_kwargs=options)
+    assert len(loaded) == 50
+
+
+@pytest.mark.parametrize("names", [(), tuple("abcdefghij")])
+def test_an_export_says_what_it_was_made_from(small_fashion: Dataset, tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Only Fashion-MNIST is described, cited and labelled as such."""
+    other = replace(negative(small_fashion), names=names)
+    for folder, dataset in (("genuine", small_fashion), ("other", other)):
+        export(dataset, [Shift.parse("fog:2")], tmp_path / folder, "tfds")
+    genuine, info = (
+        tfds.builder_from_directory(tmp_path / folder / "ood_fashion/fog-2/1.0.0").info
+        for folder in ("genuine", "other")
+    )
+    assert genuine.description == "Fashion-MNIST in its original order, every image moved, turned or corrupted."
+    assert genuine.features["label"].names == list(FASHION_CLASSES)
+    assert "fashion-mnist" in genuine.homepage
+    assert info.description.startswith("negatives.npz, which is not Fashion-MNIST as published, in its original order")
+    assert info.features["label"].names == list(names or "0123456789")
+    for text in ("Xiao", "Hendrycks", "Mu, Norman"):
+        assert text in genuine.citation
+        assert (text in info.citation) == (text != "Xiao")
+    assert "zalando" not in info.homepage
 
 
 def test_an_export_is_loaded_without_this_package(small_fashion: Dataset, tmp_path: Path) -> None:
