@@ -15,13 +15,10 @@ from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run
 from ood_fashion.shifts import Shift
-from ood_fashion.statistics import compare_paired, compare_unpaired, holm, summarize_hits
+from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_hits
 
 Correct = Mapping[str, NDArray[np.bool_]]
 """Whether each test image is recognised, (n,), by the text form of the shift."""
-
-SIGNIFICANCE = 0.05
-"""The chance of any false conclusion among all shifts that is accepted."""
 
 
 def expand(pattern: str) -> list[Path]:
@@ -109,8 +106,7 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
             summaries = {name: summarize_hits(hits_under(shift, side)) for name, side in sides.items()}
             result = {**compare_unpaired(a, b), **summaries}
         records.append({"shift": shift, "accuracy_a": float(np.mean(a)), "accuracy_b": float(np.mean(b)), **result})
-    for record, p in zip(records, holm([record["p"] for record in records]), strict=True):
-        record["p_holm"] = p
+    add_holm(records)
     return records
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,11 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.files import atomic_write, write_json
 from ood_fashion.histories import Record
 from ood_fashion.scratch_runs import check_everything
-from ood_fashion.statistics import compare_unpaired, summarize
+from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_unpaired, summarize
 from ood_fashion.studies import STUDIES, StudyRun, run_studies
 
 _OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
 """The document studied batch sizes with its NumPy network."""
-
-SIGNIFICANCE = 0.05
 
 
 def reproduce(
@@ -70,7 +68,7 @@ def reproduce(
         "date": datetime.now(UTC).date().isoformat(),
         "seconds": round(time.perf_counter() - began),
         "figures": [_compare(figure, summaries[figure.study]) for figure in paper.FIGURES],
-        "claims": [_judge(claim, summaries[claim.study]) for claim in paper.CLAIMS],
+        "claims": _judge(paper.CLAIMS, summaries),
         "checks": check_everything(dataset),
         "parameters": [
             {"model": name, "document": count, "ours": specs.describe(name)["parameters"]}
@@ -109,11 +107,21 @@ def _compare(figure: paper.Figure, summary: Record) -> Record:
     }
 
 
-def _judge(claim: paper.Claim, summary: Record) -> Record:
-    """Hold a claim against the difference between settings, by Welch's t test over the seeds."""
-    higher, lower = (list(_values(summary, setting, claim.measure).values()) for setting in (claim.higher, claim.lower))
-    found = compare_unpaired(higher, lower) if min(len(higher), len(lower)) > 1 else None
-    verdict = "open"
-    if found and found["p"] < SIGNIFICANCE:
-        verdict = "holds" if found["difference"] > 0 else "wrong"
-    return {"problem": claim.problem, "claim": claim.text, "comparison": found, "verdict": verdict}
+def _judge(claims: Sequence[paper.Claim], summaries: Mapping[str, Record]) -> list[Record]:
+    """Hold claims against the differences between settings, by Welch's t tests over the seeds, and by Holm's method."""
+    comparisons = []
+    for claim in claims:
+        values = (_values(summaries[claim.study], setting, claim.measure) for setting in (claim.higher, claim.lower))
+        higher, lower = (list(by_seed.values()) for by_seed in values)
+        comparisons.append(compare_unpaired(higher, lower) if min(len(higher), len(lower)) > 1 else None)
+    add_holm(filter(None, comparisons))
+    return [
+        {"problem": claim.problem, "claim": claim.text, "comparison": found, "verdict": _verdict(found)}
+        for claim, found in zip(claims, comparisons, strict=True)
+    ]
+
+
+def _verdict(comparison: Record | None) -> str:
+    if comparison is None or comparison["p_holm"] >= SIGNIFICANCE:
+        return "open"
+    return "holds" if comparison["difference"] > 0 else "wrong"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+SIGNIFICANCE = 0.05
+"""The chance of any false conclusion among several tests that is accepted."""
 
 
 def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -192,3 +195,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, (len(p_values) - rank) * p_values[index])
         adjusted[index] = min(1.0, largest)
     return adjusted
+
+
+def add_holm(records: Iterable[dict[str, Any]]) -> None:
+    """Put p_holm, the p adjusted by `holm` for their number, into the records of tests that are judged together."""
+    tests = list(records)
+    for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["p_holm"] = p

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ood_fashion import paper, study_tables
@@ -60,7 +61,25 @@ def test_a_claim_is_held_against_the_difference_over_seeds(
     lower: list[float], higher: list[float], verdict: str
 ) -> None:
     groups = {name: values for name, values in (("a", lower), ("b", higher)) if values}
-    assert _judge(paper.Claim("3", "b is higher", "s", "loss", "a", "b"), summary(**groups))["verdict"] == verdict
+    (record,) = _judge([paper.Claim("3", "b is higher", "s", "loss", "a", "b")], {"s": summary(**groups)})
+    assert record["verdict"] == verdict
+
+
+def test_claims_are_judged_by_their_number() -> None:
+    """Differences 2 to 6 times their standard errors, with 4 degrees of freedom, and a claim that was not tested.
+
+    By hand: p of t = 6, 4, 3, 2 is 0.0039, 0.0161, 0.0399, 0.1161 (Student's t, 4 degrees of freedom). Holm's method
+    takes them 4, 3, 2 and 1 times; the third alone would hold.
+    """
+    error = np.sqrt(2 / 3)  # of the difference of two means of three, each with variance 1
+    groups = {f"t{t}": [t * error - 1, t * error, t * error + 1] for t in (2, 3, 4, 6)}
+    summaries = {"s": summary(base=[-1.0, 0.0, 1.0], one=[5.0], **groups)}
+    settings = ["t3", "one", "t6", "t2", "t4"]
+    records = _judge([paper.Claim("3", name, "s", "loss", "base", name) for name in settings], summaries)
+    tested = [record["comparison"] for record in records if record["comparison"]]
+    assert [test["p"] for test in tested] == pytest.approx([0.0399, 0.0039, 0.1161, 0.0161], abs=5e-5)
+    assert [test["p_holm"] for test in tested] == pytest.approx([0.0798, 0.0156, 0.1161, 0.0483], abs=2e-4)
+    assert [record["verdict"] for record in records] == ["open", "open", "holds", "open", "holds"]
 
 
 def test_the_documents_figures_and_claims_are_of_studies_that_exist() -> None:
