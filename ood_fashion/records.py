@@ -104,3 +104,9 @@ def training_summary(history: Sequence[Mapping[str, float]], config: TrainConfig
         "updates": len(history) * steps,
         "updates_to_kept_epoch": kept * steps,
     }
+
+
+def growing_settings(config: TrainConfig) -> str:
+    """Name the settings in use that can make the weights grow without end."""
+    *others, last = [f"`{name}`" for name in ("learning_rate", "momentum", "weight_decay") if getattr(config, name)]
+    return f"{', '.join(others)} or {last}" if others else last

@@ -26,7 +26,7 @@ from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
 from ood_fashion.layer_specs import Dense
 from ood_fashion.metrics import accuracy, predictions
-from ood_fashion.records import kept_epoch, require_same_dataset, training_summary
+from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS, Shift, to_unit_range
 from ood_fashion.specs import MODELS
@@ -118,7 +118,7 @@ def train(
     except DivergenceError as error:
         run.write_weights(network.parameters)
         raise DivergenceError(
-            f"{error} Lower `learning_rate` or `momentum`. "
+            f"{error} Lower {growing_settings(config)}. "
             f"The weights of epoch {kept_epoch(history, config)} are in {run.model_path}."
         ) from error
     run.write_weights(network.parameters)

@@ -22,7 +22,7 @@ from ood_fashion.nn.devices import make_strategy
 from ood_fashion.nn.evaluation import calibrate, scorer
 from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
-from ood_fashion.records import kept_epoch, require_same_dataset, training_summary
+from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS
 
@@ -35,11 +35,7 @@ def initial_model(config: TrainConfig, dataset: Dataset) -> keras.Model:
 
 
 def compile_as_configured(model: keras.Model, config: TrainConfig) -> None:
-    """Give a model the config's optimizer, loss and metric.
-
-    "sgd" follows v <- momentum * v + gradient, w <- w - learning_rate * v (the document, problem 3.4). Keras keeps
-    -learning_rate * v instead of v, which is the same as long as the learning rate does not change.
-    """
+    """Give a model the config's optimizer, loss and metric."""
     model.compile(
         optimizer=OPTIMIZERS[config.optimizer](config, SCHEDULES[config.schedule](config)),
         loss=SmoothedCrossentropy(config.label_smoothing),
@@ -61,13 +57,47 @@ def _cosine(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSched
 
 
 SCHEDULES: dict[str, Callable[[TrainConfig], Any]] = {
-    "constant": lambda config: config.learning_rate,
+    "constant": lambda config: float(config.learning_rate),
     "cosine": _cosine,
 }
 """What gives Keras the learning rate of a config, by the names in `config.SCHEDULES`."""
 
+
+class SGD(keras.optimizers.SGD):
+    """Gradient descent with momentum: v <- momentum * v + gradient, w <- w - learning_rate * v.
+
+    That is the rule of the document (problem 3.4) and of PyTorch's `torch.optim.SGD`. Keras's velocity has the learning
+    rate of each gradient's own step in it, so that a rate that falls does not shorten what is left of earlier steps.
+    This velocity is -highest_rate * v, and a step learning_rate / highest_rate of it: the rule under any schedule, and
+    Keras's weights, bit for bit, under a constant rate.
+
+    Args:
+        learning_rate: a number or a schedule.
+        momentum: in [0, 1).
+        highest_rate: any number above 0; the learning rate if it is constant.
+        options: as for `keras.optimizers.SGD`, without `nesterov`.
+    """
+
+    def __init__(self, learning_rate: Any, momentum: float, highest_rate: float, **options: Any) -> None:
+        super().__init__(learning_rate, momentum, **options)
+        self.highest_rate = highest_rate
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Update the velocity and the weights of one variable."""
+        if not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        velocity = self.momentums[self._get_variable_index(variable)]
+        highest = tf.cast(self.highest_rate, variable.dtype)
+        self.assign(velocity, velocity * tf.cast(self.momentum, variable.dtype) - gradient * highest)
+        # A rate that is 0 in the type of the weights moves nothing.
+        self.assign_add(variable, velocity * tf.math.divide_no_nan(tf.cast(learning_rate, variable.dtype), highest))
+
+
 OPTIMIZERS: dict[str, Callable[[TrainConfig, Any], keras.optimizers.Optimizer]] = {
-    "sgd": lambda config, rate: keras.optimizers.SGD(rate, config.momentum, weight_decay=config.weight_decay or None),
+    "sgd": lambda config, rate: SGD(
+        rate, float(config.momentum), config.learning_rate, weight_decay=config.weight_decay or None
+    ),
     "adamw": lambda config, rate: keras.optimizers.AdamW(rate, config.weight_decay),
 }
 """What builds the optimizer of a config, by the names in `config.OPTIMIZERS`."""
@@ -157,7 +187,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         model.save(temporary)
     if divergence is not None:
         raise DivergenceError(
-            f"{divergence} Lower `learning_rate` or `momentum`. "
+            f"{divergence} Lower {growing_settings(config)}. "
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
     score = scorer([model], dataset)
