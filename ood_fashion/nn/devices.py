@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 
 import tensorflow as tf
 
@@ -24,8 +25,13 @@ def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
     Keras averages over the devices' parts of a batch, which is the mean over the batch where they are equally large.
 
     Raises:
-        InvalidValueError: the devices cannot share the batches equally.
+        InvalidValueError: the devices cannot share the batches equally, or another strategy is in use.
     """
+    if tf.distribute.has_strategy():  # which "single" would take for its own
+        raise InvalidValueError(
+            f"`strategy` {config.strategy}: expected no scope of another strategy around the training. "
+            f"Received: {type(tf.distribute.get_strategy()).__name__}. Leave its scope() first."
+        )
     strategy = STRATEGIES[config.strategy]()
     devices = strategy.num_replicas_in_sync
     for name in ("batch_size", "train_size", "val_size"):
@@ -38,33 +44,42 @@ def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
 
 
 def select_device(device: str = "auto", threads: int | None = None) -> str:
-    """Make TensorFlow use one kind of device; call it before TensorFlow's first operation.
+    """Make TensorFlow use one kind of device; call it before TensorFlow's first operation if that changes anything.
 
-    A GPU takes memory as it needs it, and its operations are made deterministic, so that a seed decides a run.
+    A GPU takes memory as it needs it, unless TensorFlow uses it already.
 
     Args:
-        device: one of `config.DEVICES`; "auto" takes a GPU where TensorFlow sees one.
-        threads: of the CPU, that operations may use; all of them unless given.
+        device: one of `config.DEVICES`; "auto" takes the GPUs that are visible to TensorFlow, if any.
+        threads: of the CPU, that operations may use; as many as TensorFlow takes unless given.
 
     Returns:
         "cpu" or "gpu".
 
     Raises:
-        DeviceError: "gpu" was asked for and TensorFlow sees none.
+        DeviceError: "gpu" was asked for and TensorFlow sees none, or TensorFlow computes already, on other devices or
+            threads.
     """
-    if threads is not None:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-    gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
-    if device == "gpu" and not gpus:
+    gpus = tf.config.get_visible_devices("GPU")
+    if device == "cpu":
+        gpus = []
+    elif device == "gpu" and not (gpus := gpus or tf.config.list_physical_devices("GPU")):
         raise DeviceError(
             "`device` gpu: expected a GPU that TensorFlow sees. Received: none. "
             "Install its libraries with pip install 'ood-fashion[gpu]', or use `device` cpu."
         )
-    if not gpus:
-        tf.config.set_visible_devices([], "GPU")
-        return "cpu"
+    try:
+        tf.config.set_visible_devices(gpus, "GPU")
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError as error:
+        chosen = f"`device` {device}" + ("" if threads is None else f", `threads` {threads}")
+        raise DeviceError(
+            f"{chosen}: expected to be chosen before TensorFlow's first operation in this process. "
+            f"Received: {' '.join(str(error).split()).rstrip('.')}. Choose first, or in a process of its own."
+        ) from error
     for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    tf.config.experimental.enable_op_determinism()
-    return "gpu"
+        # Refused once it computes or its memory is divided; then its memory stays as whoever did so has chosen.
+        with suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return "gpu" if gpus else "cpu"

@@ -18,6 +18,7 @@ from ood_fashion.datasets import Dataset, Source, Split, load_dataset
 from ood_fashion.errors import DataError, ModelError
 from ood_fashion.evaluation import full_records
 from ood_fashion.metrics import accuracy_record, are_scores, fit_temperature, predictions, to_probabilities
+from ood_fashion.nn.default_settings import default_settings
 from ood_fashion.nn.devices import select_device
 from ood_fashion.nn.models import check_fit, load_model
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
@@ -81,6 +82,7 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
             _check_finite(model, of_one)
         return scores
 
+    @default_settings()
     def score_under(shift: Shift) -> NDArray[np.float32]:
         starts = range(0, len(given), _IMAGES_AT_A_TIME)
         return np.concatenate([score_some(shift, start) for start in starts], axis=1)
@@ -176,6 +178,7 @@ def predict(
     return {str(shift): predictions(score(shift)[0]) for shift in shifts}
 
 
+@default_settings()
 def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the probability of each class for each image.
 

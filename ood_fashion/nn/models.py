@@ -22,6 +22,7 @@ from ood_fashion import layer_specs, specs
 from ood_fashion.errors import ModelError, RunError
 from ood_fashion.files import MOST_TEXT, MOST_UNPACKED
 from ood_fashion.nn.blur_pool import MaxBlurPooling2D
+from ood_fashion.nn.default_settings import default_settings
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 from ood_fashion.runs import Run
 
@@ -85,6 +86,7 @@ def build_model(
     input_shape: layer_specs.Shape = specs.IMAGE_SHAPE,
     num_classes: int = specs.NUM_CLASSES,
     seed: int = 0,
+    dtype: str = "float32",
 ) -> keras.Model:
     """Build a registered model.
 
@@ -93,9 +95,10 @@ def build_model(
         input_shape: (height, width, channels).
         num_classes: number of scores.
         seed: decides the initial weights.
+        dtype: of the weights and of what is computed, whatever Keras's global policy is.
 
     Returns:
-        An uncompiled model from float32 (n, *input_shape) in [0, 1] to float32 logits (n, num_classes).
+        An uncompiled model from dtype (n, *input_shape) in [0, 1] to dtype logits (n, num_classes).
 
     Raises:
         InvalidValueError: the images are too small for the model.
@@ -103,11 +106,12 @@ def build_model(
     spec = specs.MODELS[name]
     rows = spec.summary(input_shape, num_classes)
     seeds = np.random.SeedSequence(seed).generate_state(len(rows))
-    layers = [
-        LAYERS[type(layer)](layer, row.name, int(layer_seed))
-        for layer, row, layer_seed in zip(spec.with_logits(num_classes), rows, seeds, strict=True)
-    ]
-    return keras.Sequential([keras.Input(input_shape, name="image"), *layers], name=name)
+    with default_settings(dtype):
+        layers = [
+            LAYERS[type(layer)](layer, row.name, int(layer_seed))
+            for layer, row, layer_seed in zip(spec.with_logits(num_classes), rows, seeds, strict=True)
+        ]
+        return keras.Sequential([keras.Input(input_shape, dtype=dtype, name="image"), *layers], name=name)
 
 
 def compare_with_spec(name: str) -> list[str]:

@@ -18,6 +18,7 @@ from ood_fashion.files import atomic_write
 from ood_fashion.metrics import predictions
 from ood_fashion.nn import engine
 from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
+from ood_fashion.nn.default_settings import default_settings
 from ood_fashion.nn.devices import make_strategy
 from ood_fashion.nn.evaluation import calibrate, scorer
 from ood_fashion.nn.models import build_model
@@ -125,6 +126,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
         return (1 - self.smoothing) * loss - self.smoothing * keras.ops.mean(keras.ops.log_softmax(y_pred), axis=-1)
 
 
+@default_settings()
 def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[str, Any]:
     """Train the run's model from its last checkpoint, evaluate it on the document's test sets, and complete the run.
 

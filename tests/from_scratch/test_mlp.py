@@ -23,14 +23,13 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 
 @contextmanager
 def floatx(dtype: str) -> Iterator[None]:
-    before = keras.config.floatx(), keras.config.dtype_policy()
+    """Have Keras compute losses in a type."""
+    before = keras.config.floatx()
     keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
     try:
         yield
     finally:
-        keras.config.set_floatx(before[0])
-        keras.config.set_dtype_policy(before[1])
+        keras.config.set_floatx(before)
 
 
 def examples(dataset: Dataset, n: int, dtype: str = "float32") -> tuple[Array, Labels]:
@@ -38,8 +37,9 @@ def examples(dataset: Dataset, n: int, dtype: str = "float32") -> tuple[Array, L
 
 
 def keras_model(network: Network) -> keras.Model:
-    """Build Keras's MLP with the network's weights, in the present type."""
-    model = build_model("mlp", input_shape=(28, 28, 1))
+    """Build Keras's MLP with the network's weights, in their type."""
+    dtype = next(iter(network.parameters.values())).dtype.name
+    model = build_model("mlp", input_shape=(28, 28, 1), dtype=dtype)
     model.set_weights(list(network.parameters.values()))
     return model
 

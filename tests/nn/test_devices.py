@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
-from ood_fashion.errors import InvalidValueError
+from ood_fashion.errors import DeviceError, InvalidValueError
+from ood_fashion.nn.devices import make_strategy, select_device
 from ood_fashion.nn.models import load_model
 from ood_fashion.nn.training import train
 from ood_fashion.records import start_run
@@ -68,3 +69,47 @@ def test_two_devices_train_as_one(small_fashion: Dataset, tmp_path: Path) -> Non
 def test_the_compiled_engine_has_one_device() -> None:
     with pytest.raises(InvalidValueError, match=r"`engine` compiled: expected `strategy` 'single'"):
         TrainConfig(model="mlp", strategy="mirrored", engine="compiled")
+
+
+def test_a_device_can_be_chosen_once_tensorflow_computes_if_that_changes_nothing() -> None:
+    tf.zeros(1)
+    before = tf.config.threading.get_intra_op_parallelism_threads()
+    assert (select_device("cpu"), select_device("auto")) == ("cpu", "cpu")
+    with pytest.raises(DeviceError, match=r"`device` cpu, `threads` 97: .* before TensorFlow's first operation") as error:
+        select_device("cpu", threads=97)
+    assert "\n" not in str(error.value)
+    assert tf.config.threading.get_intra_op_parallelism_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "taken"),
+    [
+        *(("auto", ["b"], ["b"]), ("auto", [], [])),  # one is hidden, or both are
+        *(("gpu", ["b"], ["b"]), ("gpu", [], ["a", "b"]), ("cpu", ["a", "b"], [])),
+    ],
+)
+@pytest.mark.parametrize("refusal", [None, RuntimeError("it computes"), ValueError("its memory is divided")])
+def test_gpus_that_are_hidden_or_in_use_are_left_so(
+    monkeypatch: pytest.MonkeyPatch, device: str, visible: list[str], taken: list[str], refusal: Exception | None
+) -> None:
+    shown, growing = [], []
+
+    def grow(gpu: str, enable: bool) -> None:
+        if refusal:
+            raise refusal
+        growing.append(gpu)
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a", "b"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: visible)
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: shown.append(gpus))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", grow)
+    assert select_device(device) == ("gpu" if taken else "cpu")
+    assert (shown, growing) == ([taken], [] if refusal else taken)
+
+
+def test_another_strategy_is_refused() -> None:
+    with (
+        tf.distribute.OneDeviceStrategy("/cpu:0").scope(),
+        pytest.raises(InvalidValueError, match=r"Received: OneDeviceStrategy. Leave its scope"),
+    ):
+        make_strategy(TrainConfig(model="mlp"))

@@ -19,6 +19,7 @@ from ood_fashion.nn.models import build_model
 from ood_fashion.orbits import parse_orbit
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.statistics import wilson_interval
+from tests.nn.test_default_settings import other_settings
 
 
 def test_accuracies_equal_those_computed_by_hand(fashion: Dataset) -> None:
@@ -173,3 +174,21 @@ def test_both_kinds_of_record_average(small_fashion: Dataset) -> None:
     assert [record["accuracy"] for record in full] == [record["accuracy"] for record in short]
     assert full[1]["flip_rate"] == 0
     assert full[1]["calibrated"] == full[0]["calibrated"]
+
+
+def test_scores_are_the_same_under_other_global_settings(fashion: Dataset) -> None:
+    """Two calls of 500 images are the most that Keras makes under these settings."""
+    test = Split(fashion.test.images[:1100], fashion.test.labels[:1100])
+    some = Dataset(fashion.train, test, "some")
+    model = build_model("cnn2", seed=3)
+
+    def scores() -> list[NDArray[np.floating]]:
+        return [scorer([model], some)(Shift.parse("up4+rotate:30"))[0], evaluation.classify(model, test.images)]
+
+    expected = scores()
+    with other_settings() as settings:
+        before = settings()
+        received = scores()
+        assert settings() == before
+    for array, reference in zip(received, expected, strict=True):
+        np.testing.assert_array_equal(array, reference)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,7 @@ from ood_fashion.nn.training import (
 from ood_fashion.records import growing_settings, kept_epoch, start_run
 from ood_fashion.runs import Run
 from ood_fashion.specs import MODELS, ModelSpec
+from tests.nn.test_default_settings import other_settings
 
 SMALL: dict[str, Any] = {
     "model": "mlp",
@@ -407,6 +409,28 @@ def test_a_rate_too_small_for_the_weights_moves_nothing(small_fashion: Dataset) 
     model.optimizer.apply([tf.ones_like(variable) for variable in model.trainable_variables])
     for received, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(received, expected)
+
+
+@pytest.mark.parametrize("engine", ["stock", "compiled"])
+def test_global_settings_of_the_process_change_nothing_and_are_left(
+    small_fashion: Dataset, undisturbed_run: Callable[[int | None, str], Run], tmp_path: Path, engine: str
+) -> None:
+    """The random numbers that other code draws are left too."""
+    undisturbed = undisturbed_run(None, engine)
+
+    def draw() -> list[float]:
+        tensors = tf.random.uniform(()), keras.random.uniform((), dtype="float32")
+        return [random.random(), np.random.random(), *map(float, tensors)]  # noqa: NPY002 # the generator of the process
+
+    keras.utils.set_random_seed(5)
+    expected = draw()
+    with other_settings() as settings:
+        keras.utils.set_random_seed(5)
+        before = settings()
+        run = trained(tmp_path / "run", small_fashion, **undisturbed.config.to_json())
+        assert settings() == before
+    assert draw() == expected
+    assert_same_result(run, undisturbed)
 
 
 def mlp_gradients(weights: list[np.ndarray], x: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
