@@ -113,7 +113,7 @@ def _pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
     received = str(array.dtype)
     if array.dtype.kind in "iuf":
         low, high = (array.min(), array.max()) if array.size else (0, 0)
-        received += f" from {low:.4g} to {high:.4g}"
+        received += f" from {low:.4g} to {high:.4g}. Scale and round them"
         if np.issubdtype(array.dtype, np.integer) and low >= 0 and high <= 255:
             return np.asarray(array, np.uint8)
         if np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1:
@@ -125,9 +125,14 @@ def _pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
                     break
             else:
                 return pixels
-    raise DataError(
-        f"{place}: expected integers in 0-255, or the same divided by 255. Received: {received}. Scale and round them."
-    )
+        received = describe_faulty(array) or received
+    raise DataError(f"{place}: expected integers in 0-255, or the same divided by 255. Received: {received}.")
+
+
+def describe_faulty(pixels: NDArray[Any]) -> str | None:
+    """Say how many pixels are NaN or infinite, and what to do, as the end of a message; None if there are none."""
+    faulty = int((~np.isfinite(pixels)).sum())
+    return f"NaN or infinity for {faulty:,} of {pixels.size:,} pixels. Replace them" if faulty else None
 
 
 def _labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:

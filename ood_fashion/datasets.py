@@ -259,6 +259,11 @@ def _dataset(
                     f"{places[f'{split} images']}, one at least. "
                     f"Received: {len(labels):,} labels, {images.size:,} pixels."
                 )
+    if max(array.max() for key, array in arrays.items() if key.endswith("images")) == 1:
+        raise DataError(
+            f"{places['test images']}: expected integers in 0-255. Received: 0 to 1, almost black. "
+            "Multiply them by 255."
+        )
     test = Split(arrays["test images"], arrays["test labels"].astype(np.int64))
     shape = test.images.shape[1:]
     if "train images" not in arrays:
