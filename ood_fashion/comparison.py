@@ -39,7 +39,9 @@ def expand(pattern: str) -> list[Path]:
     return found
 
 
-def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift], trust: bool = False) -> Correct:
+def correct_predictions(
+    path: Path, dataset: Dataset, shifts: Sequence[Shift], pixel_range: str | None = None, *, trust: bool = False
+) -> Correct:
     """Say which test images a run's model, or that in a model file, recognises under each shift.
 
     What the run has saved is read; TensorFlow is needed for the rest alone.
@@ -48,6 +50,7 @@ def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift], t
         path: a run folder or what `nn.models.load_model` takes.
         dataset: whose test images to ask about.
         shifts: what to do to the images, one after another.
+        pixel_range: what the model of a file takes, as for `nn.models.load_model`; a run's is known.
         trust: as for `nn.models.load_model`.
 
     Raises:
@@ -72,7 +75,7 @@ def correct_predictions(path: Path, dataset: Dataset, shifts: Sequence[Shift], t
         from ood_fashion.nn.evaluation import predict
         from ood_fashion.nn.models import load_model
 
-        model = load_model(model_path, trust=trust)
+        model = load_model(model_path, pixel_range if model_path == path else None, trust=trust)
         saved |= {shift: found.classes for shift, found in predict(model, dataset, missing).items()}
     return {str(shift): saved[str(shift)] == dataset.test.labels for shift in shifts}
 

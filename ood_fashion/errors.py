@@ -41,6 +41,10 @@ class DivergenceError(OodFashionError):
     """Training produced a loss that is not a finite number."""
 
 
+class PixelRangeWarning(UserWarning):
+    """A model may take pixels in another range than it is given."""
+
+
 class CheckError(OodFashionError):
     """A gradient is not what it should be."""
 

@@ -12,13 +12,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ood_fashion import baseline
+from ood_fashion.data_files import describe_faulty
 from ood_fashion.datasets import Split
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
-from ood_fashion.metrics import accuracy_record, are_scores, calibration_record, full_record, to_probabilities
+from ood_fashion.metrics import (
+    accuracy_record,
+    are_scores,
+    calibration_record,
+    full_record,
+    to_logits,
+    to_probabilities,
+)
 from ood_fashion.shifts import Shift
 
 OUTPUTS = ("auto", "probabilities", "logits", "classes")
 """What a classifier may be declared to give; "auto" looks at the values."""
+_ROUNDING = 0.01
+"""How far two decimals or half precision may carry a probability out of [0, 1]."""
 
 Classifier = Callable[[NDArray[np.float32]], ArrayLike]
 """From images, float32 (n, height, width) in [0, 1], to scores (n, classes) or class labels (n,)."""
@@ -28,7 +38,7 @@ def evaluate(
     predict: Classifier,
     images: NDArray[Any],
     labels: ArrayLike,
-    shifts: Iterable[Shift | str],
+    shifts: Shift | str | Iterable[Shift | str],
     *,
     full: bool = False,
     outputs: str = "auto",
@@ -41,9 +51,10 @@ def evaluate(
             which the largest is the predicted class's, or the classes themselves, integers (n,).
         images: (n, height, width), uint8 in 0-255 or floats in [0, 1].
         labels: the true classes, integers (n,).
-        shifts: what to do to the images, one after another; a text is read by `Shift.parse`.
+        shifts: as for `read_shifts`: what to do to the images, one after another.
         full: measure likelihood, calibration and more too, for which `predict` must give scores.
-        outputs: what `predict` gives, as in `read_outputs`.
+        outputs: what `predict` gives, as in `read_outputs`; with `full`, "auto" decides by its scores for the images
+            as they are, and holds it to that under every shift.
         batch_size: images a call; no more than these are held shifted at a time.
 
     Returns:
@@ -55,25 +66,42 @@ def evaluate(
         ModelError: `predict` gives something else than it should, or fewer scores than there are classes.
     """
     pixels, classes = _checked(images, labels)
-    if batch_size < 1:
-        raise InvalidValueError(f"batch size: expected a whole number of 1 or more. Received: {batch_size}.")
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise InvalidValueError(f"batch_size: expected a whole number of 1 or more. Received: {batch_size!r}.")
+    num_classes = int(classes.max()) + 1
 
-    def score(shift: Shift) -> NDArray[Any]:
+    def ask(shift: Shift) -> NDArray[Any]:
         given = []
         for start in range(0, len(pixels), batch_size):
             places = np.arange(start, min(start + batch_size, len(pixels)))
             given.append(_called(predict, shift.apply(pixels[places], places)))
-        scores = read_outputs(_joined(given), int(classes.max()) + 1, outputs)
-        if full and scores.ndim == 1:
-            raise ModelError("predict: expected scores (n, classes), for all metrics. Received: class labels (n,).")
-        return scores
+        return _joined(given)
 
-    parsed = [Shift.parse(shift) if isinstance(shift, str) else shift for shift in shifts]
-    if full:
-        unshifted = score(Shift())
-        scores = ((str(shift), score(shift) if shift.steps else unshifted) for shift in parsed)
-        return full_records(scores, unshifted, Split(pixels, classes))
-    return [accuracy_record(str(shift), _largest(score(shift)), classes) for shift in parsed]
+    parsed = read_shifts(shifts)
+    if not full:
+        read = (read_outputs(ask(shift), num_classes, outputs) for shift in parsed)
+        return [
+            accuracy_record(str(shift), _largest(scores), classes) for shift, scores in zip(parsed, read, strict=True)
+        ]
+    given = ask(Shift())
+    unshifted = read_outputs(given, num_classes, outputs)
+    if unshifted.ndim == 1:
+        raise ModelError("predict: expected scores (n, classes), for all metrics. Received: class labels (n,).")
+    kind = output_kind(given) if outputs == "auto" else outputs
+    scores = (
+        (str(shift), read_outputs(ask(shift), num_classes, kind) if shift.steps else unshifted) for shift in parsed
+    )
+    return full_records(scores, unshifted, Split(pixels, classes))
+
+
+def read_shifts(shifts: Shift | str | Iterable[Shift | str]) -> list[Shift]:
+    """Return shifts as a list, from one or several of them or of their text forms.
+
+    Raises:
+        InvalidValueError: a text is none.
+    """
+    several = [shifts] if isinstance(shifts, Shift | str) else shifts
+    return [Shift.parse(shift) if isinstance(shift, str) else shift for shift in several]
 
 
 def full_records(
@@ -82,7 +110,7 @@ def full_records(
     """Measure scores in every way.
 
     Args:
-        scores: the text form of a shift, and the scores of the shifted test images, (n, classes); as many as wanted.
+        scores: the text form of a shift, and the logits of the shifted test images, (n, classes); as many as wanted.
         unshifted: those of the images as they are.
         test: the test set.
         temperature: what `metrics.fit_temperature` found, if the scores are to be measured with it too.
@@ -107,17 +135,28 @@ def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
     return scores if scores.ndim == 1 else np.argmax(scores, axis=1)
 
 
+def output_kind(scores: NDArray[Any]) -> str:
+    """Say whether scores (n, classes) are probabilities or logits, from those of many images at once.
+
+    Returns:
+        "probabilities" if none is below 0 or above 1 but for rounding (0.01), as with softmax and sigmoids in every
+        precision, whatever their sums; else "logits".
+    """
+    within = (scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)
+    return "probabilities" if within.all() else "logits"
+
+
 def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -> NDArray[Any]:
     """Check what a classifier gives for a whole set of images.
 
     Args:
         given: scores, numbers (n, classes), or class labels, integers (n,).
         num_classes: the fewest classes that there must be scores for.
-        outputs: one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores as `metrics.to_probabilities`
-            does: for probabilities if none is negative and each image's sum to 1 within 0.001, else for logits.
+        outputs: one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores for what `output_kind` says.
+            Probabilities need not sum to 1: they are divided by their sum.
 
     Returns:
-        The class labels, int64 (n,), or scores that `metrics.to_probabilities` takes for what they are.
+        The class labels, int64 (n,), or logits (n, classes), for probabilities `metrics.to_logits`.
 
     Raises:
         InvalidValueError: `outputs` is none of `OUTPUTS`.
@@ -140,16 +179,15 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
         raise ModelError(
             f"model outputs: expected numbers. Received: NaN or infinity for {faulty:,} of {len(given):,} images."
         )
-    sums = given.sum(axis=1, dtype=np.float64)
-    if outputs == "probabilities" and ((given < 0).any() or not np.allclose(sums, 1, atol=1e-3)):
+    kind = output_kind(given)
+    if "logits" in (outputs, kind) and outputs != "probabilities":
+        return given.astype(np.result_type(given.dtype, np.float32))
+    if kind != "probabilities":
         raise ModelError(
-            f"model outputs: expected probabilities, none negative and each image's with the sum 1. "
-            f"Received: from {given.min():.4g}, with sums from {sums.min():.4g} to {sums.max():.4g}. Declare logits."
+            f"model outputs: expected probabilities, from 0 to 1. "
+            f"Received: scores from {given.min():.4g} to {given.max():.4g}. Declare logits."
         )
-    if outputs == "logits":  # below 0 they cannot be taken for probabilities, and mean the same
-        scores = given.astype(np.result_type(given.dtype, np.float32))  # small integers would overflow
-        return np.asarray(scores - scores.max(axis=1, keepdims=True) - np.float32(1))
-    return given
+    return to_logits(given)
 
 
 def top_classes(
@@ -175,7 +213,9 @@ def top_classes(
 
 
 def _called(predict: Classifier, batch: NDArray[np.float32]) -> NDArray[Any]:
-    given = np.asarray(predict(batch))
+    given = np.array(predict(batch))  # a copy: it may be an array that the next call writes to
+    if given.dtype.name == "bfloat16":  # no type of NumPy's own
+        given = given.astype(np.float32)
     if given.ndim not in (1, 2) or len(given) != len(batch):
         raise ModelError(
             f"predict: expected scores ({len(batch)}, classes) or class labels ({len(batch)},) for images "
@@ -199,8 +239,12 @@ def _checked(images: NDArray[Any], labels: ArrayLike) -> tuple[NDArray[Any], NDA
         raise DataError(
             f"images: expected (n, height, width), uint8 or floats in [0, 1]. Received: {pixels.dtype} {pixels.shape}."
         )
-    if is_float and not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN is refused too
-        raise DataError(f"images: expected floats in [0, 1]. Received: {pixels.min():.4g} to {pixels.max():.4g}.")
+    low, high = pixels.min(), pixels.max()
+    if is_float and not 0 <= low <= high <= 1:
+        received = describe_faulty(pixels) or f"{low:.4g} to {high:.4g}. Scale them"
+        raise DataError(f"images: expected floats in [0, 1]. Received: {received}.")
+    if not is_float and high == 1:
+        raise DataError("images: expected uint8 in 0-255. Received: 0 to 1, almost black. Multiply them by 255.")
     if classes.shape != (len(pixels),) or not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0:
         raise DataError(
             f"labels: expected {len(pixels):,} integers of 0 or more, one for each image. "

@@ -75,31 +75,32 @@ def are_scores(given: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(given.max(axis=1)))
 
 
-def to_probabilities(scores: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Turn a classifier's scores into probabilities.
-
-    Args:
-        scores: (n, classes). Rows that are all non-negative and sum to 1 within 1e-3 are probabilities; anything else
-            is taken as logits.
-        temperature: divides the logits, or the logarithms of probabilities.
-
-    Returns:
-        float64 (n, classes).
-    """
-    scores = np.asarray(scores, np.float64)
-    if scores.min(initial=0) >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-        if temperature == 1:
-            return np.asarray(scores / scores.sum(axis=1, keepdims=True))
-        scores = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
-    probabilities: NDArray[np.float64] = special.softmax(scores / temperature, axis=1)
+def to_probabilities(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the softmax of logits (n, classes), divided by a temperature: float64 (n, classes)."""
+    probabilities: NDArray[np.float64] = special.softmax(np.asarray(logits, np.float64) / temperature, axis=1)
     return probabilities
 
 
-def fit_temperature(scores: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
+def to_logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the logarithms of probabilities: logits that `to_probabilities` turns into these, divided by their sums.
+
+    Args:
+        probabilities: (n, classes); what rounding has left below 0 counts as 0, or nearly.
+
+    Returns:
+        float64 (n, classes), with the largest of each image at the same place.
+    """
+    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float64).tiny))
+    # Two probabilities may have one logarithm. This much, 1e-14 of a probability, keeps the larger the larger.
+    logits[np.arange(len(logits)), np.argmax(probabilities, axis=1)] += 1e-14
+    return np.asarray(logits)
+
+
+def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
     """Find the temperature of least negative log-likelihood (C. Guo et al., ICML 2017, section 4.2).
 
     Args:
-        scores: of validation images, (n, classes).
+        logits: of validation images, (n, classes).
         labels: (n,).
 
     Returns:
@@ -108,7 +109,7 @@ def fit_temperature(scores: NDArray[np.floating[Any]], labels: NDArray[np.int64]
     from scipy.optimize import minimize_scalar
 
     def nll(log_temperature: float) -> float:
-        return negative_log_likelihood(to_probabilities(scores, math.exp(log_temperature)), labels)
+        return negative_log_likelihood(to_probabilities(logits, math.exp(log_temperature)), labels)
 
     return math.exp(minimize_scalar(nll, bounds=(math.log(0.01), math.log(100)), method="bounded").x)
 
@@ -118,9 +119,9 @@ def negative_log_likelihood(probabilities: NDArray[np.float64], labels: NDArray[
     return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-15, 1)).mean())
 
 
-def predictions(scores: NDArray[np.floating[Any]]) -> Predictions:
-    """Return the class with the highest score of each image, and its probability, from scores (n, classes)."""
-    return Predictions(np.argmax(scores, axis=1), to_probabilities(scores).max(axis=1).astype(np.float32))
+def predictions(logits: NDArray[np.floating[Any]]) -> Predictions:
+    """Return the class with the highest logit of each image, and its probability, from logits (n, classes)."""
+    return Predictions(np.argmax(logits, axis=1), to_probabilities(logits).max(axis=1).astype(np.float32))
 
 
 def full_record(

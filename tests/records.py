@@ -10,7 +10,7 @@ from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
 from ood_fashion.evaluation import full_records
-from ood_fashion.metrics import predictions
+from ood_fashion.metrics import predictions, to_logits
 from ood_fashion.runs import Run
 from ood_fashion.studies import StudyRun
 
@@ -46,7 +46,7 @@ def write_run(
         classes = np.where(right, labels, generator.integers(0, size, len(labels)))
         confidences = generator.uniform(0.55, 1, (len(labels), 1))
         others = (1 - confidences) / (size - 1)
-        scores[shift] = np.where(np.arange(size) == classes[:, None], confidences, others)
+        scores[shift] = to_logits(np.where(np.arange(size) == classes[:, None], confidences, others))
     run.write_predictions({shift: predictions(values) for shift, values in scores.items()})
     temperature = 1.5 if config.calibrate else None
     run.write_metrics(

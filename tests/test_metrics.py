@@ -22,6 +22,7 @@ from ood_fashion.metrics import (
     fit_temperature,
     full_record,
     predicted_accuracy,
+    to_logits,
     to_probabilities,
 )
 from ood_fashion.statistics import wilson_interval
@@ -159,9 +160,10 @@ def test_every_metric_at_its_edges_by_hand(edge: str) -> None:
     assert sum(group["n"] for group in record["bins"]) == len(labels)
     json.dumps(record, allow_nan=False)
     # A temperature can do nothing for what is certain, and finds something in its range.
-    temperature = fit_temperature(probabilities, np.array(labels))
+    logits = to_logits(probabilities)
+    temperature = fit_temperature(logits, np.array(labels))
     assert 0.01 <= temperature <= 100
-    calibrated = calibration_record(to_probabilities(probabilities, temperature), np.array(labels))
+    calibrated = calibration_record(to_probabilities(logits, temperature), np.array(labels))
     assert calibrated["nll"] <= record["nll"] + 1e-6
 
 
@@ -188,9 +190,12 @@ def test_a_baseline_against_scipy() -> None:
     assert predicted_accuracy(1.0, (1, 0), 100) == pytest.approx(0.995)
 
 
-def test_logits_and_probabilities_are_told_apart() -> None:
+def test_logits_and_probabilities() -> None:
     probabilities = np.array([[0.25, 0.75], [1.0, 0.0]], np.float32)
-    np.testing.assert_array_equal(to_probabilities(probabilities), probabilities)
+    np.testing.assert_allclose(to_probabilities(to_logits(probabilities)), probabilities, atol=1e-13)
+    np.testing.assert_allclose(to_probabilities(to_logits(probabilities * 3)), probabilities, atol=1e-13)
+    # A temperature of 2 makes p proportional to its square root.
+    np.testing.assert_allclose(to_probabilities(to_logits(np.array([[0.2, 0.8]])), 2), [[1 / 3, 2 / 3]])
     np.testing.assert_allclose(to_probabilities(np.array([[0.0, np.log(3)]])), [[0.25, 0.75]])
     np.testing.assert_allclose(to_probabilities(np.array([[1000.0, 0.0]])), [[1, 0]])
 
@@ -242,7 +247,7 @@ def test_a_temperature_is_found_again() -> None:
     logits = 4 * rng.normal(size=(20_000, 5))
     labels = (special.softmax(logits / 2.5, axis=1).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
     assert fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.03)
-    assert fit_temperature(special.softmax(logits, axis=1), labels) == pytest.approx(2.5, rel=0.03)
+    assert fit_temperature(to_logits(special.softmax(logits, axis=1)), labels) == pytest.approx(2.5, rel=0.03)
     before, after = (full_record("none", to_probabilities(logits, t), labels) for t in (1, 2.5))
     assert after["accuracy"] == before["accuracy"]
     assert after["ece"] < 0.02 < before["ece"]

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, NoReturn, cast
 import click
 
 from ood_fashion import backends
-from ood_fashion.config import DEVICES, TrainConfig
-from ood_fashion.errors import InvalidValueError, OodFashionError
+from ood_fashion.config import DEVICES, PIXEL_RANGES, TrainConfig
+from ood_fashion.errors import InvalidValueError, OodFashionError, PixelRangeWarning
 from ood_fashion.files import locked
 from ood_fashion.run_search import latest_complete_run, pretrained_runs
 from ood_fashion.runs import Run
@@ -132,6 +132,22 @@ def _signals_raised() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _notes_shown() -> Iterator[None]:
+    """Show a `PixelRangeWarning` as one line, without the place in the code; every other warning as Python does."""
+    with warnings.catch_warnings():
+        as_python_does = warnings.showwarning
+
+        def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, PixelRangeWarning):
+                click.echo(f"Note: {message}", err=True)
+            else:
+                as_python_does(message, category, *place, **more)
+
+        warnings.showwarning = show_warning
+        yield
+
+
 _ARGUMENTS, _WHERE = "ood_fashion.arguments", "ood_fashion.where"
 
 
@@ -174,7 +190,7 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            with _signals_raised():
+            with _signals_raised(), _notes_shown():
                 return super().invoke(ctx)
         except click.exceptions.NoArgsIsHelpError:
             raise
@@ -307,39 +323,78 @@ def run_option(command: Callable[..., None]) -> Callable[..., None]:
 trust_option = click.option(
     "--trust", is_flag=True, help="Load others' .keras files under Keras before 3.15 too, which is less safe."
 )
+pixels_option = click.option(
+    "--pixels",
+    "pixel_range",
+    type=click.Choice(PIXEL_RANGES),
+    help="The pixels that the model of a file takes.  [default: 0-255 where its input is integers, else 0-1]",
+)
+
+
+class ModelFile(NamedTuple):
+    """A model file, and what is said of the model in it."""
+
+    path: Path
+    pixel_range: str | None = None
+    outputs: str = "auto"
+    trust: bool = False
 
 
 def model_file_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --model-file and --trust."""
-    named = click.option(
+    """Add --model-file and what is said of it, which reach the command together, as `model_file`: one or None."""
+
+    @click.option(
         "--model-file",
         type=click.Path(path_type=Path),
         help="A .keras file or SavedModel folder of any origin, instead of a run's.",
     )
-    return named(trust_option(command))
+    @pixels_option
+    @click.option(
+        "--outputs",
+        type=click.Choice(["auto", "probabilities", "logits"]),
+        default="auto",
+        show_default=True,
+        help="What the model of a file gives; auto: by its last activation, else by its scores.",
+    )
+    @trust_option
+    @functools.wraps(command)
+    def with_file(
+        *, model_file: Path | None, pixel_range: str | None, outputs: str, trust: bool, **arguments: Any
+    ) -> None:
+        if model_file is None and (pixel_range or outputs != "auto"):
+            raise click.UsageError("--pixels and --outputs need --model-file: those of a run's model are known.")
+        command(model_file=model_file and ModelFile(model_file, pixel_range, outputs, trust), **arguments)
+
+    return with_file
 
 
 class OpenedModel(NamedTuple):
-    """A Keras model, what to call it, and the run that it comes from, if any."""
+    """A Keras model, what to call it, the run that it comes from, if any, and what is said of its outputs."""
 
     model: Any
     name: str
     run: Run | None
+    outputs: str
 
 
-def open_model(run_dir: Path | None, model_file: Path | None, device: str, *, trust: bool) -> OpenedModel:
+def open_model(run_dir: Path | None, model_file: ModelFile | None, device: str) -> OpenedModel:
     """Load what --run and --model-file name, or else the latest complete run's model, onto a device."""
     if run_dir and model_file:
         raise click.UsageError("--run or --model, and --model-file, exclude each other.")
     run = None
     if model_file is None:
         run = Run.open(run_dir).require_keras().require_complete() if run_dir else latest_complete_run()
-    path = model_file or cast(Run, run).model_path
+    file = model_file or ModelFile(cast(Run, run).model_path)
     from ood_fashion.nn import devices, models
 
     devices.select_device(device)
-    click.echo(f"Model: {path}", err=True)
-    return OpenedModel(models.load_model(path, trust=trust), run.config.model if run else str(path), run)
+    click.echo(f"Model: {file.path}", err=True)
+    return OpenedModel(
+        models.load_model(file.path, file.pixel_range, trust=file.trust),
+        run.config.model if run else str(file.path),
+        run,
+        file.outputs,
+    )
 
 
 MODEL_CHOICE = click.Choice(list(MODELS))

@@ -10,11 +10,13 @@ import click
 from ood_fashion import augmentations, orbits, paper
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
+    ModelFile,
     data_dir_option,
     device_option,
     json_option,
     model_file_option,
     open_model,
+    pixels_option,
     resume_option,
     run_option,
     setting,
@@ -246,8 +248,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
 def evaluate(
     *,
     run_dir: Path | None,
-    model_file: Path | None,
-    trust: bool,
+    model_file: ModelFile | None,
     shifts: tuple[Shift, ...],
     metrics: str,
     tta: str | None,
@@ -276,9 +277,9 @@ def evaluate(
     if run_dir and set(str(run_dir)) & set("*?["):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
-        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), trust, as_json)
+        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), as_json)
         return
-    model, name, run = open_model(run_dir, model_file, device, trust=trust)
+    model, name, run, outputs = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation
 
     dataset = datasets.load_dataset(data_dir)
@@ -287,23 +288,21 @@ def evaluate(
         if calibrate and run:
             config = run.config
             _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-            temperature = evaluation.calibrate(model, dataset, validation, orbit)
-        records = evaluation.evaluate_fully(model, dataset, chosen, temperature, orbit)
+            temperature = evaluation.calibrate(model, dataset, validation, orbit, outputs)
+        records = evaluation.evaluate_fully(model, dataset, chosen, temperature, orbit, outputs)
         table = tables.metrics_table(records, dataset.class_names)
     else:
-        records = evaluation.evaluate(model, dataset, chosen, orbit)
+        records = evaluation.evaluate(model, dataset, chosen, orbit, outputs)
         table = tables.accuracy_table(records, name if dataset.is_genuine and not tta else None)
     averaged = {"tta": tta} if tta else {}
     show({"model": name, **averaged, "results": records}, table, as_json)
 
 
-def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, trust: bool, as_json: bool) -> None:
+def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, as_json: bool) -> None:
     from ood_fashion import comparison, study_tables
 
     paths = comparison.expand(pattern)
-    records = comparison.summarize_runs(
-        [comparison.correct_predictions(path, dataset, shifts, trust) for path in paths]
-    )
+    records = comparison.summarize_runs([comparison.correct_predictions(path, dataset, shifts) for path in paths])
     runs = list(map(str, paths))
     show({"runs": runs, "results": records}, "\n".join([*runs, "", study_tables.runs_table(records)]), as_json)
 
@@ -312,10 +311,20 @@ def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, trust: b
 @click.argument("a")
 @click.argument("b")
 @shift_option
+@pixels_option
 @trust_option
 @data_dir_option
 @json_option
-def compare(a: str, b: str, *, shifts: tuple[Shift, ...], trust: bool, data_dir: Source | None, as_json: bool) -> None:
+def compare(
+    a: str,
+    b: str,
+    *,
+    shifts: tuple[Shift, ...],
+    pixel_range: str | None,
+    trust: bool,
+    data_dir: Source | None,
+    as_json: bool,
+) -> None:
     """Test whether one model beats another.
 
     A and B are run folders, .keras files, SavedModel folders, or names of the package's own trained models. A pattern
@@ -329,7 +338,10 @@ def compare(a: str, b: str, *, shifts: tuple[Shift, ...], trust: bool, data_dir:
     dataset = datasets.load_dataset(data_dir)
     chosen = list(dict.fromkeys(shifts or [SHIFTS[name] for name in paper.TEST_SETS]))
     sides = [
-        [comparison.correct_predictions(path, dataset, chosen, trust) for path in comparison.expand(pattern)]
+        [
+            comparison.correct_predictions(path, dataset, chosen, pixel_range, trust=trust)
+            for path in comparison.expand(pattern)
+        ]
         for pattern in (a, b)
     ]
     records = comparison.compare(*sides)

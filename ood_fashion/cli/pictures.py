@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 import numpy as np
 
-from ood_fashion.cli.base import device_option, json_option, model_file_option, open_model, run_option, show
+from ood_fashion.cli.base import (
+    ModelFile,
+    device_option,
+    json_option,
+    model_file_option,
+    open_model,
+    run_option,
+    show,
+)
 from ood_fashion.datasets import CLASS_NAMES
 from ood_fashion.errors import DataError
 
@@ -29,8 +37,7 @@ def predict(
     paths: tuple[Path, ...],
     *,
     run_dir: Path | None,
-    model_file: Path | None,
-    trust: bool,
+    model_file: ModelFile | None,
     dataset: str,
     device: str,
     as_json: bool,
@@ -45,7 +52,7 @@ def predict(
     from ood_fashion import pictures, tables
     from ood_fashion.evaluation import top_classes
 
-    model, name, run = open_model(run_dir, model_file, device, trust=trust)
+    model, name, run, outputs = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation, models
 
     read, failures = pictures.read_pictures(paths, models.picture_shape(model))
@@ -53,7 +60,8 @@ def predict(
         temperature = run and run.temperature
         if temperature:
             click.echo(f"Calibrated: temperature {temperature:.3f}", err=True)
-        probabilities = evaluation.classify(model, np.stack([picture.pixels for picture in read]), temperature or 1.0)
+        pixels = np.stack([picture.pixels for picture in read])
+        probabilities = evaluation.classify(model, pixels, temperature or 1.0, outputs)
         names = CLASS_NAMES[dataset] if run is None else run.class_names
         records = [
             {"image": str(picture.path), "prepared": list(picture.steps), "top": top}

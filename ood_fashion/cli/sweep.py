@@ -14,6 +14,7 @@ from ood_fashion.cli.base import (
     data_dir_option,
     device_option,
     json_option,
+    pixels_option,
     show,
     trust_option,
     workers_option,
@@ -34,6 +35,7 @@ def _common(command: Any) -> Any:
                      help="A trained model of the package's own; may be repeated."),
         click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
                      help="A .keras file or SavedModel folder of any origin; may be repeated."),
+        pixels_option,
         trust_option,
         click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
                      "[default: the document's MLP, else the first model]"),
@@ -107,6 +109,7 @@ def _sweep(
     run_dirs: tuple[Path, ...],
     pretrained: tuple[str, ...],
     model_files: tuple[Path, ...],
+    pixel_range: str | None,
     trust: bool,
     reference: str | None,
     limit: int | None,
@@ -128,9 +131,14 @@ def _sweep(
     from ood_fashion.nn import evaluation
 
     deciding = sweeps.settings(chosen, files, dataset, len(split))
+    if pixel_range:
+        deciding["pixels"] = pixel_range
     source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
     paths = tuple(path.absolute() for path in files.values())
-    asked = evaluation.ModelFiles(paths, source, limit, device, json.dumps(deciding), deciding["images"], trust)
+    pixel_ranges = tuple(pixel_range if path in model_files else None for path in files.values())
+    asked = evaluation.ModelFiles(
+        paths, pixel_ranges, source, limit, device, json.dumps(deciding), deciding["images"], trust
+    )
     evaluation.load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
     folder = out or sweeps.default_folder(deciding)
     with working_in(folder, resume=False):

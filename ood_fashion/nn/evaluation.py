@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,54 +17,75 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from ood_fashion.datasets import Dataset, Source, Split, load_dataset
-from ood_fashion.errors import DataError, ModelError
-from ood_fashion.evaluation import full_records
-from ood_fashion.metrics import accuracy_record, are_scores, fit_temperature, predictions, to_probabilities
+from ood_fashion.errors import DataError, InvalidValueError, ModelError, PixelRangeWarning
+from ood_fashion.evaluation import OUTPUTS, full_records, read_outputs, read_shifts
+from ood_fashion.metrics import accuracy_record, are_scores, fit_temperature, predictions, to_logits, to_probabilities
 from ood_fashion.nn.default_settings import default_settings
 from ood_fashion.nn.devices import select_device
-from ood_fashion.nn.models import check_fit, load_model
+from ood_fashion.nn.model_io import find_outputs, with_pixel_range
+from ood_fashion.nn.models import check_fit, load_model, summarize_error
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.orbits import Orbit
 from ood_fashion.runs import Predictions
-from ood_fashion.shifts import Shift, to_unit_range
+from ood_fashion.shifts import Shift
 
 _IMAGES_AT_A_TIME = 50 * EVALUATION_BATCH_SIZE
 """More are scored one part after another, so that a large set takes little more memory than its own."""
 
-Scorer = Callable[[Shift], NDArray[np.float32]]
+Shifts = Shift | str | Iterable[Shift | str]
+Scorer = Callable[[Shift], NDArray[np.floating[Any]]]
 
 ALONE = Orbit()
 """The orbit of the image as it is."""
+_OUTPUTS = [kind for kind in OUTPUTS if kind != "classes"]
 
 
-def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None = None, orbit: Orbit = ALONE) -> Scorer:
+def scorer(
+    models: Sequence[keras.Model],
+    dataset: Dataset,
+    split: Split | None = None,
+    orbit: Orbit = ALONE,
+    outputs: str = "auto",
+) -> Scorer:
     """Prepare to score the classes under many shifts, of the same images.
 
     Each shift's images are made once for all models, batch by batch in a compiled function that is traced once for all
     shifts of a kind.
 
     Args:
-        models: each takes (n, height, width, 1), (n, height, width) or (n, height * width) in [0, 1], and gives logits
-            or probabilities.
+        models: each takes (n, height, width, 1), (n, height, width) or (n, height * width), floats in [0, 1] or
+            integers in 0-255 (`model_io.with_pixel_range`), and gives logits or probabilities.
         dataset: tells the shape of the images and the number of classes.
         split: the images; the dataset's test set unless given.
-        orbit: geometric shifts g that follow each shift. With more than one, the scores are probabilities, the mean
-            p(x) = 1/|G| * sum over g of softmax(f(g x)), or the softmax(f(g x)) of lowest entropy. Over a group, such
-            as the quarter turns, p does not change when x is moved by one of its elements: the same terms come in
+        orbit: geometric shifts g that follow each shift. With more than one, the logits are those of the mean
+            p(x) = 1/|G| * sum over g of softmax(f(g x)), or of the softmax(f(g x)) of lowest entropy. Over a group,
+            such as the quarter turns, p does not change when x is moved by one of its elements: the same terms come in
             another order. They are added in order of size, so not a bit changes.
+        outputs: "probabilities" or "logits", what the models give; "auto" asks `model_io.find_outputs` of each.
 
     Returns:
-        A function from a shift to each model's scores for each image, float32 (models, n, classes).
+        A function from a shift to each model's logits for each image, (models, n, classes): float32 where all models
+        give logits themselves, else float64.
 
     Raises:
-        ModelError: a model does not fit the data; the function raises it where one gives NaN or infinity.
+        InvalidValueError: `outputs` is none of those.
+        ModelError: a model does not fit the data, or cannot be run; the function raises it where one gives NaN or
+            infinity, or no probabilities where it should.
     """
+    if outputs not in _OUTPUTS:
+        raise InvalidValueError(f"outputs: expected one of {', '.join(_OUTPUTS)}. Received: {outputs!r}.")
+    models = [with_pixel_range(model) for model in models]
     or_more = not dataset.knows_all_classes
     shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
     if len(widths := {model.output_shape[1] for model in models}) > 1:
         raise ModelError(
             f"models: expected as many scores from each. Received: {sorted(widths)}. Take them one by one."
         )
+    with _model_errors(models):
+        kinds = [
+            find_outputs(model, shape) if outputs == "auto" else outputs
+            for model, shape in zip(models, shapes, strict=True)
+        ]
     given = (split or dataset.test).images
     orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit.shifts]
     combine = sharpest_probabilities if orbit.sharpest else mean_probabilities
@@ -73,30 +96,44 @@ def scorer(models: Sequence[keras.Model], dataset: Dataset, split: Split | None 
         scores = [model(shift_within(images, taps, shape), training=False) for model, shape in pairs]
         return tf.stack([tf.cast(one, tf.float32) for one in scores])
 
-    def score_once(images: tf.Tensor, taps: Taps) -> NDArray[np.float32]:
+    def score_once(images: tf.Tensor, taps: Taps) -> NDArray[np.floating[Any]]:
         tensors = [tuple(map(tf.constant, pair)) for pair in taps]
         starts = range(0, len(images), EVALUATION_BATCH_SIZE)
-        batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
+        with _model_errors(models):
+            batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
         scores: NDArray[np.float32] = np.concatenate(batches, axis=1)
         for model, of_one in zip(models, scores, strict=True):
             _check_finite(model, of_one)
-        return scores
+        return np.stack([read_outputs(of_one, 1, kind) for of_one, kind in zip(scores, kinds, strict=True)])
 
     @default_settings()
-    def score_under(shift: Shift) -> NDArray[np.float32]:
+    def score_under(shift: Shift) -> NDArray[np.floating[Any]]:
         starts = range(0, len(given), _IMAGES_AT_A_TIME)
         return np.concatenate([score_some(shift, start) for start in starts], axis=1)
 
-    def score_some(shift: Shift, start: int) -> NDArray[np.float32]:
+    def score_some(shift: Shift, start: int) -> NDArray[np.floating[Any]]:
         chosen = given[start : start + _IMAGES_AT_A_TIME]
         pixels, taps = shift_beforehand(chosen, shift, np.arange(start, start + len(chosen)))
         images = tf.constant(pixels)
         scores = [score_once(images, [*taps, *more]) for more in orbit_taps]
         if len(scores) == 1:
             return scores[0]
-        return combine(np.stack([[to_probabilities(one) for one in models] for models in scores]).astype(np.float32))
+        probabilities = np.stack([[to_probabilities(one) for one in models] for models in scores]).astype(np.float32)
+        return np.stack([to_logits(of_one) for of_one in combine(probabilities)])
 
     return score_under
+
+
+@contextmanager
+def _model_errors(models: Sequence[keras.Model]) -> Iterator[None]:
+    """Raise whatever Keras and TensorFlow raise as a ModelError."""
+    try:
+        yield
+    except Exception as error:  # a model may do anything, and fail at it in any way
+        names = ", ".join(model.name for model in models)
+        raise ModelError(
+            f"model {names}: expected a model that TensorFlow can run. Received: {summarize_error(error)}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -105,6 +142,7 @@ class ModelFiles:
 
     Attributes:
         paths: as for `models.load_model`.
+        pixel_ranges: what each model takes, as for `models.load_model`.
         data_dir: as for `datasets.load_dataset`.
         limit: only so many test images, the first; None takes all.
         device: one of `config.DEVICES`.
@@ -114,6 +152,7 @@ class ModelFiles:
     """
 
     paths: tuple[Path, ...]
+    pixel_ranges: tuple[str | None, ...]
     data_dir: Source | None
     limit: int | None
     device: str
@@ -135,12 +174,16 @@ def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray
     if dataset.sha256["test images"] != files.sha256:
         raise DataError(f"{dataset.source}: expected the test images that were asked for. Received: others.")
     split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
-    return scorer([load_model(path, trust=files.trust) for path in files.paths], dataset, split), split.labels
+    files_and_ranges = zip(files.paths, files.pixel_ranges, strict=True)
+    models = [load_model(path, pixel_range, trust=files.trust) for path, pixel_range in files_and_ranges]
+    return scorer(models, dataset, split), split.labels
 
 
 def hits_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:
     """Return the shift, and whether each model is right about each image under it, (models, n)."""
-    score, labels = load_scorer(files, threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PixelRangeWarning)  # of which the process that asks has warned
+        score, labels = load_scorer(files, threads)
     return shift, score(shift).argmax(axis=2) == labels
 
 
@@ -158,15 +201,16 @@ def sharpest_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def predict(
-    model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], orbit: Orbit = ALONE
+    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = ALONE, outputs: str = "auto"
 ) -> dict[str, Predictions]:
     """Predict the class of every image of the dataset's test set under each shift.
 
     Args:
         model: as for `scorer`.
         dataset: whose test set to use.
-        shifts: what to do to the images, one after another.
+        shifts: as for `evaluation.read_shifts`: what to do to the images, one after another.
         orbit: as for `scorer`.
+        outputs: as for `scorer`.
 
     Returns:
         The predictions by the text form of the shift.
@@ -174,18 +218,20 @@ def predict(
     Raises:
         ModelError: the model does not fit the data.
     """
-    score = scorer([model], dataset, orbit=orbit)
-    return {str(shift): predictions(score(shift)[0]) for shift in shifts}
+    score = scorer([model], dataset, orbit=orbit, outputs=outputs)
+    return {str(shift): predictions(score(shift)[0]) for shift in read_shifts(shifts)}
 
 
-@default_settings()
-def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float = 1.0) -> NDArray[np.float64]:
+def classify(
+    model: keras.Model, images: NDArray[np.uint8], temperature: float = 1.0, outputs: str = "auto"
+) -> NDArray[np.float64]:
     """Return the probability of each class for each image.
 
     Args:
         model: as for `scorer`.
         images: uint8 (n, height, width), of the size that the model takes.
         temperature: what `calibrate` found.
+        outputs: as for `scorer`.
 
     Returns:
         Probabilities, (n, classes).
@@ -193,13 +239,10 @@ def classify(model: keras.Model, images: NDArray[np.uint8], temperature: float =
     Raises:
         ModelError: the model does not take such images, or gives no numbers.
     """
-    height, width = images.shape[1:]
-    image_shape = check_fit(model, (height, width), None)
-    batch = to_unit_range(images).reshape(-1, *image_shape)
-    scores = model.predict(batch, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
-    probabilities = to_probabilities(scores, temperature)
-    _check_finite(model, probabilities)
-    return probabilities
+    check_fit(model, images.shape[1:], None)
+    unlabelled = Split(images, np.zeros(len(images), np.int64))
+    pictures = Dataset(Split(images[:0], unlabelled.labels[:0]), unlabelled, "pictures")
+    return to_probabilities(scorer([model], pictures, outputs=outputs)(UNSHIFTED)[0], temperature)
 
 
 def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
@@ -208,14 +251,19 @@ def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
 
 
 def evaluate(
-    model: keras.Model, dataset: Dataset, shifts: Iterable[Shift], orbit: Orbit = ALONE
+    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = ALONE, outputs: str = "auto"
 ) -> list[dict[str, Any]]:
     """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of the classes that `predict` gives."""
-    score = scorer([model], dataset, orbit=orbit)
-    return [accuracy_record(str(shift), score(shift)[0].argmax(axis=1), dataset.test.labels) for shift in shifts]
+    score = scorer([model], dataset, orbit=orbit, outputs=outputs)
+    return [
+        accuracy_record(str(shift), score(shift)[0].argmax(axis=1), dataset.test.labels)
+        for shift in read_shifts(shifts)
+    ]
 
 
-def calibrate(model: keras.Model, dataset: Dataset, validation: Split, orbit: Orbit = ALONE) -> float:
+def calibrate(
+    model: keras.Model, dataset: Dataset, validation: Split, orbit: Orbit = ALONE, outputs: str = "auto"
+) -> float:
     """Return the temperature of `metrics.fit_temperature` for a model.
 
     Args:
@@ -223,28 +271,31 @@ def calibrate(model: keras.Model, dataset: Dataset, validation: Split, orbit: Or
         dataset: as for `scorer`.
         validation: the images to fit it on, unshifted.
         orbit: as for `scorer`; the temperature is then that of the averaged probabilities.
+        outputs: as for `scorer`.
 
     Raises:
         ModelError: the model does not fit the data.
     """
-    return fit_temperature(scorer([model], dataset, validation, orbit)(UNSHIFTED)[0], validation.labels)
+    return fit_temperature(scorer([model], dataset, validation, orbit, outputs)(UNSHIFTED)[0], validation.labels)
 
 
 def evaluate_fully(
     model: keras.Model,
     dataset: Dataset,
-    shifts: Iterable[Shift],
+    shifts: Shifts,
     temperature: float | None = None,
     orbit: Orbit = ALONE,
+    outputs: str = "auto",
 ) -> list[dict[str, Any]]:
     """Measure a model in every way under each shift.
 
     Args:
         model: as for `scorer`.
         dataset: whose test set to use.
-        shifts: what to do to the images, one after another.
+        shifts: as for `evaluation.read_shifts`: what to do to the images, one after another.
         temperature: what `calibrate` found, to measure the calibrated model beside the one as it is.
         orbit: as for `scorer`.
+        outputs: as for `scorer`.
 
     Returns:
         What `evaluation.full_records` says of the scores.
@@ -252,7 +303,7 @@ def evaluate_fully(
     Raises:
         ModelError: the model does not fit the data.
     """
-    score = scorer([model], dataset, orbit=orbit)
+    score = scorer([model], dataset, orbit=orbit, outputs=outputs)
     unshifted = score(UNSHIFTED)[0]
-    scores = ((str(shift), score(shift)[0] if shift.steps else unshifted) for shift in shifts)
+    scores = ((str(shift), score(shift)[0] if shift.steps else unshifted) for shift in read_shifts(shifts))
     return full_records(scores, unshifted, dataset.test, temperature)

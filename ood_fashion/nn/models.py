@@ -24,6 +24,7 @@ from ood_fashion.files import MOST_TEXT, MOST_UNPACKED
 from ood_fashion.nn.blur_pool import MaxBlurPooling2D
 from ood_fashion.nn.default_settings import default_settings
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
+from ood_fashion.nn.model_io import with_pixel_range
 from ood_fashion.runs import Run
 
 
@@ -136,7 +137,7 @@ _SAFE_KERAS = (3, 15)
 """The first version whose safe mode has none of the holes that are known."""
 
 
-def load_model(path: Path, *, trust: bool = False) -> keras.Model:
+def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = False) -> keras.Model:
     """Load a .keras file, without running code that it may bring along (`safe_mode`), or a SavedModel folder.
 
     A run's model.keras is opened by every version of Keras, whichever wrote it: the run's spec says what to build, and
@@ -147,13 +148,18 @@ def load_model(path: Path, *, trust: bool = False) -> keras.Model:
 
     Args:
         path: the file or folder.
+        pixel_range: as for `model_io.with_pixel_range`, whose result is returned.
         trust: load a .keras file that no run wrote under Keras before 3.15 too, whose safe mode has known holes.
 
     Raises:
+        InvalidValueError: there is no such range.
         ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
     """
-    if path.is_dir():
-        return _load_saved_model(path)
+    model = _load_saved_model(path) if path.is_dir() else _load_keras_file(path, trust)
+    return with_pixel_range(model, pixel_range)
+
+
+def _load_keras_file(path: Path, trust: bool) -> keras.Model:
     if path.suffix != ".keras":
         raise ModelError(
             f"{path}: expected a .keras file or a SavedModel folder. Received: {path.suffix or 'no suffix'}; other "
@@ -172,7 +178,9 @@ def load_model(path: Path, *, trust: bool = False) -> keras.Model:
         _check_archive(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras lets through whatever a damaged or foreign file makes its readers raise
-        raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {_reason(error)}") from error
+        raise ModelError(
+            f"{path}: expected a model that Keras can load safely. Received: {summarize_error(error)}"
+        ) from error
 
 
 def _find_run(path: Path) -> Run | None:
@@ -205,7 +213,7 @@ def _load_trained(run: Run) -> keras.Model:
                 _assign_weights(model, _hdf5_member(file, "layers", h5py.Group))
     except Exception as error:  # zipfile, zlib, h5py and Keras raise many kinds on damaged files
         raise ModelError(
-            f"{path}: expected the weights of {name}. Received: {_reason(error)}. Train the run anew."
+            f"{path}: expected the weights of {name}. Received: {summarize_error(error)}. Train the run anew."
         ) from error
     return model
 
@@ -286,7 +294,7 @@ def _load_saved_model(path: Path) -> keras.Model:
     try:
         signatures = tf.saved_model.load(path).signatures
     except Exception as error:  # TensorFlow lets through whatever its readers raise
-        raise ModelError(f"{path}: expected a SavedModel. Received: {_reason(error)}") from error
+        raise ModelError(f"{path}: expected a SavedModel. Received: {summarize_error(error)}") from error
     if _SIGNATURE not in signatures:
         raise ModelError(
             f"{path}: expected a signature {_SIGNATURE}. Received: {', '.join(signatures) or 'none'}. "
@@ -306,7 +314,8 @@ def _load_saved_model(path: Path) -> keras.Model:
     return keras.Model(images, scores, name=path.resolve().name)
 
 
-def _reason(error: Exception) -> str:
+def summarize_error(error: Exception) -> str:
+    """Return an error's text on one line, or its name."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

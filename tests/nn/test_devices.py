@@ -75,7 +75,9 @@ def test_a_device_can_be_chosen_once_tensorflow_computes_if_that_changes_nothing
     tf.zeros(1)
     before = tf.config.threading.get_intra_op_parallelism_threads()
     assert (select_device("cpu"), select_device("auto")) == ("cpu", "cpu")
-    with pytest.raises(DeviceError, match=r"`device` cpu, `threads` 97: .* before TensorFlow's first operation") as error:
+    with pytest.raises(
+        DeviceError, match=r"`device` cpu, `threads` 97: .* before TensorFlow's first operation"
+    ) as error:
         select_device("cpu", threads=97)
     assert "\n" not in str(error.value)
     assert tf.config.threading.get_intra_op_parallelism_threads() == before
