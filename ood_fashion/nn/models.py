@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import ZipFile
 
@@ -144,7 +146,8 @@ def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = Fals
     the file's weights are read.
 
     A SavedModel is a graph of TensorFlow operations, some of which read and write files: it is not safe to run a
-    stranger's. Its signature `serving_default` is used, which must have one input and one output.
+    stranger's. Its signature `serving_default` is used, which must have one input and one output. A recurrent layer
+    that keeps its state from batch to batch (`stateful`) is loaded as one that does not.
 
     Args:
         path: the file or folder.
@@ -175,12 +178,33 @@ def _load_keras_file(path: Path, trust: bool) -> keras.Model:
             f"{keras.__version__}, whose safe mode has known holes. Upgrade Keras, or set trust if you know its author."
         )
     try:
-        _check_archive(path)
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        config = _check_archive(path)
+        if config is None:
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        with TemporaryDirectory() as folder:
+            plain = Path(folder, "model.keras")
+            with ZipFile(path) as given, ZipFile(plain, "w") as archive:
+                for name in given.namelist():
+                    archive.writestr(name, json.dumps(config) if name == "config.json" else given.read(name))
+            return keras.models.load_model(plain, compile=False, safe_mode=True)
     except Exception as error:  # Keras lets through whatever a damaged or foreign file makes its readers raise
-        raise ModelError(
-            f"{path}: expected a model that Keras can load safely. Received: {summarize_error(error)}"
-        ) from error
+        reason = summarize_error(error)
+        if version := _keras_2_version(path):
+            raise ModelError(
+                f"{path}: expected a file of Keras 3. Received: one of Keras {version}: {reason} "
+                "Load it with that version, and save it with model.export('FOLDER')."
+            ) from error
+        raise ModelError(f"{path}: expected a model that Keras can load safely. Received: {reason}") from error
+
+
+def _keras_2_version(path: Path) -> str | None:
+    """Return the version of Keras 2 that wrote a file; None for a file of another or a damaged one."""
+    try:
+        with ZipFile(path) as archive, archive.open("metadata.json") as file:
+            version = str(json.loads(file.read(1_000))["keras_version"])
+    except Exception:  # what is wrong with the file is being said already
+        return None
+    return version if version.startswith("2.") else None
 
 
 def _find_run(path: Path) -> Run | None:
@@ -241,8 +265,12 @@ _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _MOST_OBJECTS = 3_000
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path) -> Any:
     """Refuse a .keras file whose model is larger than the weights in it, for Keras makes a model before it reads them.
+
+    Returns:
+        The model's description to load instead of its own, which has the optimizers of models in the model or the
+        states of recurrent layers; None where it has neither.
 
     Raises:
         ValueError: it holds other files, too much once unpacked, or not the weights of the model that it describes.
@@ -253,9 +281,12 @@ def _check_archive(path: Path) -> None:
         config = json.loads(archive.read("config.json"))
     if (objects := _count_objects(config)) > _MOST_OBJECTS:
         raise ValueError(f"a model of {objects:,} objects, more than {_MOST_OBJECTS:,}")
+    config.pop("compile_config", None)
     # What Keras notes of these variables, to make them later, it notes by thread.
     with ThreadPoolExecutor(1) as thread:
-        _check_size(thread.submit(_declared_bytes, config).result(), sizes)
+        _check_size(thread.submit(_declared_bytes, _without_state(config)).result(), sizes)
+    plain = _without_state(config)
+    return None if plain == config else plain
 
 
 def _check_members(archive: ZipFile, path: Path) -> dict[str, int]:
@@ -274,6 +305,14 @@ def _check_size(declared: int, sizes: dict[str, int]) -> None:
         raise ValueError(f"a model of {declared:,} bytes, with {sizes['model.weights.h5']:,} bytes of weights")
 
 
+def _without_state(config: Any) -> Any:
+    """Leave out what makes variables that are no weights: optimizers, and states that outlast a batch."""
+    if isinstance(config, dict):
+        kept = {key: _without_state(value) for key, value in config.items() if key != "compile_config"}
+        return {**kept, "stateful": False} if "stateful" in kept else kept
+    return [_without_state(value) for value in config] if isinstance(config, list) else config
+
+
 def _count_objects(config: Any) -> int:
     if isinstance(config, dict):
         return ("class_name" in config) + sum(map(_count_objects, config.values()))
@@ -281,8 +320,7 @@ def _count_objects(config: Any) -> int:
 
 
 def _declared_bytes(config: Any) -> int:
-    """Return the bytes that the variables of a model take, without making them."""
-    config.pop("compile_config", None)  # an optimizer is not wanted, and would make its variables
+    """Return the bytes that the variables of a model take, without making them; Keras changes the description."""
     with keras.StatelessScope(initialize_variables=False):
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     return sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in model.variables)
@@ -302,24 +340,36 @@ def _load_saved_model(path: Path) -> keras.Model:
         )
     inputs = list(signatures[_SIGNATURE].structured_input_signature[1].values())
     outputs = signatures[_SIGNATURE].structured_outputs
-    fits = [bool(spec.shape.rank) and spec.shape[0] is None and spec.dtype.is_floating for spec in inputs]
+    fits = [
+        bool(spec.shape.rank) and spec.shape[0] is None and (spec.dtype.is_floating or spec.dtype.is_integer)
+        for spec in inputs
+    ]
     if fits != [True] or len(outputs) != 1:
         given = ", ".join(f"{spec.dtype.name} {spec.shape}" for spec in inputs)
         raise ModelError(
-            f"{path}: expected a signature from a batch of images, floats (n, ...), to one output. "
+            f"{path}: expected a signature from a batch of images, floats or integers (n, ...), to one output. "
             f"Received: {given or 'no input'}, to {len(outputs)} outputs."
         )
-    images = keras.Input(inputs[0].shape[1:], dtype=inputs[0].dtype.name)
-    (scores,) = keras.layers.TFSMLayer(path, call_endpoint=_SIGNATURE)(images).values()
-    return keras.Model(images, scores, name=path.resolve().name)
+    dtype = inputs[0].dtype
+    images = keras.Input(inputs[0].shape[1:], dtype=dtype.name)
+    # The layer casts floats to its own type, which is the global one unless it is told.
+    own = dtype.name if dtype.is_floating else "float32"
+    layer = keras.layers.TFSMLayer(path, call_endpoint=_SIGNATURE, name="saved_model", dtype=own)
+    (scores,) = layer(images).values()
+    # TensorFlow takes no other signs in the names of scopes, nor _ in front.
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", path.resolve().name).lstrip("_-") or "model"
+    return keras.Model(images, scores, name=name)
 
 
 def summarize_error(error: Exception) -> str:
-    """Return an error's text on one line, or its name."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Return an error's text on one line, or the beginning and the end of a long one, which tells the reason last."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("Arguments received by ")[0]
+    text = " ".join(plain.split()) or type(error).__name__
+    return text if len(text) <= _MOST_REASON else f"{text[: _MOST_REASON // 2]} ... {text[-_MOST_REASON // 2 :]}"
 
 
 _SIGNATURE = "serving_default"
+_MOST_REASON = 300
 
 
 def picture_shape(model: keras.Model) -> tuple[int, int]:

@@ -12,10 +12,20 @@ import tensorflow as tf
 
 from ood_fashion import layer_specs, specs
 from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.nn import models
-from ood_fashion.nn.models import build_model, check_fit, compare_with_spec, load_model, picture_shape
+from ood_fashion.nn.evaluation import classify, evaluate, predict, scorer
+from ood_fashion.nn.models import (
+    build_model,
+    check_fit,
+    compare_with_spec,
+    load_model,
+    picture_shape,
+    summarize_error,
+)
 from ood_fashion.runs import Run
+from ood_fashion.shifts import Shift
 
 
 @pytest.mark.parametrize("name", specs.MODELS)
@@ -172,6 +182,87 @@ def test_a_saved_model_made_without_keras_is_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.predict(images, verbose=0), images[:, :10])
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", [tf.float64, tf.float32, tf.bfloat16, tf.float16, tf.uint8])
+def test_signatures_of_every_type_are_run_under_every_policy(tmp_path: Path, dtype: tf.DType, policy: str) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 784)) / np.float32(255)
+    folder = export(tmp_path / "model", tf.TensorSpec((None, 784), dtype))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        scores = keras.ops.convert_to_numpy(load_model(folder)(images))
+    finally:
+        keras.config.set_dtype_policy(before)
+    expected = images * (255 if dtype is tf.uint8 else 1)
+    np.testing.assert_allclose(scores, expected[:, :10], rtol=2**-8 if dtype is tf.bfloat16 else 2**-11)
+
+
+@pytest.mark.parametrize("name", ["my model", "model (1)", "_x", "__", "-a", "häß", "a.b-c"])
+def test_a_saved_model_may_have_any_name(tmp_path: Path, small_fashion: Dataset, name: str) -> None:
+    folder = export(tmp_path / name, tf.TensorSpec((None, 784), tf.float32))
+    images = small_fashion.test.images
+    expected = images.reshape(-1, 784)[:, :10].argmax(axis=1)
+    np.testing.assert_array_equal(predict(load_model(folder), small_fashion, "none")["none"].classes, expected)
+    assert classify(load_model(folder), images).shape == (200, 10)
+
+
+def test_a_recurrent_model_forgets_what_it_has_seen(tmp_path: Path, small_fashion: Dataset) -> None:
+    """One that keeps its states from batch to batch, of 50 images each, gives every image its own scores."""
+
+    def made(batch: int | None, stateful: bool) -> keras.Model:
+        within = keras.layers.Bidirectional(keras.layers.LSTM(3, stateful=stateful, return_sequences=True, seed=1))
+        chain = [within, keras.layers.SimpleRNN(4, stateful=stateful, seed=2), keras.layers.Dense(10)]
+        return keras.Sequential([keras.Input(batch_shape=(batch, 28, 28)), *chain])
+
+    keeping, free = made(50, True), made(None, False)
+    free.set_weights(keeping.get_weights())
+    keeping(np.ones((50, 28, 28), np.float32))
+    loaded = load_model(save(keeping, tmp_path / "m.keras"))
+    for shift in ("none", "up4"):
+        np.testing.assert_allclose(
+            scorer([loaded], small_fashion)(Shift.parse(shift)), scorer([free], small_fashion)(Shift.parse(shift))
+        )
+    with pytest.raises(ModelError, match=r"a model that TensorFlow can run. Received: .* batch size: 200$"):
+        evaluate(keeping, small_fashion, "none")
+
+
+def test_a_model_that_holds_a_compiled_one_is_loaded(tmp_path: Path) -> None:
+    image = keras.Input((28, 28, 1))
+    trained = linear((28, 28, 1))
+    trained.compile("adam", "mse")
+    images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    trained.fit(images, np.zeros((3, 10)), verbose=0)
+    for made in (keras.Model(image, trained(image)), keras.Sequential([image, keras.Sequential([trained])])):
+        loaded = load_model(save(made, tmp_path / "m.keras"))
+        np.testing.assert_array_equal(loaded(images), trained(images))
+
+
+def test_a_file_of_keras_2_is_named_as_such(tmp_path: Path) -> None:
+    """One with a setting that Keras 3 does not know; of Keras 3 such a file is a damaged one."""
+    made = save(linear((784,)), tmp_path / "made.keras")
+    for version, message in {
+        "2.15.0": r"Received: one of Keras 2\.15\.0: .*old_setting.* with model.export\('FOLDER'\)\.$",
+        "3.15.0": "can load safely. Received: .*old_setting",
+    }.items():
+        with zipfile.ZipFile(made) as archive, zipfile.ZipFile(tmp_path / "m.keras", "w") as other:
+            config = json.loads(archive.read("config.json"))
+            config["config"]["layers"][-1]["config"]["old_setting"] = 1
+            other.writestr("config.json", json.dumps(config))
+            other.writestr("metadata.json", json.dumps({"keras_version": version, "date_saved": "2024-01-01"}))
+            other.writestr("model.weights.h5", archive.read("model.weights.h5"))
+        with pytest.raises(ModelError, match=message):
+            load_model(tmp_path / "m.keras")
+
+
+def test_a_long_error_is_summarized_by_both_ends() -> None:
+    text = "What happened. " + 1_000 * "and then " + "\n\x1b[1mThe reason.\x1b[0m"
+    summary = summarize_error(ValueError(text))
+    assert summary.startswith("What happened.")
+    assert summary.endswith("The reason.")
+    assert len(summary) < 400
+    assert [summarize_error(KeyError()), summarize_error(ValueError("a\n b"))] == ["KeyError", "a b"]
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     flat = tf.TensorSpec((None, 784), tf.float32)
     (tmp_path / "folder").mkdir()
@@ -182,8 +273,10 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
         "folder": "expected a SavedModel folder. Received: a folder without saved_model.pb",
         "damaged": "expected a SavedModel. Received: ",
         "bare": "expected a signature serving_default. Received: none",
-        str(export(tmp_path / "bytes", tf.TensorSpec((None, 784), tf.uint8))): r"Received: uint8 \(None, 784\), to 1",
-        str(export(tmp_path / "single", tf.TensorSpec((1, 784), tf.float32))): r"floats \(n, \.\.\.\), to one output",
+        str(export(tmp_path / "bits", tf.TensorSpec((None, 784), tf.bool))): r"Received: bool \(None, 784\), to 1",
+        str(
+            export(tmp_path / "single", tf.TensorSpec((1, 784), tf.float32))
+        ): r"floats or integers \(n, \.\.\.\), to one",
         str(export(tmp_path / "anything", tf.TensorSpec(None, tf.float32))): "Received: float32 <unknown>, to 1",
         str(export(tmp_path / "pair", flat, flat)): r"\(None, 784\), float32 \(None, 784\), to 1 outputs",
         str(export(tmp_path / "twins", flat, outputs=2)): "to 2 outputs",
