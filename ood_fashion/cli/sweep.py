@@ -19,6 +19,8 @@ from ood_fashion.cli.base import (
     working_in,
 )
 from ood_fashion.corruptions import CORRUPTIONS
+from ood_fashion.errors import DataError
+from ood_fashion.files import absolute
 
 if TYPE_CHECKING:
     from ood_fashion.sweeps import Sweep
@@ -125,8 +127,8 @@ def _sweep(
     from ood_fashion.nn import evaluation
 
     deciding = sweeps.settings(chosen, files, dataset, len(split))
-    source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
-    paths = tuple(path.absolute() for path in files.values())
+    source = absolute(data_dir, DataError) if isinstance(data_dir, Path) else data_dir
+    paths = tuple(map(absolute, files.values()))
     asked = evaluation.ModelFiles(paths, source, limit, device, json.dumps(deciding), deciding["images"])
     evaluation.load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
     folder = out or sweeps.default_folder(deciding)
