@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from ood_fashion import layer_specs, specs
 from ood_fashion.errors import ModelError
-from ood_fashion.files import MOST_TEXT, MOST_UNPACKED
+from ood_fashion.files import MOST_TEXT, MOST_UNPACKED, is_file, is_folder
 from ood_fashion.nn.blur_pool import MaxBlurPooling2D
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 
@@ -133,14 +133,14 @@ def load_model(path: Path) -> keras.Model:
     Raises:
         ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
     """
-    if path.is_dir():
+    if is_folder(path, ModelError):
         return _load_saved_model(path)
     if path.suffix != ".keras":
         raise ModelError(
             f"{path}: expected a .keras file or a SavedModel folder. Received: {path.suffix or 'no suffix'}; other "
             "formats can run code as they load. Save the model again with model.save('NAME.keras')."
         )
-    if not path.is_file():
+    if not is_file(path, ModelError):
         raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
     try:
         _check_archive(path)
@@ -192,7 +192,7 @@ def _declared_bytes(config: Any) -> int:
 
 
 def _load_saved_model(path: Path) -> keras.Model:
-    if not (path / "saved_model.pb").is_file():
+    if not is_file(path / "saved_model.pb", ModelError):
         raise ModelError(f"{path}: expected a SavedModel folder. Received: a folder without saved_model.pb.")
     try:
         signatures = tf.saved_model.load(path).signatures
