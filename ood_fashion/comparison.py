@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.files import exists, is_file, is_folder, match
 from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run
@@ -24,13 +25,17 @@ Correct = Mapping[str, NDArray[np.bool_]]
 def expand(pattern: str) -> list[Path]:
     """Return the run folders or model files that a path, a pattern with wildcards or a pretrained model's name means.
 
+    What is there is taken literally, whatever its name: in "b[1]/s*" the folder b[1], if there is one.
+
     Raises:
-        RunError: nothing matches.
+        RunError: nothing matches, or the file system does not say.
     """
-    path = Path(pattern)
-    if not path.exists() and pattern in pretrained_runs():
-        return [pretrained_runs()[pattern]]
-    found = [path] if path.exists() else sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    folder, parts = Path(), list(Path(pattern).parts)
+    if pattern in (pretrained := pretrained_runs()) and not exists(Path(pattern)):
+        return [pretrained[pattern]]
+    while parts and exists(folder / parts[0]):
+        folder /= parts.pop(0)
+    found = match(folder, str(Path(*parts))) if parts else [folder]
     if not found:
         raise RunError(
             f"{pattern}: expected a run folder, a .keras file, a pattern or a trained model of the package's own. "
@@ -59,7 +64,7 @@ def correct_predictions(
     """
     saved: dict[str, NDArray[np.int64]] = {}
     model_path = path
-    if path.is_dir() and not (path / "saved_model.pb").exists():
+    if is_folder(path) and not is_file(path / "saved_model.pb"):
         run = Run.open(path).require_complete()
         require_same_dataset(run, dataset)
         model_path = run.model_path

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.corruptions import blocks
 from ood_fashion.errors import DataError
-from ood_fashion.files import MOST_UNPACKED, opened_npz
+from ood_fashion.files import MOST_UNPACKED, opened_npz, reason
 
 _MOST_LABEL = 65_535
 
@@ -52,7 +52,9 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
                 found = _fill(file, content.data)
                 more = bool(file.read(1))
     except (OSError, EOFError, zlib.error, ValueError, MemoryError) as error:
-        raise DataError(f"{path}: expected a readable IDX file. Received: {error}. Fetch the file again.") from error
+        raise DataError(
+            f"{path}: expected a readable IDX file. Received: {reason(error)}. Fetch the file again."
+        ) from error
     if found < size or more:
         received = f"only {found:,}" if found < size else "more"
         raise DataError(f"{path}: expected {size:,} bytes for {shape}. Received: {received}. Fetch the file again.")
@@ -94,8 +96,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: expected a readable .npz file. Received: {reason}.") from error
+        raise DataError(f"{path}: expected a readable .npz file. Received: {reason(error)}.") from error
     return {
         name: (_pixels if name.startswith("x") else _labels)(array, f"{path}: {name}") for name, array in arrays.items()
     }

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.data_files import read_idx, read_npz
 from ood_fashion.errors import DataError
+from ood_fashion.files import is_file, match
 from ood_fashion.tfds_reader import DownloadError, read_tfds
 
 Images = NDArray[np.uint8]
@@ -289,7 +290,7 @@ def _dataset(
 
 
 def _find_file(folder: Path, stem: str) -> Path | None:
-    return next((path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()), None)
+    return next((path for path in (folder / stem, folder / f"{stem}.gz") if is_file(path, DataError)), None)
 
 
 Source = Path | str
@@ -301,7 +302,8 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
 
     The places in order: the folder or file that the environment variable OOD_FASHION_DATA names, unless Fashion-MNIST
     is asked for by name; Keras's cache; the folder of Debian's package `dataset-fashion-mnist` (the system's, then the
-    user's own); a copy that TensorFlow Datasets has prepared; and a download by TensorFlow Datasets.
+    user's own); a copy that TensorFlow Datasets has prepared; and a download by TensorFlow Datasets. But for the first,
+    a place whose copy is damaged or cannot be read is passed over.
 
     Args:
         source: a Path for `load_idx_folder` or `load_npz`, a str for `load_named`.
@@ -318,76 +320,80 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
     if source not in (None, "fashion_mnist"):
         return load_named(source, download=download)
     tried = []
-    for place in _places(download):
-        if (reason := place.absent()) is not None:
-            tried.append(f"{place.name}: {reason}; {place.remedy}")
-            continue
+    for name, load, remedy in _places(download):
         try:
-            return place.load()
-        except DownloadError as error:
-            tried.append(f"{place.name}: {error}; {place.remedy}")
+            return load(name)
+        except DataError as error:
+            tried.append(f"{name}: {error}; {remedy}")
     raise DataError("no Fashion-MNIST found. Tried:" + "".join(f"\n  - {attempt}" for attempt in tried))
 
 
+def _folder_of(variable: str, in_home: str) -> Path:
+    """Return the folder that an environment variable names, or else one in the home of the user.
+
+    Raises:
+        DataError: there is neither.
+    """
+    if value := os.environ.get(variable):
+        return Path(value)
+    try:
+        return Path.home() / in_home
+    except RuntimeError as error:
+        raise DataError(
+            f"{in_home}: expected a home folder, in which it lies. Received: none. Set {variable}."
+        ) from error
+
+
 def _tfds_dir() -> Path:
-    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    return _folder_of("TFDS_DATA_DIR", "tensorflow_datasets")
 
 
 def _fetch(name: str) -> str:
     return f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}')\""
 
 
-@dataclass(frozen=True)
-class _Place:
-    name: str
-    absent: Callable[[], str | None]  # why it is not there
-    load: Callable[[], Dataset]
-    remedy: str
-
-
-def _places(download: bool) -> Iterator[_Place]:
-    home = Path.home()
-    keras_home = Path(os.environ.get("KERAS_HOME") or home / ".keras")
-    user_data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
-    tfds_dir, fetch = _tfds_dir(), _fetch("fashion_mnist")
-    for name, folder, remedy in (
-        (
-            "Keras's cache",
-            keras_home / "datasets/fashion-mnist",
-            'python -c "import keras; keras.datasets.fashion_mnist.load_data()" fills it',
-        ),
-        (
-            "Debian's package dataset-fashion-mnist",
-            DEBIAN_FOLDER,
-            "sudo apt-get install dataset-fashion-mnist installs it",
-        ),
-        (
-            "own copy of Debian's package",
-            user_data / "ood-fashion/fashion-mnist",
-            "scripts/fetch_data.sh unpacks it there without root",
-        ),
-    ):
-        yield _idx_place(name, folder, remedy)
-    prepared = tfds_dir / "fashion_mnist"
-    yield _Place(
-        "TensorFlow Datasets' prepared copy",
-        lambda: None if any(prepared.glob("*/dataset_info.json")) else f"{prepared} is not there",
-        lambda: _load_tfds("fashion_mnist", tfds_dir, download=False),
-        f"{fetch} prepares it",
+def _places(download: bool) -> Iterator[tuple[str, Callable[[str], Dataset], str]]:
+    """Give the name of each place, what loads it by its name or raises DataError, and how to fill it."""
+    fetch = _fetch("fashion_mnist")
+    yield (
+        "Keras's cache",
+        lambda name: _load_folder(name, _folder_of("KERAS_HOME", ".keras") / "datasets/fashion-mnist"),
+        'python -c "import keras; keras.datasets.fashion_mnist.load_data()" fills it',
     )
-    yield _Place(
+    yield (
+        "Debian's package dataset-fashion-mnist",
+        lambda name: _load_folder(name, DEBIAN_FOLDER),
+        "sudo apt-get install dataset-fashion-mnist installs it",
+    )
+    yield (
+        "own copy of Debian's package",
+        lambda name: _load_folder(name, _folder_of("XDG_DATA_HOME", ".local/share") / "ood-fashion/fashion-mnist"),
+        "scripts/fetch_data.sh unpacks it there without root",
+    )
+    yield "TensorFlow Datasets' prepared copy", lambda name: _load_prepared(_tfds_dir()), f"{fetch} prepares it"
+    yield (
         "TensorFlow Datasets' download",
-        lambda: None if download else "not allowed here",
-        lambda: _load_tfds("fashion_mnist", tfds_dir, download=True),
+        lambda name: _download(download),
         f"check the network, then {fetch}",
     )
 
 
-def _idx_place(name: str, folder: Path, remedy: str) -> _Place:
-    def absent() -> str | None:
-        missing = [stem for stem in FILES.values() if _find_file(folder, stem) is None]
-        if len(missing) == len(FILES):
-            return f"{folder} is not there"
-        return f"{folder} lacks {', '.join(missing)}" if missing else None
+def _load_folder(name: str, folder: Path) -> Dataset:
+    missing = [stem for stem in FILES.values() if _find_file(folder, stem) is None]
+    if len(missing) == len(FILES):
+        raise DataError(f"{folder} is not there")
+    if missing:
+        raise DataError(f"{folder} lacks {', '.join(missing)}")
+    return load_idx_folder(folder, f"{name} ({folder})")
 
-    return _Place(name, absent, lambda: load_idx_folder(folder, f"{name} ({folder})"), remedy)
+
+def _load_prepared(folder: Path) -> Dataset:
+    if not match(folder / "fashion_mnist", "*/dataset_info.json", DataError):
+        raise DataError(f"{folder / 'fashion_mnist'} is not there")
+    return _load_tfds("fashion_mnist", folder, download=False)
+
+
+def _download(allowed: bool) -> Dataset:
+    if not allowed:
+        raise DataError("not allowed here")
+    return _load_tfds("fashion_mnist", _tfds_dir(), download=True)

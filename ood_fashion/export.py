@@ -10,7 +10,7 @@ Beside them, dataset.json says what they were made of.
 from __future__ import annotations
 
 import gzip
-import json
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ood_fashion import __version__
 from ood_fashion.datasets import FILES, Dataset, compact
 from ood_fashion.errors import ExportError, RunError
-from ood_fashion.files import TEMPORARY, locked
+from ood_fashion.files import TEMPORARY, is_vacant, list_folder, locked, read_json, reason, write_json
 from ood_fashion.shifts import Shift, file_name
 
 
@@ -96,28 +96,44 @@ def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format:
         "ood_fashion": __version__,
     }
     with _new_folder(folder) as temporary:
+        write_json(temporary / _RECORD, record)  # first, so that what a kill leaves is known for an export's
         for shift in chosen:
             FORMATS[file_format](dataset, shift, temporary)
-        (temporary / "dataset.json").write_text(json.dumps(record, indent=2) + "\n")
     return record
+
+
+_RECORD = "dataset.json"
 
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder`, which takes its name if the block succeeds."""
-    temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
+    temporary = folder.parent / f"{TEMPORARY}{folder.name}"
     try:
         with locked(temporary):
-            if folder.exists() or folder.is_symlink():
+            if os.path.lexists(folder):
                 raise ExportError(f"{folder}: expected nothing there. Choose another folder, or delete it.")
+            if not (is_vacant(temporary, _RECORD) or _is_export(temporary)):
+                raise ExportError(
+                    f"{folder}: expected nothing at {temporary.name} beside it, or what an export that was killed has "
+                    "left there. Received: other files. Choose another folder, or move them."
+                )
             try:
-                for leftover in temporary.iterdir():  # of an export that was killed
+                for leftover in list_folder(temporary):
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
                 yield temporary
                 temporary.rename(folder)
-            finally:
+            except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
+                raise
     except RunError as error:
         raise ExportError(str(error).replace(str(temporary), str(folder))) from error
     except OSError as error:
-        raise ExportError(f"{folder}: expected to be able to write it. Received: {error.strerror or error}.") from error
+        raise ExportError(f"{folder}: expected to be able to write it. Received: {reason(error)}.") from error
+
+
+def _is_export(folder: Path) -> bool:
+    try:
+        return "ood_fashion" in read_json(folder / _RECORD)
+    except RunError:
+        return False

@@ -1,9 +1,16 @@
-"""Files and folders that are there as a whole or not at all."""
+"""Files and folders: asked about without a traceback, written as a whole or not at all, kept to one process.
+
+`Path.is_file` and the like raise on a folder of another user or a name of 300 letters, and differ between versions of
+Python. So every question to the file system goes through here.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -16,13 +23,16 @@ from zipfile import ZipFile
 
 from numpy.lib.npyio import NpzFile
 
-from ood_fashion.errors import RunError
+from ood_fashion.errors import OodFashionError, RunError
 
 if sys.platform != "win32":
     import fcntl
 
 TEMPORARY = ".tmp-"
-"""How the names of files begin that a killed process may have left half written."""
+"""How the names begin of what is being written."""
+
+_LEFTOVER = re.compile(rf"{re.escape(TEMPORARY)}\d+-(.+)", re.DOTALL)
+"""The names that `temporary_name` makes."""
 
 MOST_TEXT = 32_000_000
 """The most bytes of a JSON or CSV file; small JSON values take some twenty times as much memory."""
@@ -36,6 +46,130 @@ ENDING_S = 2.0
 that it was just starting."""
 
 
+def reason(error: Exception) -> str:
+    """Return what went wrong, without the path that the error may name and without a full stop."""
+    return (getattr(error, "strerror", None) or str(error)).rstrip(".")
+
+
+@contextmanager
+def access(
+    path: Path, kind: type[OodFashionError] = RunError, expected: str = "a readable file or folder"
+) -> Iterator[None]:
+    """Turn what the file system raises in the block into one line.
+
+    Args:
+        path: what the block asks about.
+        kind: the error to raise instead.
+        expected: what the line says that was expected.
+
+    Raises:
+        OodFashionError: of that kind, if the block raises OSError, ValueError (such as for a null byte) or RuntimeError
+            (such as for a loop of links).
+    """
+    try:
+        yield
+    except OodFashionError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise kind(
+            f"{path}: expected {expected}. Received: {reason(error)}. Check the path and its permissions."
+        ) from error
+
+
+def _mode(path: Path, kind: type[OodFashionError]) -> int:
+    with access(path, kind), suppress(FileNotFoundError, NotADirectoryError):
+        return path.stat().st_mode
+    return 0
+
+
+def exists(path: Path, kind: type[OodFashionError] = RunError) -> bool:
+    """Say whether something is there; a link counts as what it leads to.
+
+    Raises:
+        OodFashionError: of that kind, if the file system does not say.
+    """
+    return _mode(path, kind) != 0
+
+
+def is_file(path: Path, kind: type[OodFashionError] = RunError) -> bool:
+    """Say whether a path is that of a regular file; raises as `exists`."""
+    return stat.S_ISREG(_mode(path, kind))
+
+
+def is_folder(path: Path, kind: type[OodFashionError] = RunError) -> bool:
+    """Say whether a path is that of a folder; raises as `exists`."""
+    return stat.S_ISDIR(_mode(path, kind))
+
+
+def list_folder(path: Path, kind: type[OodFashionError] = RunError) -> list[Path]:
+    """Return what is in a folder, in the order of the names; nothing where there is no folder.
+
+    Raises:
+        OodFashionError: of that kind, if it cannot be read.
+    """
+    with access(path, kind, "a readable folder"), suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(path.iterdir())
+    return []
+
+
+def match(folder: Path, pattern: str, kind: type[OodFashionError] = RunError) -> list[Path]:
+    """Return what matches a pattern relative to a folder, as `Path.glob` does, in the order of the names.
+
+    Raises:
+        OodFashionError: of that kind, if there can be no such pattern.
+    """
+    with access(folder / pattern, kind, "a path or a pattern"):
+        return sorted(folder.glob(pattern))
+
+
+def absolute(path: Path, kind: type[OodFashionError] = RunError) -> Path:
+    """Return a path that does not hang on the working directory.
+
+    Raises:
+        OodFashionError: of that kind, if the working directory has been deleted.
+    """
+    with access(path, kind, "a working directory"):
+        return path.absolute()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those that it is in, where they are not there.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    with access(path, expected="a folder to write to"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def temporary_name(name: str) -> str:
+    """Name what this process writes before it is called `name`."""
+    return f"{TEMPORARY}{os.getpid()}-{name}"
+
+
+def is_vacant(folder: Path, first: str) -> bool:
+    """Say whether a folder holds nothing, or only what a kill left of the file that is written first.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    found = (_LEFTOVER.fullmatch(path.name) for path in list_folder(folder))
+    return all(leftover and leftover[1] == first for leftover in found)
+
+
+def remove_leftovers(folder: Path, *names: str) -> None:
+    """Delete what killed processes have left half written in a folder of this package's own.
+
+    Args:
+        folder: known to be a run's, a study's or the like: in others nothing may be deleted.
+        names: of the files that were to be written; all if none is given.
+    """
+    for path in list_folder(folder):
+        if (leftover := _LEFTOVER.fullmatch(path.name)) and (not names or leftover[1] in names):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to, which takes its place if the block succeeds.
@@ -43,12 +177,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the folder cannot be written to.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    temporary = path.parent / temporary_name(path.name)
+    with access(path, expected="to be able to write it"):
+        temporary.unlink(missing_ok=True)
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
+        raise RunError(f"{path}: expected to be able to write it. Received: {reason(error)}.") from error
     finally:
         with suppress(OSError):  # such as a file system that has become read-only
             temporary.unlink()
@@ -59,8 +195,7 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep a folder to this process during the block; if it is made for that and stays empty, it is removed afterwards.
 
     The lock is the kernel's, on the folder itself (flock): it leaves no file behind and ends with the process, however
-    that ends. So what an earlier writer has left half written is removed. On a network file system it holds between
-    the processes of one machine; on Windows there is none.
+    that ends. On a network file system it holds between the processes of one machine; on Windows there is none.
 
     Args:
         folder: whose files are to be written.
@@ -69,33 +204,45 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     Raises:
         RunError: another process keeps the folder, or it cannot be made.
     """
+    made: set[Path] = set()
     with ExitStack() as stack:
-        try:
-            made = [path for path in (folder, *folder.parents) if not path.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
-            if sys.platform != "win32":
-                descriptor = os.open(folder, os.O_RDONLY)
-                stack.callback(os.close, descriptor)
-                _take(descriptor, wait)
-        except BlockingIOError:
-            raise RunError(
-                f"{folder}: expected a folder that no other process writes to. Received: one in use. "
-                "Wait for that process to end, or choose another folder."
-            ) from None
-        except OSError as error:
-            raise RunError(f"{folder}: expected a folder to write to. Received: {error.strerror}.") from error
-        for leftover in folder.glob(f"{TEMPORARY}*"):
-            with suppress(OSError):
-                leftover.unlink()
+        with access(folder, expected="a folder to write to"):
+            descriptor = _lock(folder, made, wait, stack)
         try:
             yield
         finally:
-            with suppress(OSError):  # where one is not empty
-                for path in made:
-                    path.rmdir()
+            for path in (folder, *folder.parents):
+                with suppress(OSError):  # where it is not empty
+                    # What has taken the place of a folder that was moved away is another process's.
+                    if path in made and (path != folder or _is_same(folder, descriptor)):
+                        path.rmdir()
 
 
-def _take(descriptor: int, wait: bool) -> None:
+def _lock(folder: Path, made: set[Path], wait: bool, stack: ExitStack) -> int | None:
+    """Make a folder, lock it until the stack is closed, and return its descriptor, which Windows has not.
+
+    The process that has kept the folder may have removed it: its lock is then worth nothing, for the next process
+    makes another folder of that name.
+    """
+    while True:
+        made.update(path for path in (folder, *folder.parents) if not path.exists())
+        folder.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "win32":
+            return None
+        with suppress(FileNotFoundError), ExitStack() as attempt:
+            descriptor = os.open(folder, os.O_RDONLY)
+            attempt.callback(os.close, descriptor)
+            _take(folder, descriptor, wait)
+            if _is_same(folder, descriptor):
+                stack.push(attempt.pop_all())
+                return descriptor
+
+
+def _is_same(folder: Path, descriptor: int | None) -> bool:
+    return descriptor is None or os.path.samestat(folder.stat(), os.fstat(descriptor))
+
+
+def _take(folder: Path, descriptor: int, wait: bool) -> None:
     deadline = time.monotonic() + ENDING_S
     while True:
         try:
@@ -103,7 +250,10 @@ def _take(descriptor: int, wait: bool) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise
+                raise RunError(
+                    f"{folder}: expected a folder that no other process writes to. Received: one in use. "
+                    "Wait for that process to end, or choose another folder."
+                ) from None
         time.sleep(0.02)
 
 
@@ -117,28 +267,11 @@ def new_path(root: Path, name: str) -> Path:
     time is a second more than the latest one's.
     """
     time = datetime.now(UTC).replace(microsecond=0)
-    for path in root.glob("*"):
+    for path in list_folder(root):
         with suppress(ValueError, OverflowError):
             then = datetime.strptime(path.name.partition("-")[0], _TIME_FORMAT).replace(tzinfo=UTC)
             time = max(time, then + timedelta(seconds=1))
     return root / f"{time:{_TIME_FORMAT}}-{name}"
-
-
-def make_empty_folder(path: Path) -> None:
-    """Make a folder, or take an empty one; what a killed write has left in it does not count.
-
-    Raises:
-        RunError: the folder holds something already, or cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        occupied = any(not entry.name.startswith(TEMPORARY) for entry in path.iterdir())
-    except OSError as error:
-        raise RunError(f"{path}: expected a folder to write to. Received: {error.strerror}.") from error
-    if occupied:
-        raise RunError(
-            f"{path}: expected an empty or absent folder. Finish it with `resume`, or choose another folder."
-        )
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -147,9 +280,9 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         RunError: it cannot be written.
     """
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=temporary_name(path.name), dir=path.parent) as folder:
             new = Path(folder) / "new"
             new.mkdir()
             for name, content in files.items():
@@ -158,7 +291,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
                 path.rename(Path(folder) / "old")
             new.rename(path)
     except OSError as error:
-        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
+        raise RunError(f"{path}: expected to be able to write it. Received: {reason(error)}.") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -193,7 +326,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = _JSON.decode(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path}: expected a readable JSON file. Received: {error}.") from error
+        raise RunError(f"{path}: expected a readable JSON file. Received: {reason(error)}.") from error
     if not isinstance(content, dict):
         raise RunError(f"{path}: expected a JSON object. Received: {type(content).__name__}.")
     return content

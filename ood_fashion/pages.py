@@ -14,8 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ood_fashion import __version__, plots
-from ood_fashion.errors import RunError
-from ood_fashion.files import atomic_write
+from ood_fashion.files import atomic_write, make_folder
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,7 @@ def write_figures(page: Page, folder: Path) -> list[Path]:
     Raises:
         RunError: the folder cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{folder}: expected a folder to write to. Received: {error.strerror}.") from error
+    make_folder(folder)
     paths = [folder / f"{drawing.name}.{ending}" for drawing in page.drawings for ending in ("png", "svg")]
     for path, drawing in zip(paths, (drawing for drawing in page.drawings for _ in range(2)), strict=True):
         plots.save(drawing.figure, path)

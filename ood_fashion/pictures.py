@@ -9,7 +9,7 @@ and nothing is sharpened: test images that are enlarged and prepared again come 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from ood_fashion.errors import DataError
+from ood_fashion.files import is_file, is_folder, list_folder, reason
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -40,42 +41,57 @@ class Picture:
     steps: tuple[str, ...]
 
 
-def read_pictures(paths: Iterable[Path], shape: tuple[int, int]) -> tuple[list[Picture], list[str]]:
-    """Read picture files, and all those in folders, in the order of their names.
+def read_pictures(paths: Iterable[Path], shape: tuple[int, int]) -> tuple[list[Picture], list[str], list[str]]:
+    """Read picture files, and all those in folders that are not hidden, in the order of their names.
 
     Args:
         paths: files and folders.
         shape: height and width that the model takes.
 
     Returns:
-        The pictures, and a line for each path that none can be read from.
+        The pictures; a line for each file that cannot be read, in a folder from which others are; and a line for each
+        file or folder of `paths` that cannot be read.
     """
-    pictures, failures = [], []
+    pictures: list[Picture] = []
+    passed_over: list[str] = []
+    failures: list[str] = []
     for path in paths:
+        read, failed = _read_all(path, shape)
+        pictures += read
+        (passed_over if read else failures).extend(failed)
+    return pictures, passed_over, failures
+
+
+def _read_all(path: Path, shape: tuple[int, int]) -> tuple[list[Picture], list[str]]:
+    pictures, failures = [], []
+    try:
+        files = _files(path)
+    except DataError as error:
+        return [], [str(error)]
+    for file in files:
         try:
-            files = list(_files(path))
+            pictures.append(read_picture(file, shape))
         except DataError as error:
             failures.append(str(error))
-            continue
-        for file in files:
-            try:
-                pictures.append(read_picture(file, shape))
-            except DataError as error:
-                failures.append(str(error))
     return pictures, failures
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    try:
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS and file.is_file())
-    except OSError as error:
-        raise DataError(f"{path}: expected a readable folder. Received: {error.strerror}.") from error
+def _files(path: Path) -> list[Path]:
+    if not is_folder(path, DataError):
+        return [path]
+    found = [file for file in list_folder(path, DataError) if _may_be_picture(file)]
     if not found:
         raise DataError(f"{path}: expected pictures that end in {', '.join(ENDINGS)}. Received: a folder without any.")
-    yield from found
+    return found
+
+
+def _may_be_picture(file: Path) -> bool:
+    if file.name.startswith(".") or file.suffix.lower() not in ENDINGS:
+        return False
+    try:
+        return is_file(file, DataError)
+    except DataError:
+        return True  # reading it says why not
 
 
 def read_picture(path: Path, shape: tuple[int, int]) -> Picture:
@@ -164,8 +180,8 @@ def _read(path: Path) -> tuple[Image.Image, list[str]]:
     except DataError:
         raise
     except Exception as error:  # Pillow lets through whatever a damaged file makes its decoders raise
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".") or type(error).__name__
-        raise DataError(f"{path}: expected a readable PNG or JPEG picture. Received: {reason[:200]}.") from error
+        why = " ".join(reason(error).split()) or type(error).__name__
+        raise DataError(f"{path}: expected a readable PNG or JPEG picture. Received: {why[:200]}.") from error
 
 
 def _decode(image: Image.Image) -> tuple[Image.Image, list[str]]:

@@ -6,20 +6,23 @@ import math
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from ood_fashion import __version__
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, split_train
 from ood_fashion.errors import RunError
+from ood_fashion.files import exists
 from ood_fashion.histories import stopped_at
 from ood_fashion.runs import Run
 from ood_fashion.specs import MODELS
 
-PACKAGES = {"keras": ("ood-fashion", "tensorflow", "keras", "numpy"), "numpy": ("ood-fashion", "numpy")}
-"""The packages that decide a run, by implementation."""
+PACKAGES = {"keras": ("tensorflow", "keras", "numpy"), "numpy": ("numpy",)}
+"""The packages that decide a run beside this one, by implementation."""
 
 
 def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, threads: int | None = None) -> Run:
@@ -46,17 +49,22 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, th
         | {"class_names": list(dataset.class_names)},
         device=device,
         threads=threads or os.cpu_count(),
-        versions={"python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES[config.implementation]},
+        versions={"python": platform.python_version(), "ood-fashion": __version__}
+        | {name: _version(name) for name in PACKAGES[config.implementation]},
         git_revision=_git_revision(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
+def _version(name: str) -> str:
+    """Return the version of what is imported, which may have been installed under another name, or else installed."""
+    return getattr(sys.modules.get(name), "__version__", None) or version(name)
+
+
 def _git_revision() -> str | None:
     """Return the commit that this code was checked out from, or None for an installed copy."""
     root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
+    if not exists(root / ".git"):
         return None
     try:
         described = subprocess.run(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
+from ood_fashion.files import exists, is_file, is_folder
 from ood_fashion.pages import Page
 from ood_fashion.run_report import run_page
 from ood_fashion.study_report import reproduction_page, study_page
@@ -36,7 +37,7 @@ def read_page(path: Path, data_dir: Source | None = None) -> Page:
         DataError: the dataset cannot be read.
     """
     for file, to_page in KINDS.items():
-        if (path / file).is_file():
+        if is_file(path / file):
             return to_page(path, data_dir)
-    received = "a folder without them" if path.is_dir() else "a file" if path.exists() else "nothing there"
+    received = "a folder without them" if is_folder(path) else "a file" if exists(path) else "nothing there"
     raise RunError(f"{path}: expected a folder with one of {', '.join(KINDS)}. Received: {received}.")

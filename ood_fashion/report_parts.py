@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.config import TrainConfig
+from ood_fashion.files import access
 from ood_fashion.histories import Record
 from ood_fashion.pages import Section, Table
 from ood_fashion.plots import test_set
@@ -15,7 +16,8 @@ from ood_fashion.plots import test_set
 
 def folder_name(path: Path) -> str:
     """Return what a page of a folder is called."""
-    return path.resolve().name
+    with access(path):
+        return path.resolve().name
 
 
 def identifier(shift: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ood_fashion import paper, specs, study_tables
 from ood_fashion.datasets import Dataset
-from ood_fashion.files import atomic_write, write_json
+from ood_fashion.files import atomic_write, exists, remove_leftovers, write_json
 from ood_fashion.histories import Record
 from ood_fashion.scratch_runs import check_everything
 from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_unpaired, summarize
@@ -44,7 +44,7 @@ def reproduce(
     """
     began = time.perf_counter()
     names = [name for name, study in STUDIES.items() if study.in_document]
-    if resume and (there := [name for name in names if (path / name / "study.json").exists()]):
+    if resume and (there := [name for name in names if exists(path / name / "study.json")]):
         record = StudyRun(path / there[0]).record  # which the studies that are not there yet follow
         own = _OWN_CHANGES.get(there[0], {})
         seeds = seeds or record["seeds"]
@@ -78,6 +78,7 @@ def reproduce(
     write_json(path / "reproduction.json", record)
     with atomic_write(path / "reproduction.md") as temporary:
         temporary.write_text(study_tables.reproduction_report(record, markdown=True) + "\n")
+    remove_leftovers(path, "reproduction.json", "reproduction.md")
     return record, failures
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
-from ood_fashion.files import new_path
+from ood_fashion.files import list_folder, new_path
 from ood_fashion.runs import Run
 
 RUNS_ROOT = Path("runs")
@@ -26,8 +26,12 @@ def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
 
 
 def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
-    """Give the runs directly under `root`, the latest start first; folders that are no runs are passed over."""
-    for path in sorted(root.glob("*"), reverse=True):
+    """Give the runs directly under `root`, the latest start first; what is no run, or cannot be read, is passed over.
+
+    Raises:
+        RunError: `root` cannot be read.
+    """
+    for path in reversed(list_folder(root)):
         with suppress(RunError):
             yield Run.open(path)
 
@@ -68,7 +72,7 @@ def _differences(run: Run, given: Mapping[str, Any]) -> list[str]:
 
 def pretrained_runs() -> dict[str, Path]:
     """Return the run folders that come with the package, by the models' names."""
-    return {path.name: path for path in sorted(PRETRAINED_ROOT.glob("*")) if Run(path).is_complete}
+    return {path.name: path for path in list_folder(PRETRAINED_ROOT) if Run(path).is_complete}
 
 
 def latest_complete_run(root: Path = RUNS_ROOT) -> Run:

@@ -31,12 +31,18 @@ from numpy.typing import NDArray
 from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.files import (
-    TEMPORARY,
+    access,
     atomic_write,
-    make_empty_folder,
+    exists,
+    is_file,
+    is_folder,
+    is_vacant,
+    make_folder,
     opened_npz,
     read_json,
     read_text,
+    reason,
+    remove_leftovers,
     write_json,
 )
 from ood_fashion.specs import MODELS
@@ -88,10 +94,25 @@ class Run:
         Raises:
             RunError: the folder holds something already, or cannot be written.
         """
-        make_empty_folder(path)
+        make_folder(path)
         run = cls(path)
+        run.require_vacant()
         write_json(path / "config.json", {"config": config.to_json(), "dataset": dataset, **environment})
         return run
+
+    def require_vacant(self) -> None:
+        """Check that the folder holds nothing that a new run would be mixed up with, or write over.
+
+        Raises:
+            RunError: it holds something.
+        """
+        if not is_vacant(self.path, "config.json"):
+            try:
+                complete = Run.open(self.path).is_complete
+                there = "a complete run. Choose" if complete else "an unfinished run. Resume it, or choose"
+            except RunError:
+                there = "other files. Choose"
+            raise RunError(f"{self.path}: expected an empty or absent folder. Received: {there} another folder.")
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -132,12 +153,12 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Whether the folder has its config.json."""
-        return (self.path / "config.json").is_file()
+        return is_file(self.path / "config.json")
 
     @property
     def is_complete(self) -> bool:
         """Whether the run has its metrics."""
-        return (self.path / "metrics.json").is_file()
+        return is_file(self.path / "metrics.json")
 
     @property
     def model_path(self) -> Path:
@@ -193,8 +214,9 @@ class Run:
 
     def tidy(self) -> None:
         """Delete from a complete run what only an unfinished one needs: the checkpoint, and what a kill has left."""
-        for leftover in (self.path / "checkpoint.npz", *self.path.glob(f"{TEMPORARY}*")):
-            leftover.unlink(missing_ok=True)
+        with access(self.path, expected="to be able to tidy it"):
+            (self.path / "checkpoint.npz").unlink(missing_ok=True)
+        remove_leftovers(self.path)
 
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json's content.
@@ -250,7 +272,7 @@ class Run:
             with opened_npz(self.model_path) as file:
                 return {name: file[name] for name in file.files}
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-            raise RunError(f"{self.model_path}: expected weights. Received: {error}.") from error
+            raise RunError(f"{self.model_path}: expected weights. Received: {reason(error)}.") from error
 
     def read_history(self) -> list[dict[str, float]]:
         """Return history.csv's rows.
@@ -265,7 +287,7 @@ class Run:
             if not all(map(math.isfinite, itertools.chain.from_iterable(row.values() for row in rows))):
                 raise ValueError("NaN or infinity")
         except (OSError, ValueError, csv.Error) as error:
-            raise RunError(f"{path}: expected a row per epoch. Received: {error}.") from error
+            raise RunError(f"{path}: expected a row per epoch. Received: {reason(error)}.") from error
         columns = set(history_columns(self.config))
         if not rows or not columns <= rows[0].keys():
             received = ", ".join(rows[0]) if rows else "no row"
@@ -292,7 +314,7 @@ class Run:
             RunError: the file is damaged.
         """
         path = self.path / "checkpoint.npz"
-        if not path.is_file():
+        if not is_file(path):
             return None
         try:
             with opened_npz(path) as file:
@@ -302,7 +324,9 @@ class Run:
                         arrays.setdefault(key.partition("/")[0], []).append(file[key])
                 return Checkpoint(json.loads(str(file["values"])), arrays)
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-            raise RunError(f"{path}: expected a checkpoint. Received: {error}. Delete it to start again.") from error
+            raise RunError(
+                f"{path}: expected a checkpoint. Received: {reason(error)}. Delete it to start again."
+            ) from error
 
     def write_predictions(self, predictions: Mapping[str, Predictions]) -> None:
         """Write predictions.npz, by the text forms of the shifts."""
@@ -328,10 +352,12 @@ class Run:
                     for shift in shifts
                 }
         except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-            raise RunError(f"{path}: expected the predictions of a run. Received: {error}. Train it anew.") from error
+            raise RunError(
+                f"{path}: expected the predictions of a run. Received: {reason(error)}. Train it anew."
+            ) from error
 
 
 def _describe(path: Path) -> str:
-    if not path.exists():
+    if not exists(path):
         return "nothing there"
-    return "a folder without one" if path.is_dir() else "a file"
+    return "a folder without one" if is_folder(path) else "a file"

@@ -7,7 +7,6 @@ continue from their last epoch.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +18,7 @@ from ood_fashion.backends import side_by_side
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.files import TEMPORARY, make_empty_folder, read_json, write_json
+from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
 from ood_fashion.histories import Histories, Record, best_setting
 from ood_fashion.runs import Run, history_columns
 from ood_fashion.statistics import summarize
@@ -163,7 +162,7 @@ class StudyRun:
         for config in STUDIES[name].settings.values():
             replace(config, **changes)
         record = {"study": name, "changes": dict(changes), "sha256": dataset.sha256}
-        if resume and (path / "study.json").exists():
+        if resume and exists(path / "study.json"):
             began = cls(path).record
             seeds = seeds or began["seeds"]
             record["changes"] = {**began["changes"], **changes}
@@ -172,11 +171,14 @@ class StudyRun:
                     f"{path}: expected what the study there began with. Received: {', '.join(differing)}. "
                     "Choose another folder."
                 )
-            for leftover in (path / "trials").glob(f"{TEMPORARY}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
         else:
-            make_empty_folder(path)
+            make_folder(path)
+            if not is_vacant(path, "study.json"):
+                there = "a study. Resume it, or choose" if cls(path).is_study else "other files. Choose"
+                raise RunError(f"{path}: expected an empty or absent folder. Received: {there} another folder.")
         write_json(path / "study.json", {**record, "seeds": seeds or SEEDS})
+        for folder in (path, path / "trials"):
+            remove_leftovers(folder)
         return cls(path)
 
     @cached_property
@@ -208,6 +210,14 @@ class StudyRun:
             received = str(error).replace("`", "")  # names what is in the file
             raise RunError(f"{path}: expected changes of settings. Received: {received}") from error
         return record
+
+    @property
+    def is_study(self) -> bool:
+        """Whether the folder has a sound study.json."""
+        try:
+            return bool(self.record)
+        except RunError:
+            return False
 
     @property
     def study(self) -> Study:
@@ -288,7 +298,7 @@ class StudyRun:
             try:
                 history, measured, test_images = trial.read()
             except RunError as error:
-                damaged.append(reasons.get(trial.path.absolute(), str(error)))
+                damaged.append(reasons.get(absolute(trial.path), str(error)))
                 continue
             seeds.append(trial.config.seed)
             for name, value in measured.items():

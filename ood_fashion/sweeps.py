@@ -26,7 +26,17 @@ from ood_fashion import baseline
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
-from ood_fashion.files import TEMPORARY, atomic_write
+from ood_fashion.files import (
+    access,
+    atomic_write,
+    is_file,
+    is_folder,
+    is_vacant,
+    make_folder,
+    match,
+    reason,
+    remove_leftovers,
+)
 from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
 from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
 
@@ -186,11 +196,11 @@ def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: in
     """
     hashes = {}
     for name, path in model_files.items():
-        try:
-            parts = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+        with access(path, ModelError, "a model file"):
+            parts = [path]
+            if is_folder(path, ModelError):
+                parts = [part for part in match(path, "**/*", ModelError) if is_file(part, ModelError)]
             hashes[name] = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
-        except OSError as error:
-            raise ModelError(f"{path}: expected a model file. Received: {error.strerror}.") from error
     return {
         "kind": sweep.kind,
         "models": hashes,
@@ -225,21 +235,18 @@ def open_folder(path: Path, deciding: dict[str, Any]) -> Path:
     """
     text = _as_text(deciding)
     file = path / "settings.json"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        occupied = any(not entry.name.startswith(TEMPORARY) for entry in path.iterdir())
-        there = file.read_text() if file.is_file() else None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path}: expected a folder to write to. Received: {reason}.") from error
-    if there is None and not occupied:
+    make_folder(path)
+    if is_vacant(path, file.name):
         with atomic_write(file) as temporary:
             temporary.write_text(text)
-    elif there != text:
+    with access(file):
+        there = file.read_text() if is_file(file) else None
+    if there != text:
         raise RunError(
             f"{path}: expected an absent or empty folder, or one of the same sweep. "
             "Received: another's content. Choose another folder."
         )
+    remove_leftovers(path)
     return path
 
 
@@ -290,7 +297,7 @@ def measure(
                 file.flush()
                 progress()
     except OSError as error:
-        raise RunError(f"{path}: expected to be able to write it. Received: {error.strerror or error}.") from error
+        raise RunError(f"{path}: expected to be able to write it. Received: {reason(error)}.") from error
     return np.stack([known[str(shift)] for shift in sweep.shifts])
 
 
@@ -300,7 +307,7 @@ def _hits_line(shift: str, hits: Hits) -> str:
 
 
 def _read_hits(path: Path, models: int, n: int) -> Iterator[tuple[str, Hits]]:
-    for line in path.read_text().splitlines(keepends=True) if path.is_file() else ():
+    for line in path.read_text().splitlines(keepends=True) if is_file(path) else ():
         if line.endswith("\n"):
             record = json.loads(line)
             bits = np.frombuffer(base64.b64decode(record["hits"]), np.uint8)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError, InvalidValueError
-from ood_fashion.files import locked
+from ood_fashion.files import locked, match
 from ood_fashion.native_log import quiet_tensorflow
 
 
@@ -89,7 +89,8 @@ def _builder(tfds: Any, name: str, data_dir: Path) -> Any:
     try:
         return tfds.builder(name, data_dir=data_dir)
     except Exception as error:
-        if isinstance(error, ValueError | AssertionError) and not any((data_dir / name).glob("*/dataset_info.json")):
+        prepared = match(data_dir / name, "*/dataset_info.json", DataError)
+        if isinstance(error, ValueError | AssertionError) and not prepared:
             raise InvalidValueError(
                 f"dataset '{name}': expected one of TensorFlow Datasets, such as mnist, kmnist or emnist/letters. "
                 f"Received: {_summary(error)}. Folders and .npz files are named with `data_dir`."

@@ -17,7 +17,7 @@ from ood_fashion.backends import first_line, side_by_side
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Source, load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
-from ood_fashion.files import locked, write_folder
+from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
 from ood_fashion.histories import History, measures
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
@@ -115,18 +115,32 @@ def run_trials(
         InvalidValueError: the options do not go together.
         BackendError: the backend is not installed, does not answer, or was lost.
     """
-    source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
-    calls = [(replace(trial, path=trial.path.absolute()), source, device) for trial in trials]
+    source = absolute(data_dir, DataError) if isinstance(data_dir, Path) else data_dir
+    calls = [(replace(trial, path=absolute(trial.path)), source, device) for trial in trials]
     outcomes = side_by_side(
         _run_trial, calls, backend=backend, address=address, jobs=jobs, on_loss=_give_up, total=total
     )
     failures = {}
     for outcome in progress(outcomes, len(trials)) if calls else ():
+        failure = outcome.failure
         if outcome.files:
-            write_folder(outcome.path, outcome.files)
-        if outcome.failure:
-            failures[outcome.path] = outcome.failure
+            try:
+                require_replaceable(outcome.path)
+            except RunError as error:
+                failure = str(error)
+            else:
+                write_folder(outcome.path, outcome.files)
+        if failure:
+            failures[outcome.path] = failure
     return failures
+
+
+def require_replaceable(path: Path) -> None:
+    """Check that a folder, which the worker did not see, has nothing but a run."""
+    if Run(path).has_begun:
+        Run.open(path)
+    else:
+        Run(path).require_vacant()
 
 
 def _give_up(arguments: tuple[Any, ...], error: BaseException) -> Outcome:
@@ -141,14 +155,14 @@ _ONE_AT_A_TIME = threading.Lock()
 def _run_trial(trial: Trial, data_dir: Source | None, device: str, *, threads: int | None) -> Outcome:
     """Train a trial, or finish it."""
     with _ONE_AT_A_TIME:
-        if trial.path.parents[1].is_dir():
+        if is_folder(trial.path.parents[1]):
             return Outcome(trial.path, _train(trial, data_dir, device, threads))
         # A worker on another machine, with a disk of its own.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / trial.path.name
             failure = _train(replace(trial, path=path), data_dir, device, threads)
             failure = failure and failure.replace(str(path), str(trial.path))
-            return Outcome(trial.path, failure, {file.name: file.read_bytes() for file in path.glob("*")})
+            return Outcome(trial.path, failure, {file.name: file.read_bytes() for file in list_folder(path)})
 
 
 def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:

@@ -34,7 +34,7 @@ def trained(config: TrainConfig, folder: Path, dataset: Dataset) -> tuple[str, P
     """Return the name of a training and its model file, after it."""
     name = f"{config.model}-{config.train_size}-s{config.seed}"
     path = folder / name
-    run = Run.open(path) if path.exists() else start_run(path, config, dataset, "cpu")
+    run = Run.open(path) if Run(path).has_begun else start_run(path, config, dataset, "cpu")
     if not run.is_complete:
         training.train(run, dataset)
     return name, run.model_path

@@ -14,6 +14,9 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
     return path
 
 
+LONG = "a" * 300
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
@@ -31,7 +34,7 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("train --protocol huge", 2, "'huge' is not one of 'paper', 'full'"),
         ("train --train-size 60000", 1, "at most 60,000 training and validation images"),
         ("train --device gpu", 1, "--device gpu: expected a GPU that TensorFlow sees. Received: none"),
-        ("train --out occupied", 1, "occupied: expected an empty or absent folder"),
+        ("train --out occupied", 1, "occupied: expected an empty or absent folder. Received: other files. Choose"),
         ("train --out file", 1, "file: expected a folder to write to. Received: File exists"),
         ("train --out /proc/run", 1, "/proc/run: expected a folder to write to. Received: "),
         ("train --augment translate:1.5", 2, "--augment: expected translate:N with whole pixels N from 1 to 28."),
@@ -75,6 +78,18 @@ def save_model(path: Path, input_shape: tuple[int, ...] = (784,), classes: int =
         ("scratch nonsense", 2, "No such command 'nonsense'"),
         ("data --data-dir occupied", 1, "occupied: expected train-images-idx3-ubyte"),
         ("data --export occupied", 1, "occupied: expected nothing there. Choose another folder, or delete it."),
+        ("data --export .", 1, ".: expected nothing there. Choose another folder, or delete it."),
+        (f"data --data-dir {LONG}", 1, "train-images-idx3-ubyte: expected a readable file or folder. Received: File"),
+        (f"report {LONG}", 1, "config.json: expected a readable file or folder. Received: File name too long"),
+        (f"report occupied --out {LONG}", 1, "occupied: expected a folder with one of config.json"),
+        (f"evaluate --run {LONG}", 1, "config.json: expected a readable file or folder. Received: File name too long"),
+        (f"evaluate --run {LONG}*", 1, "*: expected a readable file or folder. Received: File name too long"),
+        (f"evaluate --model-file {LONG}.keras", 1, "expected a readable file or folder. Received: File name too long"),
+        (f"compare {LONG} mlp", 1, "expected a readable file or folder. Received: File name too long"),
+        (f"sweep rotate --model-file {LONG}", 1, "expected a readable file or folder. Received: File name too long"),
+        (f"train --out {LONG}", 1, "expected a folder to write to. Received: File name too long"),
+        (f"data --export {LONG}", 1, "expected a folder to write to. Received: File name too long"),
+        (f"data --preview {LONG}.png", 1, "expected to be able to write it. Received: File name too long"),
         ("data --export x --format csv", 2, "'csv' is not one of 'npz', 'idx', 'tfds'"),
         ("data --preview absent/p.png", 1, "p.png: expected to be able to write it"),
         ("params --model x", 2, "'x' is not one of"),

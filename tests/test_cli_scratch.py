@@ -44,12 +44,13 @@ def test_a_killed_scratch_mlp_is_finished_by_resume(invoke: Invoke, small_folder
         Path("run", left).unlink()
     refused = invoke("report", "run", "--data-dir", small_folder)
     assert refused.stderr.endswith("Finish it: ood-fashion scratch mlp --resume --out run\n")
-    assert "Finish it with --resume" in invoke(*arguments).stderr
+    assert "Received: an unfinished run. Resume it, or choose another folder." in invoke(*arguments).stderr
     assert json.loads(invoke(*arguments, "--resume").stdout) == document
     assert Path("run/model.npz").read_bytes() == weights
-    Path("run/accuracy.png").unlink()
+    Path("run/accuracy.png").rename("run/.tmp-1-accuracy.png")  # as a kill leaves it
     assert json.loads(invoke("scratch", "mlp", "--resume", "--out", "run", "--data-dir", small_folder, "--json").stdout)
     assert Path("run/accuracy.png").exists()
+    assert not list(Path("run").glob(".tmp-*"))
 
 
 def test_scratch_mlp_says_nothing_but_its_result_when_quiet(invoke: Invoke, small_folder: Path) -> None:

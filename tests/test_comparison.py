@@ -14,7 +14,7 @@ import pytest
 from ood_fashion.comparison import compare, conclude, expand
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import load_dataset
-from ood_fashion.errors import InvalidValueError
+from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.nn.training import train
 from ood_fashion.records import start_run
 from ood_fashion.runs import Predictions, Run
@@ -64,6 +64,18 @@ def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert expand("a-s*") == [Path("a-s1"), Path("a-s2")]
     assert expand(str(tmp_path / "b*")) == [tmp_path / "b-s1"]
     assert expand("b-s1") == [Path("b-s1")]
+    # What is there is no pattern, whatever its name.
+    (tmp_path / "b[1]/c[2]").mkdir(parents=True)
+    (tmp_path / "b1").mkdir()
+    assert expand("b[1]") == [Path("b[1]")]
+    assert expand("b[1]/c*") == expand("b[1]/c[[]2]") == [Path("b[1]/c[2]")]
+    assert expand(str(tmp_path / "b[1]/c[2]")) == [tmp_path / "b[1]/c[2]"]
+    assert expand("[b]1") == [Path("b1")]
+    # Python 3.13 takes ** for * there.
+    with pytest.raises(RunError, match=r"\Ac/\*\*a: expected [^\n]* Received: (Invalid pattern|nothing there)"):
+        expand("c/**a")
+    with pytest.raises(RunError, match="Received: File name too long"):
+        expand("a" * 300)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +119,10 @@ def test_several_runs_are_evaluated_together(invoke: Invoke, two_runs: Path, sma
         assert (record["shift"], record["runs"], record["n"]) == (of[0]["shift"], 2, 200)
         assert record["accuracy"] == pytest.approx(np.mean(accuracies))
         assert record["seeds"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+    literal = two_runs / "a[b]"  # no pattern, since it is there
+    shutil.copytree(two_runs / "a", literal)
+    assert "results" in json.loads(invoke("evaluate", "--run", literal, "--data-dir", small_folder, "--json").stdout)
+    shutil.rmtree(literal)
     text = invoke(*arguments).stdout
     assert "sd over seeds" in text
     assert "Means of 2 trainings on 200 images." in text

@@ -154,6 +154,43 @@ def test_half_a_cache_is_passed_over_and_named(empty_home: Path, small_folder: P
         load_dataset(download=False)
 
 
+def test_a_source_that_cannot_be_read_is_passed_over_and_named(empty_home: Path, small_folder: Path) -> None:
+    """A loop of links stands in for the folder of another user: both raise in `Path.is_file`."""
+    (empty_home / ".keras").symlink_to(".keras")
+    damaged = empty_home / "system"
+    damaged.mkdir()
+    for stem in FILES.values():
+        (damaged / stem).write_bytes(b"damaged")
+    with pytest.raises(DataError) as caught:
+        load_dataset(download=False)
+    tried = str(caught.value).splitlines()
+    assert re.search(r"Keras's cache: .*expected .* Received: Too many levels of symbolic links\. .*; python", tried[1])
+    assert re.search(r"Debian's package dataset-fashion-mnist: .*ubyte: expected an IDX header .*; sudo", tried[2])
+    own = empty_home / ".local/share/ood-fashion/fashion-mnist"
+    own.parent.mkdir(parents=True)
+    own.symlink_to(small_folder)
+    assert load_dataset(download=False).source == f"own copy of Debian's package ({own})"
+    for named in (empty_home / ".keras", damaged):  # what is named is not passed over
+        with pytest.raises(DataError, match=f"{named}/train-images-idx3-ubyte: expected "):
+            load_dataset(named)
+
+
+def test_a_user_without_a_home(empty_home: Path, small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(DataError) as caught:
+        load_dataset(download=False)
+    received = ("Set KERAS_HOME.", "system is not there", "Set XDG_DATA_HOME.", "Set TFDS_DATA_DIR.", "not allowed")
+    for line, words in zip(str(caught.value).splitlines()[1:], received, strict=True):
+        assert words in line
+    with pytest.raises(DataError, match=r"\Atensorflow_datasets: expected a home folder.* Set TFDS_DATA_DIR\.\Z"):
+        load_dataset("mnist", download=False)
+    (empty_home / "system").symlink_to(small_folder)
+    assert load_dataset().source == f"Debian's package dataset-fashion-mnist ({empty_home / 'system'})"
+
+
 def test_without_any_source_every_one_is_explained(empty_home: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_dataset(download=False)

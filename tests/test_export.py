@@ -142,6 +142,29 @@ def test_when_the_file_system_is_full_nothing_is_left(small_folder: Path, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "left", [{}, {".tmp-1-dataset.json": ""}, {"dataset.json": '{"ood_fashion": "0"}', "a.npz": ""}]
+)
+def test_what_a_killed_export_has_left_is_replaced(
+    small_fashion: Dataset, tmp_path: Path, left: dict[str, str]
+) -> None:
+    (tmp_path / ".tmp-out").mkdir()
+    for name, content in left.items():
+        (tmp_path / ".tmp-out" / name).write_text(content)
+    export(small_fashion, SHIFTS[:1], tmp_path / "out", "npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dataset.json", "up4.npz"]
+
+
+@pytest.mark.parametrize("name", ["precious", ".tmp-notes", "dataset.json"])
+def test_a_folder_that_no_export_has_left_is_left_alone(small_fashion: Dataset, tmp_path: Path, name: str) -> None:
+    (tmp_path / ".tmp-out").mkdir()
+    (tmp_path / ".tmp-out" / name).write_text("{}")
+    with pytest.raises(ExportError, match=r"out: expected nothing at \.tmp-out .*Received: other files"):
+        export(small_fashion, SHIFTS, tmp_path / "out")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == [".tmp-out", f".tmp-out/{name}"]
+
+
 def test_an_interrupt_leaves_nothing(small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(dataset: Dataset, shift: Shift, folder: Path) -> None:
         (folder / "half").write_text("")

@@ -220,16 +220,25 @@ def test_folders_and_failures(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpg", "c.jpeg"):
         save(draw_boot(), folder / name)
     (folder / "d.png").write_bytes(b"no picture")
+    (folder / "._a.jpg").write_bytes(b"what macOS leaves beside a picture")
+    (folder / "loop.png").symlink_to("loop.png")
     (folder / "notes.txt").write_text("passed over")
     (folder / "inner.png").mkdir()
     (tmp_path / "empty").mkdir()
     single = save(draw_boot(), tmp_path / "single.png")
-    pictures, failures = read_pictures([folder, single, tmp_path / "empty", tmp_path / "absent.png"], SHAPE)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "only.png").write_bytes(b"no picture")
+    pictures, passed_over, failures = read_pictures(
+        [folder, single, tmp_path / "empty", damaged, folder / "d.png", tmp_path / "absent.png"], SHAPE
+    )
     assert [picture.path for picture in pictures] == [folder / "a.jpg", folder / "b.PNG", folder / "c.jpeg", single]
+    assert [line.partition(": ")[0] for line in passed_over] == [str(folder / "d.png"), str(folder / "loop.png")]
     assert [failure.partition(": ")[0] for failure in failures] == [
-        str(folder / "d.png"),
         str(tmp_path / "empty"),
+        str(damaged / "only.png"),
+        str(folder / "d.png"),
         str(tmp_path / "absent.png"),
     ]
-    assert failures[1].endswith("expected pictures that end in .png, .jpg, .jpeg. Received: a folder without any.")
-    assert failures[2].endswith("expected a readable PNG or JPEG picture. Received: No such file or directory.")
+    assert failures[0].endswith("expected pictures that end in .png, .jpg, .jpeg. Received: a folder without any.")
+    assert failures[3].endswith("expected a readable PNG or JPEG picture. Received: No such file or directory.")

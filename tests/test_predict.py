@@ -118,6 +118,19 @@ def test_bad_pictures_are_a_line_each_and_the_others_are_classified(
     ]
 
 
+def test_what_is_beside_the_pictures_in_a_folder_decides_nothing(invoke: Invoke, run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    draw_boot().save(tmp_path / "photos/boot.png")
+    for name in ("._boot.png", "bad.png"):
+        (tmp_path / "photos" / name).write_bytes(b"no picture")
+    done = invoke("predict", "photos", "--run", run_dir, "--json")
+    assert done.exit_code == 0
+    assert [record["image"] for record in json.loads(done.stdout)["images"]] == ["photos/boot.png"]
+    assert [line for line in done.stderr.splitlines() if line.startswith("Passed over: ")] == [
+        "Passed over: photos/bad.png: expected a PNG or JPEG picture. Received: something else, or a damaged one."
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import platform
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import ood_fashion
+from ood_fashion import records
 from ood_fashion.config import TrainConfig
+from ood_fashion.datasets import Dataset
 from ood_fashion.errors import RunError
 from ood_fashion.files import atomic_write
 from ood_fashion.run_search import find_runs, find_unfinished_run, latest_complete_run, new_run_path
@@ -88,6 +93,55 @@ def test_metrics_complete_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"metrics.json: expected the metrics of a run\. Received: "):
         run.read_metrics()
     assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "metrics.json"]
+
+
+def test_what_is_in_the_way_of_a_run_is_named(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    way = r"run: expected an empty or absent folder\. Received: "
+    with pytest.raises(RunError, match=way + r"an unfinished run\. Resume it, or choose another folder\."):
+        make(run.path)
+    run.write_metrics({})
+    with pytest.raises(RunError, match=way + r"a complete run\. Choose another folder\."):
+        make(run.path)
+    (run.path / "config.json").write_text('{"config": "of another program"}')
+    with pytest.raises(RunError, match=way + r"other files\. Choose another folder\."):
+        make(run.path)
+
+
+def test_only_a_killed_first_write_may_be_in_the_way(tmp_path: Path) -> None:
+    for name in (".tmp-notes", ".tmp-1-history.csv"):
+        (tmp_path / name / name).mkdir(parents=True)
+        with pytest.raises(RunError, match="Received: other files"):
+            make(tmp_path / name)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed/.tmp-1-config.json").touch()
+    run = make(tmp_path / "killed")
+    run.write_metrics({})
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "metrics.json"]
+
+
+def test_a_clone_that_was_never_installed_records_its_version(
+    small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(records, "version", absent)
+    config = TrainConfig(model="mlp", implementation="numpy", train_size=400, val_size=100)
+    versions = records.start_run(tmp_path / "run", config, small_fashion, "cpu").record["versions"]
+    assert versions == {
+        "python": platform.python_version(), "ood-fashion": ood_fashion.__version__, "numpy": np.__version__
+    }  # fmt: skip
+
+
+def test_runs_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    run = make(tmp_path / "2-run")
+    (tmp_path / "1-loop").symlink_to("1-loop")
+    (tmp_path / "3-loop").mkdir()
+    (tmp_path / "3-loop/config.json").symlink_to("config.json")
+    assert list(find_runs(tmp_path)) == [run]
+    with pytest.raises(RunError, match=r"3-loop/config\.json: expected .* Received: Too many levels"):
+        Run.open(tmp_path / "3-loop")
 
 
 @pytest.mark.parametrize(

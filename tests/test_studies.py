@@ -14,7 +14,7 @@ import matplotlib.image
 import pytest
 from matplotlib.category import StrCategoryLocator
 
-from ood_fashion.datasets import GENUINE_SHA256
+from ood_fashion.datasets import GENUINE_SHA256, Dataset
 from ood_fashion.errors import RunError
 from ood_fashion.histories import Histories
 from ood_fashion.paper import TEST_SETS
@@ -23,7 +23,9 @@ from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize
 from ood_fashion.studies import STUDIES, StudyRun
 from ood_fashion.study_plots import FIGURES, shifts
+from ood_fashion.trials import require_replaceable
 from tests.conftest import Invoke
+from tests.records import write_run
 
 SMALL = ("--train-size", "100", "--val-size", "50", "--epochs", "2")
 
@@ -139,6 +141,44 @@ def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small
     assert (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("names", [(".tmp-notes", "x"), (".tmp-notes",), (".tmp-1-study.json", ".tmp-1-x")])
+def test_a_folder_of_others_is_refused_as_it_is(
+    invoke: Invoke, small_folder: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "others").mkdir()
+    for name in names:
+        (tmp_path / "others" / name).touch()
+    for resume in ((), ("--resume",)):
+        refused = invoke("study", "momentum", "--data-dir", small_folder, "--out", "others", *resume)
+        assert refused.stderr == (
+            "Error: others: expected an empty or absent folder. Received: other files. Choose another folder.\n"
+        )
+    assert sorted(path.name for path in (tmp_path / "others").iterdir()) == sorted(names)
+
+
+def test_a_study_that_is_there_is_named(small_fashion: Dataset, tmp_path: Path) -> None:
+    def create() -> StudyRun:
+        return StudyRun.create(tmp_path, "momentum", seeds=1, changes={}, dataset=small_fashion, resume=False)
+
+    (tmp_path / ".tmp-1-study.json").touch()  # by a kill
+    create()
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+    with pytest.raises(RunError, match=r"Received: a study\. Resume it, or choose another folder\."):
+        create()
+
+
+def test_what_a_worker_sends_replaces_nothing_but_a_run(small_fashion: Dataset, tmp_path: Path) -> None:
+    """A worker on a disk of its own does not see what is in the way."""
+    theirs, new = tmp_path / "theirs", tmp_path / "new"
+    theirs.mkdir()
+    (theirs / "precious").touch()
+    with pytest.raises(RunError, match=r"theirs: expected an empty or absent folder\. Received: other files"):
+        require_replaceable(theirs)
+    require_replaceable(new)
+    write_run(new, small_fashion)
+    require_replaceable(new)
+
+
 def test_a_study_goes_on_as_it_began(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     """By its own seeds and settings, sharing the threads as when all trainings were to be done."""
     command = ("study", "batch-size", "--data-dir", small_folder, "--out", "study")
@@ -147,7 +187,7 @@ def test_a_study_goes_on_as_it_began(invoke: Invoke, small_folder: Path, tmp_pat
     trial = tmp_path / "study/trials/5000-s2"
     history = Run.open(trial).read_history()
     shutil.rmtree(trial)
-    left = tmp_path / "study/trials/.tmp-1"  # by a kill while a worker's files were written
+    left = tmp_path / "study/trials/.tmp-1-5000-s2x"  # by a kill while a worker's files were written
     (left / "new").mkdir(parents=True)
     gone_on = invoke(*command, "--resume")
     assert gone_on.exit_code == 0, gone_on.stderr

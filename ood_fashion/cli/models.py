@@ -28,6 +28,7 @@ from ood_fashion.cli.base import (
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES, TrainConfig
 from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import ModelError
+from ood_fashion.files import exists
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
 
@@ -274,7 +275,7 @@ def evaluate(
     orbit = orbits.parse_orbit(tta) if tta else orbits.Orbit()
     chosen = [*map(Shift.parse, paper.TEST_SETS if all_sets else ()), *shifts] or [Shift()]
     chosen = list(dict.fromkeys(chosen))
-    if run_dir and set(str(run_dir)) & set("*?["):
+    if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
         _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), as_json)

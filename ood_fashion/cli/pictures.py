@@ -44,8 +44,9 @@ def predict(
 ) -> None:
     """Say what PNG or JPEG pictures show.
 
-    IMAGE is a file or a folder of them. A picture of the model's own size is taken as it is; any other is trimmed,
-    made grey, and resized, and a light background is made black. What was done is said on standard error.
+    IMAGE is a file or a folder of them; what cannot be read in a folder is passed over. A picture of the model's own
+    size is taken as it is; any other is trimmed, made grey, and resized, and a light background is made black. What was
+    done is said on standard error.
 
     Example: ood-fashion predict shoe.jpg photos/
     """
@@ -55,7 +56,9 @@ def predict(
     model, name, run, outputs = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation, models
 
-    read, failures = pictures.read_pictures(paths, models.picture_shape(model))
+    read, passed_over, failures = pictures.read_pictures(paths, models.picture_shape(model))
+    for line in passed_over:
+        click.echo(f"Passed over: {line}", err=True)
     if read:
         temperature = run and run.temperature
         if temperature:

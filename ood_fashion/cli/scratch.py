@@ -115,6 +115,8 @@ def mlp(
             log = EpochLog(config)
             watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
             scratch_runs.train(run, dataset, **watch)
+        else:
+            run.tidy()
         metrics, history = run.read_metrics(), run.read_history()
         plots.save(plots.accuracy_per_epoch(history, metrics["training"]["kept_epoch"]), run.plot_path)
     report = tables.run_report(run.record, history, metrics)

@@ -21,6 +21,8 @@ from ood_fashion.cli.base import (
     working_in,
 )
 from ood_fashion.corruptions import CORRUPTIONS
+from ood_fashion.errors import DataError
+from ood_fashion.files import absolute
 
 if TYPE_CHECKING:
     from ood_fashion.sweeps import Sweep
@@ -133,8 +135,8 @@ def _sweep(
     deciding = sweeps.settings(chosen, files, dataset, len(split))
     if pixel_range:
         deciding["pixels"] = pixel_range
-    source = data_dir.absolute() if isinstance(data_dir, Path) else data_dir
-    paths = tuple(path.absolute() for path in files.values())
+    source = absolute(data_dir, DataError) if isinstance(data_dir, Path) else data_dir
+    paths = tuple(map(absolute, files.values()))
     pixel_ranges = tuple(pixel_range if path in model_files else None for path in files.values())
     asked = evaluation.ModelFiles(
         paths, pixel_ranges, source, limit, device, json.dumps(deciding), deciding["images"], trust

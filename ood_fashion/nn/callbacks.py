@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ood_fashion import runs
 from ood_fashion.errors import DivergenceError, OodFashionError
+from ood_fashion.files import access, exists
 
 Logs = dict[str, Any] | None
 
@@ -200,9 +201,10 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Start with the epochs that are finished already."""
-        if self.run.tensorboard_path.exists():
-            shutil.rmtree(self.run.tensorboard_path)
-        if self.run.history_path.exists():
+        if exists(self.run.tensorboard_path):
+            with access(self.run.tensorboard_path, expected="to be able to write it anew"):
+                shutil.rmtree(self.run.tensorboard_path)
+        if exists(self.run.history_path):
             for row in self.run.read_history():
                 self._write(int(row["epoch"]), row)
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from ood_fashion import layer_specs, specs
 from ood_fashion.errors import ModelError, RunError
-from ood_fashion.files import MOST_TEXT, MOST_UNPACKED
+from ood_fashion.files import MOST_TEXT, MOST_UNPACKED, is_file, is_folder
 from ood_fashion.nn.blur_pool import MaxBlurPooling2D
 from ood_fashion.nn.default_settings import default_settings
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
@@ -158,7 +158,7 @@ def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = Fals
         InvalidValueError: there is no such range.
         ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
     """
-    model = _load_saved_model(path) if path.is_dir() else _load_keras_file(path, trust)
+    model = _load_saved_model(path) if is_folder(path, ModelError) else _load_keras_file(path, trust)
     return with_pixel_range(model, pixel_range)
 
 
@@ -168,7 +168,7 @@ def _load_keras_file(path: Path, trust: bool) -> keras.Model:
             f"{path}: expected a .keras file or a SavedModel folder. Received: {path.suffix or 'no suffix'}; other "
             "formats can run code as they load. Save the model again with model.save('NAME.keras')."
         )
-    if not path.is_file():
+    if not is_file(path, ModelError):
         raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
     if run := _find_run(path):
         return _load_trained(run)
@@ -327,7 +327,7 @@ def _declared_bytes(config: Any) -> int:
 
 
 def _load_saved_model(path: Path) -> keras.Model:
-    if not (path / "saved_model.pb").is_file():
+    if not is_file(path / "saved_model.pb", ModelError):
         raise ModelError(f"{path}: expected a SavedModel folder. Received: a folder without saved_model.pb.")
     try:
         signatures = tf.saved_model.load(path).signatures
