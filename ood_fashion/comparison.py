@@ -45,7 +45,13 @@ def expand(pattern: str) -> list[Path]:
 
 
 def correct_predictions(
-    path: Path, dataset: Dataset, shifts: Sequence[Shift], pixel_range: str | None = None, *, trust: bool = False
+    path: Path,
+    dataset: Dataset,
+    shifts: Sequence[Shift],
+    pixel_range: str | None = None,
+    *,
+    device: str = "auto",
+    trust: bool = False,
 ) -> Correct:
     """Say which test images a run's model, or that in a model file, recognises under each shift.
 
@@ -56,9 +62,11 @@ def correct_predictions(
         dataset: whose test images to ask about.
         shifts: what to do to the images, one after another.
         pixel_range: what the model of a file takes, as for `nn.models.load_model`; a run's is known.
+        device: one of `config.DEVICES`, for what has to be computed.
         trust: as for `nn.models.load_model`.
 
     Raises:
+        DeviceError: the device is not there.
         RunError: the run is not complete, or was tested on other images.
         ModelError: the model cannot be loaded or does not fit the data.
     """
@@ -77,9 +85,11 @@ def correct_predictions(
     if missing := [shift for shift in shifts if str(shift) not in saved]:
         if model_path != path:
             run.require_keras()
+        from ood_fashion.nn.devices import select_device
         from ood_fashion.nn.evaluation import predict
         from ood_fashion.nn.models import load_model
 
+        select_device(device)
         model = load_model(model_path, pixel_range if model_path == path else None, trust=trust)
         saved |= {shift: found.classes for shift, found in predict(model, dataset, missing).items()}
     return {str(shift): saved[str(shift)] == dataset.test.labels for shift in shifts}

@@ -10,7 +10,7 @@ import hashlib
 import os
 import string
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -129,6 +129,13 @@ class Dataset:
     def is_genuine(self) -> bool:
         """Whether the content is Fashion-MNIST's, image by image and in its order."""
         return self.sha256 == GENUINE_SHA256
+
+    def with_test_images(self, limit: int | None) -> Dataset:
+        """Return the dataset with only so many test images, the first; None takes all. Classes keep their names."""
+        if limit is None or limit >= len(self.test):
+            return self
+        test = Split(self.test.images[:limit], self.test.labels[:limit])
+        return replace(self, test=test, names=FASHION_CLASSES if self.is_genuine else self.names)
 
     @property
     def class_names(self) -> tuple[str, ...]:

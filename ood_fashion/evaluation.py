@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ood_fashion import baseline
 from ood_fashion.data_files import describe_faulty
-from ood_fashion.datasets import Split
+from ood_fashion.datasets import CLASS_NAMES, Split
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.metrics import (
     accuracy_record,
@@ -188,6 +188,33 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
             f"Received: scores from {given.min():.4g} to {given.max():.4g}. Declare logits."
         )
     return to_logits(given)
+
+
+def class_names(dataset: str | None, scores: int) -> tuple[str, ...]:
+    """Name the classes that a model scores.
+
+    The labels of `emnist/letters` are 1 to 26. Models of it score 26 classes, from A on; 27, of which class 0 is none;
+    or the 37 that TensorFlow Datasets declares, of which the last ten are none either, and have numbers for names.
+
+    Args:
+        dataset: a name in `datasets.CLASS_NAMES`; None takes Fashion-MNIST where that has as many, else numbers.
+        scores: how many classes the model scores.
+
+    Raises:
+        InvalidValueError: models of the dataset score another number of classes.
+    """
+    names = CLASS_NAMES[dataset or "fashion_mnist"]
+    fitting = {len(names): names}
+    if dataset == "emnist/letters":
+        fitting = {26: names[1:], 27: names, 37: (*names, *map(str, range(27, 37)))}
+    if dataset is not None and scores not in fitting:
+        *most, last = map(str, fitting)
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise InvalidValueError(
+            f"`dataset` {dataset}: expected a model of {expected} classes. Received: one of {scores}. "
+            "Leave it out to name classes by their numbers."
+        )
+    return fitting.get(scores, tuple(map(str, range(scores))))
 
 
 def top_classes(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ood_fashion.config import TrainConfig
 
 TEST_SETS = ("none", "up4", "rotate90", "rotate180", "rotate270")
 """The document's five test sets, by the names of `ood_fashion.shifts.SHIFTS`."""
@@ -17,8 +21,35 @@ ACCURACY = {
 }
 """Test accuracy by model and shift, problem 3.5 i, iii, v and vi; the MLP's in-domain accuracy is not given."""
 
+MLP_PROTOCOL: dict[str, Any] = {"model": "mlp", "implementation": "numpy", "epochs": 200}
+"""How problem 3.1 trains its MLP in NumPy, beside the defaults of `TrainConfig`, by which problem 3.5 trains."""
+
+_NO_PROTOCOL = {"seed", "engine", "strategy", "monitor_test", "calibrate", "dtype"}
+"""The fields of a config that trainings by one protocol may differ in."""
+
 SLIPS = {("cnn3", "rotate180"): "a slip of the document: it repeats the figure for rotate270"}
 """Figures in `ACCURACY` that are not what they claim to be, and why."""
+
+
+def comparable_model(config: TrainConfig, *, genuine: bool) -> str | None:
+    """Return the model whose figures in `ACCURACY` may stand beside those of a training, if there is one.
+
+    It is the training's own model, if that was trained by the document's protocol.
+
+    Args:
+        config: what was trained.
+        genuine: whether it was trained, and is measured, on Fashion-MNIST.
+    """
+    trained = asdict(config)
+    protocols: list[dict[str, Any]] = [{"implementation": config.implementation}, MLP_PROTOCOL]
+    allowed = [asdict(TrainConfig(**{"model": config.model, **protocol})) for protocol in protocols]
+    follows = any(all(trained[name] == own[name] for name in own.keys() - _NO_PROTOCOL) for own in allowed)
+    return config.model if genuine and follows and config.model in ACCURACY else None
+
+
+def comparable_models(changes: Mapping[str, Any], *, genuine: bool) -> list[str]:
+    """Return the models whose figures may stand beside a study's that trains them by the defaults and these changes."""
+    return [model for model in ACCURACY if comparable_model(TrainConfig(model=model, **changes), genuine=genuine)]
 
 
 @dataclass(frozen=True)

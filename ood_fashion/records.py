@@ -76,8 +76,13 @@ def _git_revision() -> str | None:
     return described.stdout.strip()
 
 
-def require_same_dataset(run: Run, dataset: Dataset) -> None:
+def require_same_dataset(run: Run, dataset: Dataset, remedy: str = "Name it with `data_dir` or `dataset`.") -> None:
     """Check that a run goes on with the dataset that it began on.
+
+    Args:
+        run: any.
+        dataset: what there is.
+        remedy: what to do if that is another one.
 
     Raises:
         RunError: the content differs.
@@ -86,7 +91,7 @@ def require_same_dataset(run: Run, dataset: Dataset) -> None:
     if began_on.get("sha256") != dataset.sha256:
         raise RunError(
             f"{run.path}: expected the dataset that the run began on, {began_on.get('source')}. "
-            f"Received: {dataset.source}, whose content differs. Name it with `data_dir` or `dataset`."
+            f"Received: {dataset.source}, whose content differs. {remedy}"
         )
 
 

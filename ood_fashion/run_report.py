@@ -128,7 +128,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
 
 
 def _accuracy_section(records: _RunRecords) -> Section:
-    model = records.run.config.model if records.dataset.is_genuine else None
+    model = paper.comparable_model(records.run.config, genuine=records.dataset.is_genuine)
     table = Table("Test accuracy, with its 95% Wilson interval", *tables.accuracy_rows(records.results, model))
     figure = run_plots.accuracies(records.results, paper.ACCURACY.get(model or "", {}))
     alternative = "Bars: " + ", ".join(f"{test_set(r['shift'])} {r['accuracy']:.4f}" for r in records.results)

@@ -19,6 +19,10 @@ PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
 """The run folders of the trained models that come with the package; each is named as the model is."""
 
 
+SUGGESTED = "p4mgap-augmented"
+"""The pretrained model to try first: the one that translations and rotations hurt least."""
+
+
 def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
     """Name a new folder as `files.new_path` does: <time>-<model>-s<seed>, with numpy- before the model in NumPy."""
     model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
@@ -75,6 +79,15 @@ def pretrained_runs() -> dict[str, Path]:
     return {path.name: path for path in list_folder(PRETRAINED_ROOT) if Run(path).is_complete}
 
 
+def model_name(run: Run) -> str:
+    """Return what a run's model is called: its architecture, or if it comes with the package, its folder's name."""
+    return run.path.name if _is_pretrained(run) else run.config.model
+
+
+def _is_pretrained(run: Run) -> bool:
+    return run.path.absolute().parent == PRETRAINED_ROOT.absolute()
+
+
 def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
     """Return the run that started last among the complete ones of Keras.
 
@@ -84,14 +97,17 @@ def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
     for run in find_runs(root):
         if run.is_complete and run.config.implementation == "keras":
             return run
-    raise RunError(f"{root}: expected a complete run. Received: none. Train one: ood-fashion train --model cnn3")
+    raise RunError(
+        f"no trained run in {root}. Train one with ood-fashion train, or use a model that comes with the package: "
+        f"`model` {SUGGESTED}."
+    )
 
 
 def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RUNS_ROOT) -> dict[str, Path]:
     """Name the model files of complete runs and others; those of the latest complete run if none is given.
 
-    A run's is named after its model, one that comes with the package after its folder, and a file by its path. Where
-    that names two, the runs' folders name them.
+    A run's is named as `model_name` does, and a file by its path. Where that names two, the paths of the user's own
+    runs name them.
 
     Raises:
         RunError: a run is absent, incomplete or none of Keras, or one is given twice.
@@ -99,10 +115,10 @@ def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RU
     chosen = [Run.open(path).require_keras().require_complete() for path in run_dirs]
     if not chosen and not files:
         chosen = [latest_complete_run(root)]
-    models = [run.path.name if run.path.parent == PRETRAINED_ROOT else run.config.model for run in chosen]
+    names = [model_name(run) for run in chosen]
     named = [
-        (model if models.count(model) == 1 else str(run.path), run.model_path)
-        for model, run in zip(models, chosen, strict=True)
+        (name if names.count(name) == 1 or _is_pretrained(run) else str(run.path), run.model_path)
+        for name, run in zip(names, chosen, strict=True)
     ]
     named += [(str(path), path) for path in files]
     if len(dict(named)) < len(named):

@@ -151,6 +151,11 @@ class Run:
         return tuple(self.record["dataset"].get("class_names", ()))
 
     @property
+    def is_genuine(self) -> bool:
+        """Whether it was trained on Fashion-MNIST."""
+        return self.record["dataset"].get("genuine") is True
+
+    @property
     def has_begun(self) -> bool:
         """Whether the folder has its config.json."""
         return is_file(self.path / "config.json")

@@ -31,7 +31,7 @@ from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS, Shift, to_unit_range
 from ood_fashion.specs import MODELS
 
-PROTOCOL: dict[str, Any] = {"model": "mlp", "implementation": "numpy", "epochs": 200, "seed": SEED}
+PROTOCOL: dict[str, Any] = {**paper.MLP_PROTOCOL, "seed": SEED}
 """Where the document's NumPy network differs from the defaults of `TrainConfig`."""
 
 MINI_CNN_EXAMPLES = {"train": 1_000, "test": 10_000}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -152,7 +153,7 @@ Step = Translate | Rotate | Corrupt
 
 
 class Form(NamedTuple):
-    """How a step is written: what a message shows, how many numbers it takes, and what makes it of them."""
+    """How a step is written: what a message says of it, how many numbers it takes, and what makes it of them."""
 
     usage: str
     least: int
@@ -160,13 +161,14 @@ class Form(NamedTuple):
     make: Callable[..., Step]
 
 
+_SEVERITY = f"a severity from {SEVERITIES[0]} to {SEVERITIES[-1]}"
 FORMS: dict[str, Form] = {
-    "translate": Form("translate:DX,DY", 2, 2, Translate),
-    "rotate": Form("rotate:DEGREES", 1, 1, Rotate),
+    "translate": Form("translate:DX,DY with finite numbers", 2, 2, Translate),
+    "rotate": Form("rotate:DEGREES with finite numbers", 1, 1, Rotate),
     **{
-        name: Form(f"{name}:SEVERITY[,SEED]", 1, 2, partial(Corrupt, name))
+        name: Form(f"{name}:SEVERITY[,SEED] with {_SEVERITY}", 1, 2, partial(Corrupt, name))
         if corruption.is_random
-        else Form(f"{name}:SEVERITY", 1, 1, partial(Corrupt, name))
+        else Form(f"{name}:SEVERITY with {_SEVERITY}", 1, 1, partial(Corrupt, name))
         for name, corruption in CORRUPTIONS.items()
     },
 }
@@ -294,7 +296,7 @@ def _parse_term(term: str) -> tuple[Step, ...]:
     keyword, colon, arguments = term.partition(":")
     form = FORMS.get(keyword)
     if form is None:
-        close = difflib.get_close_matches(keyword, [*SHIFTS, *FORMS], n=3)
+        close = _with_colon(term) or difflib.get_close_matches(keyword, [*SHIFTS, *FORMS], n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise _FaultError(0, f"unknown. Expected {USAGE}.{hint}")
     step: Step | None = None
@@ -305,7 +307,7 @@ def _parse_term(term: str) -> tuple[Step, ...]:
         if number is not None and len(numbers) < form.most:
             numbers.append(number)
         else:
-            raise _FaultError(offset, f"expected {form.usage} with finite numbers. Received: '{term}'.")
+            raise _FaultError(offset, f"expected {form.usage}. Received: '{term}'.")
         if len(numbers) >= form.least:
             try:
                 step = form.make(*numbers)
@@ -313,8 +315,17 @@ def _parse_term(term: str) -> tuple[Step, ...]:
                 raise _FaultError(offset, str(error)) from None
         offset += len(text) + 1
     if step is None:
-        raise _FaultError(len(term), f"expected {form.usage} with finite numbers. Received: '{term}'.")
+        raise _FaultError(len(term), f"expected {form.usage}. Received: '{term}'.")
     return (step,)
+
+
+def _with_colon(term: str) -> list[str]:
+    """Return a term in which the colon before the numbers was forgotten with its colon, if it is a step then."""
+    found = re.fullmatch(r"([a-z_]+?)[_ =]?(-?[\d.].*)", term)
+    try:
+        return ["{}:{}".format(*found.groups())] if found and _parse_term("{}:{}".format(*found.groups())) else []
+    except _FaultError:
+        return []
 
 
 def _finite(text: str) -> float | None:

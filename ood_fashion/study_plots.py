@@ -124,17 +124,17 @@ def shifts(summary: Summary) -> Figure:
     places = np.arange(len(paper.TEST_SETS))
     colours = COLOURS if len(settings) <= len(COLOURS) else matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined] # a list of colours
     label = "document"
+    comparable = paper.comparable_models(summary["changes"], genuine=summary.get("sha256") == GENUINE_SHA256)
     for number, setting in enumerate(settings):
         summaries = [setting["measures"][f"accuracy {name}"] for name in paper.TEST_SETS]
         x = places + (number - (len(settings) - 1) / 2) * width
         axis.bar(x, [s["mean"] for s in summaries], width * 0.92, yerr=_bars(summaries), capsize=2,
                  color=colours[number % len(colours)], label=setting["setting"])  # fmt: skip
-        if summary.get("sha256") == GENUINE_SHA256:
-            figures = paper.ACCURACY.get(setting["setting"], {})
+        if setting["setting"] in comparable:
+            figures = paper.ACCURACY[setting["setting"]]
             points = [(place, figures[name]) for place, name in zip(x, paper.TEST_SETS, strict=True) if name in figures]
-            if points:  # of one of the document's models
-                axis.plot(*zip(*points, strict=True), "x", color="black", ms=5, label=label)
-                label = "_"  # says nothing of it in the legend again
+            axis.plot(*zip(*points, strict=True), "x", color="black", ms=5, label=label)
+            label = "_"  # says nothing of it in the legend again
     axis.set_xticks(places, ["in-domain", *paper.TEST_SETS[1:]])
     axis.set(ylabel="test accuracy", ylim=(0, 1))
     axis.legend(frameon=False, fontsize="small")

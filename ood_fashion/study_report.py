@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from pathlib import Path
 
 from ood_fashion import paper, study_plots, study_tables
@@ -34,8 +35,9 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
         summary["study"], study_plots.FIGURES[summary["study"]](summary), summary["title"], "; ".join(shown)
     )
     results = [Table(caption, headers, rows, notes)]
-    if summary["study"] == "shifts" and summary.get("sha256") == GENUINE_SHA256:
-        results.append(_document_table())
+    genuine = summary.get("sha256") == GENUINE_SHA256
+    if summary["study"] == "shifts" and (models := paper.comparable_models(summary["changes"], genuine=genuine)):
+        results.append(_document_table(models))
     read = {(setting["setting"], seed) for setting in summary["settings"] for seed in setting["seeds"]}
     first, *others = (study_run.trials_of(setting) for setting in study_run.study.settings)
     configs = (trial.config for trial in itertools.chain(first, *(itertools.islice(trials, 1) for trials in others)))
@@ -54,10 +56,11 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     )
 
 
-def _document_table() -> Table:
+def _document_table(models: Collection[str]) -> Table:
     rows = [
         [model, *(f"{figures[shift]:.4f}" if shift in figures else "-" for shift in paper.TEST_SETS)]
         for model, figures in paper.ACCURACY.items()
+        if model in models
     ]
     notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in paper.SLIPS.items()]
     return Table(

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from ood_fashion import paper
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.runs import Run
 
 
 def parameter_table(model: Mapping[str, Any]) -> str:
@@ -180,12 +181,11 @@ def prediction_table(records: Iterable[Mapping[str, Any]]) -> str:
     return table(rows, ["image", "class", "or", "or"][: len(rows[0])], right=[])
 
 
-def run_report(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
+def run_report(run: Run, history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
     """Show a complete run: what config.json, history.csv and metrics.json say."""
     summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
-    genuine = record["dataset"].get("genuine")
     results = metrics["results"]
-    shown = accuracy_table(results, metrics["model"] if genuine else None)
+    shown = accuracy_table(results, paper.comparable_model(run.config, genuine=run.is_genuine))
     return f"{summary}\n\n{shown}{_calibration_table(results)}"
 
 

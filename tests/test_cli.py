@@ -18,10 +18,12 @@ import pytest
 
 from ood_fashion import paper
 from ood_fashion.cli import main
+from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
 from ood_fashion.nn.models import build_model
 from ood_fashion.specs import MODELS
 from tests.conftest import Invoke
+from tests.records import write_run
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--engine", "compiled", "--train-size", 400, "--val-size", 100, "--epochs", 3, "--seed", 11)
@@ -178,8 +180,11 @@ def test_train_as_a_person_sees_it(invoke: Invoke, small_folder: Path) -> None:
     assert "up4" in invoke("evaluate", "--shift", "up4", "--data-dir", small_folder).stdout  # the latest run
 
 
-def test_the_documents_figures_stand_beside_those_of_its_data(invoke: Invoke) -> None:
-    text = invoke("train", "--model", "cnn3", *SMALL[2:6], "--epochs", 1, "--quiet").stdout
+def test_the_documents_figures_stand_beside_those_of_its_protocol(invoke: Invoke, fashion: Dataset) -> None:
+    write_run(Path("other"), fashion, TrainConfig(model="cnn3", epochs=1))
+    assert "document" not in invoke("train", "--resume", "--out", "other").stdout
+    write_run(Path("run"), fashion, TrainConfig(model="cnn3", seed=7))
+    text = invoke("train", "--resume", "--out", "run").stdout
     assert re.search(r"up4 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +10,000 +0\.5653", text)
     assert re.search(r"rotate180 .* 0\.0465\*", text)
     assert text.rstrip().endswith("* a slip of the document: it repeats the figure for rotate270")
@@ -319,6 +324,17 @@ def test_a_bug_is_one_line_unless_debugging(invoke: Invoke, monkeypatch: pytest.
     assert result.exit_code == 1
     assert result.stderr == "Error: unexpected KeyError: 'surprise'. Show where: ood-fashion --debug data ...\n"
     assert isinstance(invoke("--debug", "data").exception, KeyError)
+
+
+def test_a_bug_with_a_long_story_is_one_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Graph execution error:\n\n  detected at node" + "\n  of a graph" * 1000)
+
+    monkeypatch.setattr("ood_fashion.datasets.load_dataset", broken)
+    (line,) = invoke("data").stderr.splitlines()
+    assert line.startswith("Error: unexpected RuntimeError: Graph execution error: detected at node of a graph of a")
+    assert line.endswith(" ... Show where: ood-fashion --debug data ...")
+    assert len(line) < 700
 
 
 def test_interruption_exits_with_130(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
 import pytest
 
 from ood_fashion.cli.base import Stopped, _signals_raised
+from ood_fashion.cli.progress import progress
 
 
 class Hostile:
@@ -79,3 +81,27 @@ def test_a_signal_that_is_made_another_error_is_still_a_signal() -> None:
 def test_other_errors_pass() -> None:
     with pytest.raises(ValueError, match="as it was"), _signals_raised():
         raise ValueError("as it was")
+
+
+@pytest.mark.parametrize(("total", "lines"), [(1, 1), (7, 7), (20, 20), (289, 20)])
+def test_progress_in_a_log_is_some_whole_lines(capsys: pytest.CaptureFixture[str], total: int, lines: int) -> None:
+    with progress(total, "shift") as advance:
+        for _ in range(total):
+            advance()
+    log = capsys.readouterr().err
+    assert "\r" not in log
+    assert len(log.splitlines()) == lines
+    assert log.splitlines()[-1] == f"shift {total}/{total}"
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress(3, "shift") as advance:
+        for _ in range(3):
+            advance()
+    log = capsys.readouterr().err
+    assert "3/3" in log
+    assert log.count("\r") > log.count("\n")
+    with progress(3, "shift", quiet=True) as advance:
+        advance()
+    assert capsys.readouterr().err == ""

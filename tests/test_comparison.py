@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 
+from ood_fashion.cli import main
 from ood_fashion.comparison import compare, conclude, expand
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.nn.training import train
 from ood_fashion.records import start_run
+from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Predictions, Run
 from ood_fashion.statistics import compare_paired, compare_unpaired
 from ood_fashion.study_tables import comparison_table
@@ -167,3 +170,35 @@ def test_what_cannot_be_compared_is_one_line(
         assert result.stderr.count("\n") == 1
         assert message in result.stderr
     assert "expected the dataset that the run began on" in invoke("compare", two_runs / "a", two_runs / "b").stderr
+
+
+@pytest.mark.parametrize("command", ["evaluate --run runs/* --shift rotate:3", "compare runs/a runs/b --shift fog:1"])
+def test_models_are_loaded_onto_the_device_that_was_asked_for(
+    invoke: Invoke, two_runs: Path, small_folder: Path, command: str
+) -> None:
+    Path("runs").symlink_to(two_runs)
+    arguments = (*command.split(), "--data-dir", small_folder, "--device")
+    refused = invoke(*arguments, "gpu")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert "--device gpu: expected a GPU that TensorFlow sees" in refused.stderr
+    assert invoke(*arguments, "cpu").exit_code == 0
+
+
+def test_several_runs_on_the_first_images(invoke: Invoke, two_runs: Path, small_folder: Path) -> None:
+    arguments = ("evaluate", "--run", two_runs / "[ab]", "--limit", 30, "--data-dir", small_folder, "--json")
+    (record,) = json.loads(invoke(*arguments).stdout)["results"]
+    labels = load_dataset(small_folder).test.labels[:30]
+    answers = [Run.open(two_runs / name).read_predictions()["none"].classes[:30] for name in ("a", "b")]
+    assert (record["n"], record["accuracy"]) == (30, pytest.approx(np.mean([labels == given for given in answers])))
+
+
+def test_compare_completes_models_and_paths() -> None:
+    """As bash asks, which adds the files to what it is given when the first completion is a file."""
+    command = main.commands["compare"]
+    completer = ShellComplete(main, {}, "ood-fashion", "_OOD_FASHION_COMPLETE")
+    for incomplete, names in (("", list(pretrained_runs())), ("cnn3", ["cnn3", "cnn3-full"]), ("runs/", [])):
+        for given in ([], ["mlp"]):
+            found = completer.get_completions([str(command.name), *given], incomplete)
+            assert [(item.type, item.value) for item in found] == [
+                ("file", incomplete), *(("plain", name) for name in names),
+            ]  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.paper import comparable_model, comparable_models
 
 
 def test_the_defaults_are_the_documents_protocol() -> None:
@@ -79,3 +80,31 @@ def test_values_out_of_range_are_refused(field: str, values: list[Any]) -> None:
 def test_unknown_settings_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="unknown setting: 'colour'"):
         TrainConfig.from_json({"colour": "red"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "cnn3"),
+        ({"seed": 9, "engine": "stock", "monitor_test": True, "calibrate": True}, "cnn3"),  # no part of a protocol
+        ({"model": "mlp", "implementation": "numpy", "epochs": 200, "dtype": "float64"}, "mlp"),  # problem 3.1
+        ({"model": "mlp", "implementation": "numpy"}, "mlp"),  # problem 3.5
+        ({"model": "mlp", "epochs": 200}, None),
+        ({"epochs": 1}, None),
+        ({"train_size": 1_000}, None),
+        ({"momentum": 0.9}, None),
+        ({"split_seed": 1}, None),
+        ({"augment": ("mirror",)}, None),
+        (PROTOCOLS["full"], None),
+        ({"model": "p4cnn"}, None),  # of which the document knows nothing
+    ],
+)
+def test_the_documents_figures_are_those_of_its_protocol(changes: dict[str, Any], expected: str | None) -> None:
+    config = TrainConfig(**changes)
+    assert comparable_model(config, genuine=True) == expected
+    assert comparable_model(config, genuine=False) is None
+
+
+def test_a_changed_study_has_no_figures_beside_it() -> None:
+    assert comparable_models({}, genuine=True) == ["mlp", "cnn2", "cnn3"]
+    assert comparable_models({"epochs": 1}, genuine=True) == comparable_models({}, genuine=False) == []

@@ -52,7 +52,7 @@ def read_everything(run: Run) -> None:
     run = Run.open(run.path)
     _ = run.class_names
     run.read_predictions()
-    tables.run_report(run.record, run.read_history(), run.read_metrics())
+    tables.run_report(run, run.read_history(), run.read_metrics())
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.json"])

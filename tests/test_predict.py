@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from ood_fashion.datasets import FASHION_CLASSES, Dataset
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.evaluation import class_names
 from ood_fashion.nn.models import build_model
 from ood_fashion.runs import Run
 from tests.conftest import Invoke
@@ -104,6 +106,29 @@ def test_json_and_class_names(invoke: Invoke, tmp_path: Path) -> None:
     assert sorted(str(entry["class"]) for entry in top("two.keras")) == ["0", "1"]
 
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@pytest.mark.parametrize(
+    ("scores", "names"),
+    [
+        (26, [*LETTERS]),  # labels 1 to 26 less 1
+        (27, ["none", *LETTERS]),
+        (37, ["none", *LETTERS, *map(str, range(27, 37))]),  # what TensorFlow Datasets declares
+    ],
+)
+def test_letters_are_named_whatever_the_number_of_scores(scores: int, names: list[str]) -> None:
+    assert list(class_names("emnist/letters", scores)) == names
+
+
+def test_a_dataset_names_its_own_number_of_classes_alone() -> None:
+    assert class_names(None, 10) == class_names("fashion_mnist", 10) == FASHION_CLASSES
+    assert class_names(None, 3) == ("0", "1", "2")  # of unknown data
+    assert class_names("emnist", 62)[61] == "z"
+    with pytest.raises(InvalidValueError, match=r"`dataset` mnist: expected a model of 10 classes. Received: .* 37\."):
+        class_names("mnist", 37)
+
+
 def test_bad_pictures_are_a_line_each_and_the_others_are_classified(
     invoke: Invoke, run_dir: Path, tmp_path: Path
 ) -> None:
@@ -135,7 +160,13 @@ def test_what_is_beside_the_pictures_in_a_folder_decides_nothing(invoke: Invoke,
     ("arguments", "exit_code", "message"),
     [
         ("", 2, "Missing argument 'IMAGE...'"),
-        ("boot.png", 1, "runs: expected a complete run. Received: none"),
+        ("boot.png", 1, "package: --model p4mgap-augmented."),
+        (
+            "boot.png --model-file m.keras --dataset emnist/letters",
+            2,
+            "--dataset emnist/letters: expected a model of 26, 27 or 37 classes. Received: one of 10.",
+        ),
+        ("boot.png --model-file m.keras --dataset emnist", 2, "expected a model of 62 classes. Received: one of 10."),
         ("boot.png --run a --model-file b", 2, "exclude each other"),
         ("boot.png --dataset cifar10", 2, "'cifar10' is not one of 'fashion_mnist'"),
         ("boot.png --model-file m.h5", 1, "expected a .keras file or a SavedModel folder. Received: .h5"),

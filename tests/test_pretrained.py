@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split, load_dataset
 from ood_fashion.nn.evaluation import scorer
 from ood_fashion.nn.models import load_model
 from ood_fashion.paper import TEST_SETS
-from ood_fashion.run_search import pretrained_runs
+from ood_fashion.run_search import SUGGESTED, pretrained_runs
 from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS
 from ood_fashion.specs import describe
@@ -23,6 +27,7 @@ N = 1000
 
 def test_the_robust_studys_models_are_there() -> None:
     assert set(pretrained_runs()) == set(STUDIES["robust"].settings)
+    assert SUGGESTED in pretrained_runs()
 
 
 @pytest.mark.parametrize("name", pretrained_runs())
@@ -67,8 +72,36 @@ def test_models_are_opened_by_name(invoke: Invoke, small_folder: Path) -> None:
     assert by_name.stdout == by_run.stdout
     both = invoke("evaluate", "--model", "mlp", "--run", "runs/a")
     assert (both.exit_code, "--run and --model exclude each other" in both.stderr) == (2, True)
-    swept = invoke("sweep", "rotate", "--step", "180", "--model", "p4mcnn", "--model", "p4mcnn-augmented", *data)
-    assert "p4mcnn-augmented" in swept.stdout
-    assert str(pretrained_runs()["p4mcnn"]) not in swept.stdout
+    assert json.loads(by_name.stdout)["model"] == "p4mcnn"
+    models = ("--model", "p4mcnn", "--model", "p4mcnn-augmented")
+    own = shutil.copytree(pretrained_runs()["p4mcnn"], "own")
+    swept = invoke("sweep", "rotate", "--step", "180", *models, "--run", own, *data, "--json")
+    assert json.loads(swept.stdout)["models"] == [str(own), "p4mcnn", "p4mcnn-augmented"]
     compared = invoke("compare", "mlp", "cnn3", "--shift", "none", "--data-dir", small_folder)
     assert (compared.exit_code, compared.stderr.count("\n")) == (1, 1)  # they were tested on other images
+
+
+def test_a_model_is_called_as_it_was_asked_for(invoke: Invoke, tmp_path: Path) -> None:
+    """The architecture of cnn3-full is cnn3, whose figures in the document are of another protocol."""
+    Image.new("L", (28, 28)).save(tmp_path / "shoe.png")
+    for name, shown in (("cnn3", True), ("cnn3-full", False)):
+        evaluated = invoke("evaluate", "--model", name, "--shift", "up4", "--limit", 50, "--json")
+        assert json.loads(evaluated.stdout)["model"] == name
+        assert json.loads(invoke("predict", "shoe.png", "--model", name, "--json").stdout)["model"] == name
+        text = invoke("evaluate", "--model", name, "--shift", "up4").stdout
+        assert ("document" in text, "0.5653" in text) == (shown, shown)
+    (record,) = json.loads(evaluated.stdout)["results"]
+    assert record["n"] == 50
+    saved = Run.open(pretrained_runs()["cnn3-full"]).read_predictions()["up4"]
+    assert record["correct"] == pytest.approx((saved.classes[:50] == load_dataset().test.labels[:50]).sum(), abs=1)
+    text = invoke("evaluate", "--model", "cnn3", "--shift", "up4", "--limit", 50, "--metrics", "all").stdout
+    assert re.search("|".join(map(re.escape, FASHION_CLASSES)), text)  # the first images are Fashion-MNIST's too
+    assert "document" not in invoke("evaluate", "--model", "cnn3", "--shift", "up4", "--limit", 50).stdout
+
+
+def test_a_temperature_is_not_fitted_on_other_data(invoke: Invoke, small_folder: Path) -> None:
+    refused = invoke("evaluate", "--model", "mlp", "--calibrate", "--data-dir", small_folder)
+    (line,) = refused.stderr.splitlines()[1:]
+    assert refused.exit_code == 1
+    assert "expected the dataset that the run began on, " in line
+    assert line.endswith("--calibrate needs its validation images: leave it out, or train with it.")

@@ -270,7 +270,7 @@ def test_every_study_has_a_figure(name: str, seeds: int) -> None:
         }
         for label in STUDIES[name].settings
     ]
-    figure = FIGURES[name]({"settings": settings, "sha256": GENUINE_SHA256})
+    figure = FIGURES[name]({"settings": settings, "sha256": GENUINE_SHA256, "changes": {}})
     figure.draw_without_rendering()
     assert all(axis.get_xlabel() or axis.get_title() for axis in figure.axes)
     assert all(axis.get_ylabel() for axis in figure.axes)

@@ -19,12 +19,13 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from ood_fashion import backends
 from ood_fashion.config import DEVICES, PIXEL_RANGES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError, PixelRangeWarning
 from ood_fashion.files import locked
-from ood_fashion.run_search import latest_complete_run, pretrained_runs
+from ood_fashion.run_search import latest_complete_run, model_name, pretrained_runs
 from ood_fashion.runs import Run
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
@@ -287,6 +288,7 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
 device_option = click.option(
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="What to compute on."
 )
+limit_option = click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first.")
 resume_option = click.option(
     "--resume",
     is_flag=True,
@@ -300,6 +302,17 @@ shift_option = click.option(
     help=f"{USAGE}. May be repeated.",
 )
 PRETRAINED = pretrained_runs()
+
+
+class ModelType(click.ParamType[str]):
+    """A run folder, a model file, a pattern of them, or the name of a trained model of the package's own."""
+
+    name = "model"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete paths, and the names of models."""
+        names = [CompletionItem(name) for name in PRETRAINED if name.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *names]  # what completes paths forgets what stands before it
 
 
 def run_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -391,7 +404,7 @@ def open_model(run_dir: Path | None, model_file: ModelFile | None, device: str) 
     click.echo(f"Model: {file.path}", err=True)
     return OpenedModel(
         models.load_model(file.path, file.pixel_range, trust=file.trust),
-        run.config.model if run else str(file.path),
+        model_name(run) if run else str(file.path),
         run,
         file.outputs,
     )

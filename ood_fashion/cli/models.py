@@ -11,9 +11,11 @@ from ood_fashion import augmentations, orbits, paper
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     ModelFile,
+    ModelType,
     data_dir_option,
     device_option,
     json_option,
+    limit_option,
     model_file_option,
     open_model,
     pixels_option,
@@ -29,6 +31,7 @@ from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, S
 from ood_fashion.datasets import Dataset, Source
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
+from ood_fashion.records import require_same_dataset
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
 
@@ -101,8 +104,10 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
     records = [{**specs.describe(name), "document": paper.PARAMETERS.get(name)} for name in names or MODELS]
     differences: list[str] = []
     if verify:
+        from ood_fashion.nn.devices import select_device
         from ood_fashion.nn.models import compare_with_spec
 
+        select_device()
         for record in records:
             found = compare_with_spec(record["model"])
             record["verified"] = not found
@@ -212,7 +217,7 @@ def train(
         else:
             run.tidy()
     metrics = run.read_metrics()
-    show({"run": str(run.path), **metrics}, tables.run_report(run.record, run.read_history(), metrics), as_json)
+    show({"run": str(run.path), **metrics}, tables.run_report(run, run.read_history(), metrics), as_json)
 
 
 def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bool) -> dict[str, Any]:
@@ -243,6 +248,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
 @click.option("--tta", help=f"Ask about each image under every element of an orbit: {orbits.USAGE}.")
 @click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
+@limit_option
 @device_option
 @data_dir_option
 @json_option
@@ -255,6 +261,7 @@ def evaluate(
     tta: str | None,
     calibrate: bool,
     all_sets: bool,
+    limit: int | None,
     device: str,
     data_dir: Source | None,
     as_json: bool,
@@ -278,15 +285,17 @@ def evaluate(
     if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
-        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), as_json)
+        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), limit, device, as_json)
         return
     model, name, run, outputs = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation
 
-    dataset = datasets.load_dataset(data_dir)
+    whole = datasets.load_dataset(data_dir)
+    dataset = whole.with_test_images(limit)
     if metrics == "all" or calibrate:
         temperature = run.temperature if run and not tta else None
         if calibrate and run:
+            require_same_dataset(run, whole, "`calibrate` needs its validation images: leave it out, or train with it.")
             config = run.config
             _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
             temperature = evaluation.calibrate(model, dataset, validation, orbit, outputs)
@@ -294,26 +303,32 @@ def evaluate(
         table = tables.metrics_table(records, dataset.class_names)
     else:
         records = evaluation.evaluate(model, dataset, chosen, orbit, outputs)
-        table = tables.accuracy_table(records, name if dataset.is_genuine and not tta else None)
+        genuine = run is not None and run.is_genuine and dataset.is_genuine
+        compared = paper.comparable_model(run.config, genuine=genuine) if run and not tta else None
+        table = tables.accuracy_table(records, compared)
     averaged = {"tta": tta} if tta else {}
     show({"model": name, **averaged, "results": records}, table, as_json)
 
 
-def _evaluate_runs(pattern: str, shifts: list[Shift], dataset: Dataset, as_json: bool) -> None:
+def _evaluate_runs(
+    pattern: str, shifts: list[Shift], dataset: Dataset, limit: int | None, device: str, as_json: bool
+) -> None:
     from ood_fashion import comparison, study_tables
 
     paths = comparison.expand(pattern)
-    records = comparison.summarize_runs([comparison.correct_predictions(path, dataset, shifts) for path in paths])
+    correct = [comparison.correct_predictions(path, dataset, shifts, device=device) for path in paths]
+    records = comparison.summarize_runs([{shift: hits[:limit] for shift, hits in of.items()} for of in correct])
     runs = list(map(str, paths))
     show({"runs": runs, "results": records}, "\n".join([*runs, "", study_tables.runs_table(records)]), as_json)
 
 
 @click.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=ModelType())
+@click.argument("b", type=ModelType())
 @shift_option
 @pixels_option
 @trust_option
+@device_option
 @data_dir_option
 @json_option
 def compare(
@@ -323,6 +338,7 @@ def compare(
     shifts: tuple[Shift, ...],
     pixel_range: str | None,
     trust: bool,
+    device: str,
     data_dir: Source | None,
     as_json: bool,
 ) -> None:
@@ -340,7 +356,7 @@ def compare(
     chosen = list(dict.fromkeys(shifts or [SHIFTS[name] for name in paper.TEST_SETS]))
     sides = [
         [
-            comparison.correct_predictions(path, dataset, chosen, pixel_range, trust=trust)
+            comparison.correct_predictions(path, dataset, chosen, pixel_range, device=device, trust=trust)
             for path in comparison.expand(pattern)
         ]
         for pattern in (a, b)

@@ -27,9 +27,8 @@ from ood_fashion.errors import DataError
 @click.option(
     "--dataset",
     type=click.Choice(list(CLASS_NAMES)),
-    default="fashion_mnist",
-    show_default=True,
-    help="What the classes of --model-file are named after. A run knows its own.",
+    help="What the classes of --model-file are named after. A run knows its own.  "
+    "[default: fashion_mnist, or numbers where there are not ten]",
 )
 @device_option
 @json_option
@@ -38,7 +37,7 @@ def predict(
     *,
     run_dir: Path | None,
     model_file: ModelFile | None,
-    dataset: str,
+    dataset: str | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -51,7 +50,7 @@ def predict(
     Example: ood-fashion predict shoe.jpg photos/
     """
     from ood_fashion import pictures, tables
-    from ood_fashion.evaluation import top_classes
+    from ood_fashion.evaluation import class_names, top_classes
 
     model, name, run, outputs = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation, models
@@ -65,7 +64,7 @@ def predict(
             click.echo(f"Calibrated: temperature {temperature:.3f}", err=True)
         pixels = np.stack([picture.pixels for picture in read])
         probabilities = evaluation.classify(model, pixels, temperature or 1.0, outputs)
-        names = CLASS_NAMES[dataset] if run is None else run.class_names
+        names = class_names(dataset, probabilities.shape[1]) if run is None else run.class_names
         records = [
             {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
             for picture, top in zip(read, top_classes(probabilities, names), strict=True)

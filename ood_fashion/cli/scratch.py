@@ -119,7 +119,7 @@ def mlp(
             run.tidy()
         metrics, history = run.read_metrics(), run.read_history()
         plots.save(plots.accuracy_per_epoch(history, metrics["training"]["kept_epoch"]), run.plot_path)
-    report = tables.run_report(run.record, history, metrics)
+    report = tables.run_report(run, history, metrics)
     show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)
 
 

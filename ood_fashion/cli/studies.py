@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from ood_fashion.cli.base import (
     Decorator,
@@ -19,6 +18,7 @@ from ood_fashion.cli.base import (
     workers_option,
     working_in,
 )
+from ood_fashion.cli.progress import progress
 from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
@@ -28,8 +28,11 @@ from ood_fashion.trials import Outcome
 
 
 def _progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """Show one bar over trainings on standard error."""
-    return iter(tqdm(outcomes, total=total, unit="training", dynamic_ncols=True))
+    """Show on standard error how many trainings have ended."""
+    with progress(total, "training") as advance:
+        for outcome in outcomes:
+            advance()
+            yield outcome
 
 
 def _grid_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -14,12 +14,14 @@ from ood_fashion.cli.base import (
     data_dir_option,
     device_option,
     json_option,
+    limit_option,
     pixels_option,
     show,
     trust_option,
     workers_option,
     working_in,
 )
+from ood_fashion.cli.progress import progress
 from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.errors import DataError
 from ood_fashion.files import absolute
@@ -41,7 +43,7 @@ def _common(command: Any) -> Any:
         trust_option,
         click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
                      "[default: the document's MLP, else the first model]"),
-        click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first."),
+        limit_option,
         click.option("--out", type=click.Path(path_type=Path),
                      help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
         workers_option("Shifts", jobs=1),
@@ -122,8 +124,6 @@ def _sweep(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    from tqdm import tqdm
-
     from ood_fashion import backends, baseline, datasets, plots, run_search, sweep_plots, sweeps, tables
 
     files = run_search.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
@@ -146,7 +146,7 @@ def _sweep(
     with working_in(folder, resume=False):
         sweeps.open_folder(folder, deciding)
         click.echo(f"Sweep folder: {folder}", err=True)
-        with tqdm(total=len(chosen.points), unit="shift", disable=quiet) as bar:
+        with progress(len(chosen.points), "shift", quiet=quiet) as advance:
             hits = sweeps.measure(
                 chosen,
                 len(files),
@@ -155,7 +155,7 @@ def _sweep(
                     evaluation.hits_under, [(shift, asked) for shift in shifts], **workers
                 ),
                 folder,
-                bar.update,
+                advance,
             )
         report = chosen.report(list(files), hits, reference, standard=baseline.applies(split))
         for name, figure in sweep_plots.pictures(report).items():
