@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ _WORKING_SIZE = 1024
 """Larger pictures are made smaller first; it bounds memory and is far more than a model takes."""
 _MOST_PNG_PIXELS = 40_000_000
 """A PNG picture is unpacked as a whole, to some 20 bytes a pixel with transparency; JPEG skips detail."""
+_PNG_DEPTH = 24
+"""Where a PNG file has the number of bits of a sample."""
 _CLOSE = 0.05
 _CORNER = 0.05  # of the shorter side
 _WHITE = 255
@@ -168,7 +170,7 @@ def _read(path: Path) -> tuple[Image.Image, list[str]]:
                         f"{path}: expected a PNG picture of at most {_MOST_PNG_PIXELS:,} pixels. "
                         f"Received: {_size((image.height, image.width))}. Make it smaller."
                     )
-                return _decode(image)
+                return _decode(image, file)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path}: expected a picture of at most {Image.MAX_IMAGE_PIXELS:,} pixels. Received: more. Make it smaller."
@@ -184,15 +186,19 @@ def _read(path: Path) -> tuple[Image.Image, list[str]]:
         raise DataError(f"{path}: expected a readable PNG or JPEG picture. Received: {why[:200]}.") from error
 
 
-def _decode(image: Image.Image) -> tuple[Image.Image, list[str]]:
+def _decode(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, list[str]]:
     steps = []
     image.draft(None, (_WORKING_SIZE, _WORKING_SIZE))  # lets a JPEG decoder skip detail
     turned = ImageOps.exif_transpose(image)
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    if image.getexif().get(ExifTags.Base.Orientation) in range(2, 9):
         steps.append("turned as its EXIF data say")
+    transparent = None if turned.mode == "P" else _find_key(turned, file)
     if turned.mode.startswith("I"):
         turned = Image.fromarray(np.rint(np.asarray(turned, np.float32) / 257).astype(np.uint8))
         steps.append("16 bits made 8")
+    if transparent is not None:
+        turned = turned.convert("RGB")
+        turned.putalpha(Image.fromarray(np.where(transparent, 0, _WHITE).astype(np.uint8)))
     if turned.has_transparency_data:
         layer = turned.convert("RGBA")
         turned = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
@@ -205,3 +211,30 @@ def _decode(image: Image.Image) -> tuple[Image.Image, list[str]]:
             steps.append("made grey")
     turned.thumbnail((_WORKING_SIZE, _WORKING_SIZE))
     return turned, steps
+
+
+def _find_key(picture: Image.Image, file: BinaryIO) -> NDArray[np.bool_] | None:
+    """Return where a picture has the colour that the file's tRNS chunk makes transparent, (height, width).
+
+    That colour has the file's bits a sample. Pillow compares it with samples of 8 bits, and not at all with grey ones
+    of 16, so it is taken from the picture.
+    """
+    colour = picture.info.pop("transparency", None)
+    if colour is None:
+        return None
+    file.seek(_PNG_DEPTH)
+    (depth,) = file.read(1)
+    key = np.asarray(colour) % 2**depth  # further bits are to be ignored
+    if depth == 16 and picture.mode == "RGB":
+        file.seek(0)
+        with Image.open(file, formats=("PNG",)) as low:
+            low.tile = [low.tile[0]._replace(args="RGB;16L")]
+            return _equals(picture, key >> 8) & _equals(ImageOps.exif_transpose(low), key & 0xFF)
+    if depth in (2, 4):
+        key *= _WHITE // (2**depth - 1)  # as Pillow scales the samples
+    return _equals(picture, key)
+
+
+def _equals(picture: Image.Image, colour: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    equal: NDArray[np.bool_] = np.all(np.atleast_3d(np.asarray(picture) == colour), axis=2)
+    return equal

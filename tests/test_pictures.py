@@ -160,6 +160,16 @@ def test_a_picture_taken_sideways_is_turned(tmp_path: Path) -> None:
     assert picture.steps[0] == "turned as its EXIF data say"
 
 
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_a_picture_that_is_not_turned_has_no_note(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    upright = read_picture(save(draw_boot(), tmp_path / "upright.png"), SHAPE)
+    picture = read_picture(save(draw_boot(), tmp_path / "odd.png", exif=exif), SHAPE)
+    np.testing.assert_array_equal(picture.pixels, upright.pixels)
+    assert picture.steps == upright.steps
+
+
 def test_the_first_picture_of_a_jpeg_with_several_is_taken(tmp_path: Path) -> None:
     """Telephones write such files, with a preview or a map of brightness."""
     plain = read_picture(save(draw_boot(), tmp_path / "plain.jpg"), SHAPE)
@@ -167,14 +177,76 @@ def test_the_first_picture_of_a_jpeg_with_several_is_taken(tmp_path: Path) -> No
     np.testing.assert_array_equal(read_picture(pair, SHAPE).pixels, plain.pixels)
 
 
+def png(ihdr: tuple[int, int, int, int], rows: list[bytes], **chunks: bytes) -> bytes:
+    """Write a PNG file by hand.
+
+    Args:
+        ihdr: width, height, bits a sample, kind of colour.
+        rows: the samples of each row, packed.
+        chunks: what comes before the samples, by the chunks' names.
+    """
+
+    def chunk(kind: str, content: bytes) -> bytes:
+        body = kind.encode() + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    samples = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = {"IHDR": struct.pack(">IIBBBBB", *ihdr, 0, 0, 0), **chunks, "IDAT": samples, "IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in parts.items())
+
+
 def png_of_size(width: int, height: int) -> bytes:
     """Write a PNG file that claims a size and holds one row of nothing."""
+    return png((width, height, 8, 0), [b""])
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+GREY, COLOUR, PALETTE = 0, 2, 3
+
+
+def keyed(depth: int, kind: int, ink: tuple[int, ...], key: tuple[int, ...], **chunks: bytes) -> bytes:
+    """Write a square of 14 pixels in the middle of 28, on the colour that tRNS makes transparent."""
+    drawn, paper = ("".join(f"{sample:0{depth}b}" for sample in colour) for colour in (ink, key))
+    bits = [paper * 28] * 7 + [paper * 7 + drawn * 14 + paper * 7] * 14 + [paper * 28] * 7
+    rows = [int(row.ljust(-(-len(row) // 8) * 8, "0"), 2).to_bytes(-(-len(row) // 8)) for row in bits]
+    transparent = {"tRNS": b"".join(sample.to_bytes(2) for sample in key)}
+    return png((28, 28, depth, kind), rows, **{**transparent, **chunks})
+
+
+KEYED: dict[str, tuple[bytes, int]] = {
+    # What is drawn: the grey of the square in 8 bits, on white.
+    "1 bit": (keyed(1, GREY, (0,), (1,)), 0),
+    "2 bits": (keyed(2, GREY, (2,), (1,)), 170),
+    "4 bits": (keyed(4, GREY, (3,), (9,)), 51),
+    "8 bits": (keyed(8, GREY, (77,), (130,)), 77),
+    "16 bits": (keyed(16, GREY, (77 * 257,), (0x1234,)), 77),
+    "16 bits, alike in 8": (keyed(16, GREY, (0x4D4D,), (0x4D4E,)), 77),
+    "colour": (keyed(8, COLOUR, (90, 90, 90), (9, 8, 7)), 90),
+    "colour of 16 bits": (keyed(16, COLOUR, (90 * 257,) * 3, (0x1234, 0xABCD, 0x0001)), 90),
+    "colour of 16 bits, alike in 8": (keyed(16, COLOUR, (0x5A5A,) * 3, (0x5A5A, 0x5A5A, 0x5A5B)), 90),
+    "more bits than there are": (keyed(4, GREY, (3,), (9,), tRNS=b"\xab\xc9"), 51),
+    "palette": (keyed(4, PALETTE, (1,), (2,), PLTE=bytes((0,) * 3 + (60,) * 3 + (70,) * 3), tRNS=b"\xff\xff\0"), 60),
+}
+
+
+@pytest.mark.parametrize("kind", KEYED)
+def test_a_transparent_colour_counts_as_white(tmp_path: Path, kind: str) -> None:
+    content, ink = KEYED[kind]
+    (tmp_path / "keyed.png").write_bytes(content)
+    picture = read_picture(tmp_path / "keyed.png", SHAPE)
+    expected = np.zeros(SHAPE, int)
+    expected[7:21, 7:21] = 255 - ink
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.steps[-2:] == ("put on white where transparent", "light background inverted")
+
+
+def test_a_colour_that_no_pixel_has_hides_nothing(tmp_path: Path) -> None:
+    """One that is the same in its upper 8 bits alone, upright and turned by EXIF data."""
+    for exif in ({}, {"eXIf": bytes.fromhex("4d4d002a00000008000101120003000000010006000000000000")}):
+        content = keyed(16, COLOUR, (0x5A5A,) * 3, (0xC0C0,) * 3, tRNS=b"\xc0\xc0" * 2 + b"\xc0\xc1", **exif)
+        (tmp_path / "opaque.png").write_bytes(content)
+        picture = read_picture(tmp_path / "opaque.png", SHAPE)
+        assert (picture.pixels[0, 0], picture.pixels[14, 14]) == (255 - 0xC0, 255 - 0x5A)
+        assert picture.steps == ("turned as its EXIF data say",) * bool(exif) + ("light background inverted",)
 
 
 def as_bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
