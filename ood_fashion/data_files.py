@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -18,29 +19,57 @@ from ood_fashion.files import MOST_UNPACKED, opened_npz, reason
 
 _MOST_LABEL = 65_535
 
+_BYTE, _INT32 = 8, 12
+"""Types of the samples in an IDX file."""
 
-def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes, gzipped or not.
+_QMNIST_COLUMNS = 8
+
+
+def read_idx(path: Path, dimensions: int) -> NDArray[Any]:
+    """Read an IDX file of images or labels, gzipped or not.
 
     Args:
         path: the file.
         dimensions: number of axes expected: 3 for images, 1 for labels.
 
+    Returns:
+        Images, uint8 (n, height, width), or labels, integers (n,).
+
     Raises:
         DataError: the file cannot be read, is no such IDX file, or does not hold what its header says.
     """
-    magic = bytes((0, 0, 8, dimensions))  # 8 is the unsigned byte
+    content = _read_idx(path, [(_BYTE, 3)] if dimensions == 3 else [(_BYTE, 1), (_INT32, 1), (_INT32, 2)])
+    if content.ndim == 2:  # QMNIST's: the class, then where the digit comes from
+        if content.shape[1] != _QMNIST_COLUMNS:
+            raise DataError(
+                f"{path}: expected labels (n,), or (n, {_QMNIST_COLUMNS}) as QMNIST's. Received: {content.shape}. "
+                "Keep the column of the classes."
+            )
+        content = content[:, 0]
+    return content if dimensions == 3 else _check_labels(content, str(path))
+
+
+def _read_idx(path: Path, kinds: Sequence[tuple[int, int]]) -> NDArray[Any]:
+    """Read an IDX file of one of the kinds: a type of samples and a number of axes."""
+    magics = [bytes((0, 0, *kind)) for kind in kinds]
     try:
         with path.open("rb") as raw:
             gzipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             with cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if gzipped else raw as file:
-                header = file.read(4 * (1 + dimensions))
-                if not header.startswith(magic) or len(header) < 4 * (1 + dimensions):
+                header = file.read(4)
+                known = header in magics
+                header += file.read(4 * header[3]) if known else b""
+                if not known or len(header) < 4 * (1 + header[3]):
                     received = header[:4].hex() or "an empty file"
-                    raise DataError(f"{path}: expected an IDX header that begins {magic.hex()}. Received: {received}.")
-                shape = struct.unpack(f">{dimensions}I", header[4:])
-                size = math.prod(shape)
+                    expected = " or ".join(magic.hex() for magic in magics)
+                    raise DataError(
+                        f"{path}: expected an IDX header that begins {expected}. Received: {received}. Fetch the file "
+                        "again, or save its content in an .npz file."
+                    )
+                shape = struct.unpack(f">{header[3]}I", header[4:])
+                dtype = np.dtype(np.uint8 if header[2] == _BYTE else ">i4")
+                size = math.prod(shape) * dtype.itemsize
                 available = MOST_UNPACKED if gzipped else path.stat().st_size - len(header)
                 if gzipped and size > available:
                     raise DataError(
@@ -58,7 +87,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if found < size or more:
         received = f"only {found:,}" if found < size else "more"
         raise DataError(f"{path}: expected {size:,} bytes for {shape}. Received: {received}. Fetch the file again.")
-    return content.reshape(shape)
+    return content.view(dtype).reshape(shape)
 
 
 def _fill(file: BinaryIO, content: memoryview) -> int:
@@ -141,6 +170,10 @@ def _labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
         array = array[:, 0]
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise DataError(f"{place}: expected integers (n,). Received: {array.dtype} {array.shape}.")
+    return _check_labels(array, place)
+
+
+def _check_labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
     if array.size and not 0 <= array.min() <= array.max() <= _MOST_LABEL:
         raise DataError(
             f"{place}: expected labels from 0 to {_MOST_LABEL:,}. Received: {array.min()} to {array.max()}."

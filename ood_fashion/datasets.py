@@ -51,6 +51,12 @@ FILES = {
     "test labels": "t10k-labels-idx1-ubyte",
 }
 
+OTHER_NAMES = {
+    key: (stem.replace("-idx", ".idx"), f"qmnist-{stem.replace('t10k', 'test').replace('idx1-ubyte', 'idx2-int')}")
+    for key, stem in FILES.items()
+}
+"""What some copies call these files, and what QMNIST's are called."""
+
 GENUINE_SHA256 = {
     "train images": "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
     "train labels": "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
@@ -198,9 +204,12 @@ def load_idx_folder(folder: Path, source: str) -> Dataset:
     Raises:
         DataError: a file is missing or damaged, or counts, sizes or labels do not match.
     """
-    paths = {key: _find_file(folder, stem) for key, stem in FILES.items()}
+    paths = {key: _find_file(folder, key) for key in FILES}
     if missing := [stem for stem, path in zip(FILES.values(), paths.values(), strict=True) if path is None]:
-        raise DataError(f"{folder}: expected {', '.join(missing)}, each with or without .gz. Received: no such file.")
+        raise DataError(
+            f"{folder}: expected {', '.join(missing)}, each with or without .gz. Received: no such file. "
+            "Rename the files that hold them."
+        )
     arrays = {key: read_idx(cast(Path, path), 3 if "images" in key else 1) for key, path in paths.items()}
     return _dataset(arrays, {key: str(path) for key, path in paths.items()}, source)
 
@@ -296,8 +305,9 @@ def _dataset(
     return Dataset(train, test, source, names)
 
 
-def _find_file(folder: Path, stem: str) -> Path | None:
-    return next((path for path in (folder / stem, folder / f"{stem}.gz") if is_file(path, DataError)), None)
+def _find_file(folder: Path, key: str) -> Path | None:
+    names = (f"{stem}{ending}" for stem in (FILES[key], *OTHER_NAMES[key]) for ending in ("", ".gz"))
+    return next((path for path in map(folder.joinpath, names) if is_file(path, DataError)), None)
 
 
 Source = Path | str
@@ -332,7 +342,7 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
             return load(name)
         except DataError as error:
             tried.append(f"{name}: {error}; {remedy}")
-    raise DataError("no Fashion-MNIST found. Tried:" + "".join(f"\n  - {attempt}" for attempt in tried))
+    raise DataError("no Fashion-MNIST found. Tried:", *(f"  - {attempt}" for attempt in tried))
 
 
 def _folder_of(variable: str, in_home: str) -> Path:
@@ -386,7 +396,7 @@ def _places(download: bool) -> Iterator[tuple[str, Callable[[str], Dataset], str
 
 
 def _load_folder(name: str, folder: Path) -> Dataset:
-    missing = [stem for stem in FILES.values() if _find_file(folder, stem) is None]
+    missing = [stem for key, stem in FILES.items() if _find_file(folder, key) is None]
     if len(missing) == len(FILES):
         raise DataError(f"{folder} is not there")
     if missing:

@@ -2,6 +2,7 @@
 
 A message says in one line what was expected, what was received and what to do. It names arguments, in backticks: the
 command line, which prints just that, writes the options of its command in their place.
+Whatever lines a message has are the error's arguments, for what a line quotes may have newlines of its own.
 """
 
 
@@ -9,6 +10,9 @@ class OodFashionError(Exception):
     """Anything that this package refuses or cannot do."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class InvalidValueError(OodFashionError, ValueError):

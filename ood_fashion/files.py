@@ -300,7 +300,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         RunError: the folder cannot be written to.
     """
-    with atomic_write(path) as temporary, temporary.open("w") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=2, allow_nan=False)
         file.write("\n")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ood_fashion import __version__, plots
+from ood_fashion.errors import OodFashionError
 from ood_fashion.files import atomic_write, make_folder
+from ood_fashion.text import printable
 
 
 @dataclass(frozen=True)
@@ -64,48 +68,70 @@ class Page:
         return [drawing for section in self.sections for drawing in section.drawings]
 
 
-def write_html(page: Page, path: Path) -> None:
-    """Write a page as one HTML file.
+def write_html(page: Page, path: Path) -> list[str]:
+    """Write a page as one HTML file, and return a line for each figure that cannot be drawn.
 
     Raises:
         RunError: it cannot be written.
     """
-    html = to_html(page)
+    undrawn: list[str] = []
+    html = to_html(page, undrawn)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
+    return undrawn
 
 
-def write_figures(page: Page, folder: Path) -> list[Path]:
-    """Write a page's figures as PNG and SVG files, and return their paths.
+def write_figures(page: Page, folder: Path) -> tuple[list[Path], list[str]]:
+    """Write a page's figures as PNG and SVG files.
+
+    Returns:
+        Their paths, and a line for each that cannot be drawn.
 
     Raises:
         RunError: the folder cannot be made or written to.
     """
     make_folder(folder)
-    paths = [folder / f"{drawing.name}.{ending}" for drawing in page.drawings for ending in ("png", "svg")]
-    for path, drawing in zip(paths, (drawing for drawing in page.drawings for _ in range(2)), strict=True):
-        plots.save(drawing.figure, path)
-    return paths
+    written, undrawn = [], []
+    for drawing, ending in itertools.product(page.drawings, ("png", "svg")):
+        path = folder / f"{drawing.name}.{ending}"
+        try:
+            plots.save(drawing.figure, path)
+            written.append(path)
+        except OodFashionError:
+            raise
+        except Exception as error:  # matplotlib raises a dozen kinds
+            undrawn.append(f"{path}: {type(error).__name__}: {error}")
+    return written, undrawn
 
 
-def to_html(page: Page) -> str:
-    """Return a page as HTML."""
+def to_html(page: Page, undrawn: list[str] | None = None) -> str:
+    """Return a page as HTML.
+
+    Args:
+        page: what it shows.
+        undrawn: gets a line for each figure that cannot be drawn, in whose place that is said.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ood_fashion"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # no markup
     )
-    environment.filters["svg"] = _inline_svg
+    environment.filters["svg"] = functools.partial(_inline_svg, undrawn=[] if undrawn is None else undrawn)
     return environment.get_template("report.html").render(page=page, version=__version__)
 
 
-def _inline_svg(drawing: Drawing) -> Markup:
+def _inline_svg(drawing: Drawing, undrawn: list[str]) -> Markup:
     """Return a figure as an SVG element; its black is the page's text colour, and its ids begin with its name."""
     stream = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "ood-fashion"}):
-        drawing.figure.savefig(stream, format="svg", transparent=True)
+    try:
+        with mpl.rc_context({"svg.hashsalt": "ood-fashion"}):
+            drawing.figure.savefig(stream, format="svg", transparent=True)
+    except Exception as error:  # matplotlib raises a dozen kinds
+        undrawn.append(f"{drawing.name}: {type(error).__name__}: {error}")
+        return Markup("<p>Not drawn: {}</p>").format(printable(undrawn[-1]))
     svg = stream.getvalue()
     svg = re.sub(
         r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL
@@ -114,5 +140,5 @@ def _inline_svg(drawing: Drawing) -> Markup:
     opening, _, content = svg.partition(">")
     (view_box,) = re.findall(r'viewBox="[\d. ]+"', opening)
     return Markup('<svg role="img" aria-label="{}" {}>{}').format(
-        drawing.alternative, Markup(view_box), Markup(content)
+        printable(drawing.alternative), Markup(view_box), Markup(content)
     )

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -18,11 +20,40 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import atomic_write
 from ood_fashion.shifts import Corrupt, Shift
+from ood_fashion.text import printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Told apart with every kind of colour vision, and in grey (Okabe and Ito, 2008)."""
 
 MARKERS = "osD^vP"
+
+_LONGEST_NAME = 30
+
+
+def literal(name: str) -> str:
+    """Return a text from outside so that matplotlib draws it as it is.
+
+    Dollars begin no mathematics, a label with an underscore in front stays in the legend, and characters that do not
+    print or that the fonts of `rcParams["font.family"]` lack become escapes. A long text loses its middle, else it
+    would leave no room for the axes.
+    """
+    shown = "".join(c if _has_glyph(c) else c.encode("ascii", "backslashreplace").decode() for c in printable(name))
+    if len(shown) > _LONGEST_NAME:
+        half = (_LONGEST_NAME - 1) // 2
+        shown = f"{shown[:half]}…{shown[-half:]}"
+    invisible = "\u200b" if shown.startswith("_") else ""  # matplotlib leaves labels out that begin so
+    return invisible + shown.replace("$", r"\$")
+
+
+def _has_glyph(character: str) -> bool:
+    """Say whether a character can be drawn in both weights that the figures have."""
+    return all(
+        any(
+            get_font(findfont(FontProperties(family=[family], weight=weight))).get_char_index(ord(character))
+            for family in mpl.rcParams["font.family"]
+        )
+        for weight in ("normal", "bold")
+    )
 
 
 def test_set(shift: str) -> str:
@@ -61,7 +92,7 @@ def in_domain_scatter(
         axis.plot(line, np.mean([baseline.predicted(s, line) for s in shifts], axis=0), color="grey", lw=1)
     for number, (name, point) in enumerate(models.items()):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        axis.plot(*point, marker, ms=7, color=colour, label=name)
+        axis.plot(*point, marker, ms=7, color=colour, label=literal(name))
     axis.set(xlim=(low, high), ylim=(0, 1))
 
 
@@ -78,7 +109,7 @@ def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(str(shift), rotation="horizontal", ha="right", va="center")
     for axis, label in zip(axes[0], classes, strict=True):
-        axis.set_title(dataset.class_names[label], fontsize="small")
+        axis.set_title(literal(dataset.class_names[label]), fontsize="small")
     return figure
 
 
@@ -133,6 +164,19 @@ def accuracy_per_epoch(history: Sequence[Mapping[str, float]], kept_epoch: int) 
     return figure
 
 
+def check_format(path: Path) -> None:
+    """Check that the path's suffix names a format of figures.
+
+    Raises:
+        InvalidValueError: matplotlib knows no such format.
+    """
+    formats = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in formats:
+        raise InvalidValueError(
+            f"{path}: expected an ending among .{', .'.join(sorted(formats))}. Received: '{path.suffix}'."
+        )
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure in the format that the path's suffix names.
 
@@ -140,10 +184,6 @@ def save(figure: Figure, path: Path) -> None:
         InvalidValueError: matplotlib knows no such format.
         RunError: the file cannot be written.
     """
-    formats = figure.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in formats:
-        raise InvalidValueError(
-            f"{path}: expected an ending among .{', .'.join(sorted(formats))}. Received: '{path.suffix}'."
-        )
+    check_format(path)
     with atomic_write(path) as temporary:
         figure.savefig(temporary)

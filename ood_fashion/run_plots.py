@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ood_fashion import baseline, plots
 from ood_fashion.datasets import Images
 from ood_fashion.histories import History
-from ood_fashion.plots import COLOURS, MARKERS, style, test_set
+from ood_fashion.plots import COLOURS, MARKERS, literal, style, test_set
 from ood_fashion.shifts import Indices, Shift
 from ood_fashion.statistics import wilson_interval
 
@@ -107,7 +107,7 @@ def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Seque
             label=test_set(shift),
         )
     axis.set(xlim=(-0.02, 1.02), ylim=(len(class_names) - 0.5, -0.5), xlabel="accuracy")
-    axis.set_yticks(range(len(class_names)), class_names)
+    axis.set_yticks(range(len(class_names)), list(map(literal, class_names)))
     for label in range(1, len(class_names)):
         axis.axhline(label - 0.5, color="grey", lw=0.4)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="small")
@@ -196,8 +196,9 @@ def _matrix(
     image = axis.imshow(values, colours, vmin=low, vmax=high, interpolation="none")
     axis.set(xlabel="predicted class", ylabel="true class")
     if size <= _MOST_NUMBERED_CLASSES:
-        axis.set_xticks(range(size), class_names, rotation=60, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(size), class_names)
+        names = list(map(literal, class_names))
+        axis.set_xticks(range(size), names, rotation=60, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(size), names)
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value) and round(value):
                 colour = _readable_on(image.cmap, (float(value) - low) / (high - low))
@@ -265,13 +266,15 @@ def predictions(
     figure, axis = tiles.figure(len(images), header=0.2)
     for row, name in enumerate(true_names):
         top = row * (tiles.above + tiles.height + tiles.below)
-        axis.text(0.05, top + 0.02, name, va="top", fontsize=9, weight="bold")
+        axis.text(0.05, top + 0.02, literal(name), va="top", fontsize=9, weight="bold")
     for column, (shift, answers) in enumerate(predicted.items()):
         axis.text((column + 0.5) * WIDTH / len(predicted), -0.03, test_set(shift), ha="center", va="bottom", fontsize=9)
         shifted = Shift.parse(shift).apply(images, indices)
         for row, (image, true_name, (name, confidence)) in enumerate(zip(shifted, true_names, answers, strict=True)):
             right = name == true_name
-            tiles.draw(axis, image, row, column, f"{name}\n{'✓' if right else '✗'} {confidence:.0%}", right=right)
+            tiles.draw(
+                axis, image, row, column, f"{literal(name)}\n{'✓' if right else '✗'} {confidence:.0%}", right=right
+            )
     _set_limits(figure, axis, header=0.2)
     return figure
 
@@ -287,7 +290,7 @@ def mistakes(images: NDArray[np.float32], true_names: Sequence[str], predicted: 
     tiles = _Tiles(images.shape[1:], columns=4, above=0.05, below=0.54)
     figure, axis = tiles.figure(-(-len(images) // tiles.columns))
     for number, (image, true_name, (name, confidence)) in enumerate(zip(images, true_names, predicted, strict=True)):
-        caption = f"{true_name}\n→ {name} ✗\n{confidence:.1%}"
+        caption = f"{literal(true_name)}\n→ {literal(name)} ✗\n{confidence:.1%}"
         tiles.draw(axis, image, *divmod(number, tiles.columns), caption, right=False)
     _set_limits(figure, axis)
     return figure

@@ -126,7 +126,7 @@ class Run:
             raise RunError(f"{path}: expected a run folder, with a config.json. Received: {_describe(path)}.")
         dataset = run.record.get("dataset")
         names = dataset.get("class_names", []) if isinstance(dataset, dict) else None
-        if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise RunError(f"{path / 'config.json'}: expected a run's config and dataset. Received: no dataset.")
         _ = run.config
         return run

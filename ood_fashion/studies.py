@@ -1,7 +1,7 @@
 """Studies: named grids of training configs, run side by side over several seeds, and what they say together.
 
-A study is a folder: study.json says what was asked for, trials/SETTING-sSEED/ are run folders, summary.json and the
-figures come last. A study that was killed is finished by running it again: finished trials are kept, unfinished ones
+A study is a folder: study.json says what was asked for, trials/SETTING-sSEED/ are run folders, summary.json comes
+last. A study that was killed is finished by running it again: finished trials are kept, unfinished ones
 continue from their last epoch.
 """
 
@@ -334,7 +334,7 @@ def run_studies(
     address: str | None = None,
     progress: Progress = lambda outcomes, total: outcomes,
 ) -> tuple[list[Record], list[str]]:
-    """Train what is not finished yet in all of the studies, and write their summaries and figures.
+    """Train what is not finished yet in all of the studies, and write their summaries.
 
     Args:
         study_runs: the studies; all their trials are run from one queue.
@@ -352,8 +352,6 @@ def run_studies(
         InvalidValueError: the options do not go together.
         BackendError: the backend is not installed, or its cluster does not answer.
     """
-    from ood_fashion import plots, study_plots
-
     trials = [trial for study_run in study_runs for trial in study_run.trials(unfinished=True)]
     reasons = run_trials(
         trials,
@@ -370,9 +368,5 @@ def run_studies(
         # Reads study.json anew, which may have been deleted meanwhile.
         summary = StudyRun(study_run.path).summarize(reasons)
         write_json(study_run.path / "summary.json", summary)
-        if summary["settings"]:
-            figure = study_plots.FIGURES[summary["study"]](summary)
-            for ending in ("png", "svg"):
-                plots.save(figure, study_run.path / f"{summary['study']}.{ending}")
         summaries.append(summary)
     return summaries, [line for summary in summaries for line in summary["damaged"]]

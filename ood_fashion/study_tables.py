@@ -8,6 +8,7 @@ from typing import Any
 from ood_fashion import paper, specs
 from ood_fashion.statistics import SIGNIFICANCE, wilson_interval
 from ood_fashion.tables import Part, table, test_set
+from ood_fashion.text import printable
 
 
 def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
@@ -25,7 +26,7 @@ def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: 
         for record in records
     ]
     headers = ["test set", "A", "B", "A - B", "95% interval", "p", "p (Holm)"]
-    shown = [f"A: {name_a}", f"B: {name_b}", "", table(rows, headers, right=[1, 2, 3, 5, 6])]
+    shown = [f"A: {printable(name_a)}", f"B: {printable(name_b)}", "", table(rows, headers, right=[1, 2, 3, 5, 6])]
     for name in ("a", "b") if "runs_a" in records[0] else ():
         runs = [{"shift": record["shift"], **record[f"runs_{name}"]} for record in records]
         shown += ["", f"{name.upper()} by itself:", "", runs_table(runs)]

@@ -31,7 +31,7 @@ def heat_maps(report: Report) -> Figure:
             levels = [level for level in (0.25, 0.5, 0.75) if grid.min() < level < grid.max()]
             positions = np.arange(-most, most + 1)
             axis.clabel(axis.contour(positions, positions, grid, levels, colors="white", linewidths=0.8), fontsize=7)
-        axis.set(title=model, xlabel="dx (right), pixels")
+        axis.set(title=plots.literal(model), xlabel="dx (right), pixels")
     axes[0].set_ylabel("dy (down), pixels")
     figure.colorbar(image, ax=list(axes), label=f"accuracy, n = {report['results'][0]['n']:,}")
     return figure
@@ -45,7 +45,7 @@ def polar(report: Report) -> Figure:
         rows = [row for row in report["results"] if row["model"] == model]
         closed = [*rows, rows[0]]
         angles = np.radians([*(row["degrees"] for row in rows), rows[0]["degrees"] + 360])
-        (line,) = axis.plot(angles, [row["accuracy"] for row in closed], label=model, linewidth=1.5)
+        (line,) = axis.plot(angles, [row["accuracy"] for row in closed], label=plots.literal(model), linewidth=1.5)
         low, high = np.transpose([row["ci95"] for row in closed])
         axis.fill_between(angles, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
     axis.set_theta_zero_location("N")  # so that a curve turns as the images do
@@ -71,10 +71,12 @@ def curves(report: Report) -> Figure:
         for model in report["models"]:
             rows = [row for row in report["results"] if row["model"] == model and row["corruption"] in ("none", name)]
             severities = [row["severity"] for row in rows]
-            (line,) = axis.plot(severities, [row["accuracy"] for row in rows], label=model, linewidth=1.3)
+            (line,) = axis.plot(
+                severities, [row["accuracy"] for row in rows], label=plots.literal(model), linewidth=1.3
+            )
             low, high = np.transpose([row["ci95"] for row in rows])
             axis.fill_between(severities, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
-        axis.set_title(name, fontsize="small")
+        axis.set_title(plots.literal(name), fontsize="small")
         axis.set(ylim=(0, 1), xlim=(0, 5), xticks=range(6))
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(names) :]:
@@ -96,7 +98,7 @@ def along_axes(report: Report) -> Figure:
         for model in report["models"]:
             rows = [row for row in report["results"] if row["model"] == model and row[across] == 0]
             places = [row[along] for row in rows]
-            (line,) = axis.plot(places, [row["accuracy"] for row in rows], label=model, linewidth=1.3)
+            (line,) = axis.plot(places, [row["accuracy"] for row in rows], label=plots.literal(model), linewidth=1.3)
             axis.fill_between(
                 places, *np.transpose([row["ci95"] for row in rows]), color=line.get_color(), alpha=0.25, linewidth=0
             )
@@ -129,7 +131,6 @@ PICTURES: dict[str, dict[str, Callable[[Report], Figure]]] = {
 """What draws each kind of sweep, by the names of the pictures; `scatter` draws all."""
 
 
-def pictures(report: Report) -> dict[str, Figure]:
-    """Draw a sweep: figures by their names."""
-    figures = {name: draw(report) for name, draw in PICTURES[report["kind"]].items()}
-    return figures | ({"in-domain": scatter(report)} if report["over_shifts"] else {})
+def pictures(report: Report) -> dict[str, Callable[[Report], Figure]]:
+    """Return what draws a sweep, by the names of the pictures."""
+    return PICTURES[report["kind"]] | ({"in-domain": scatter} if report["over_shifts"] else {})

@@ -24,7 +24,8 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
     """Lay the tables and pictures of a complete sweep out; see `report.read_page`."""
     report = read_json(path / "results.json")
     try:
-        figures, (*others, last) = sweep_plots.pictures(report), tables.sweep_parts(report)
+        figures = {name: draw(report) for name, draw in sweep_plots.pictures(report).items()}
+        *others, last = tables.sweep_parts(report)
         means = ", ".join(f"{row['model']} {row['mean']:.4f}" for row in report["over_shifts"]) or "no shifts"
         lead = f"{len(report['results']) // len(report['models'])} test sets of {report['results'][0]['n']:,} images."
     except (KeyError, TypeError, ValueError, IndexError) as error:

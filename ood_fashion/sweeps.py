@@ -2,7 +2,7 @@
 
 settings.json  what decides the figures; written first
 hits.jsonl     a line per shift: which images each model is right about
-results.json   what `Sweep.report` makes of them; written last, with results.csv and the picture beside it
+results.json   what `Sweep.report` makes of them; written last, with results.csv beside it
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ from ood_fashion.files import (
     match,
     reason,
     remove_leftovers,
+    write_json,
 )
 from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
 from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
@@ -317,7 +319,7 @@ def _read_hits(path: Path, models: int, n: int) -> Iterator[tuple[str, Hits]]:
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write results.csv and results.json.
+    """Write results.csv, where names that are no UTF-8 have escapes, and results.json.
 
     Raises:
         RunError: the folder cannot be written.
@@ -325,9 +327,10 @@ def write_report(folder: Path, report: dict[str, Any]) -> None:
     rows = [{name: value for name, value in row.items() if name != "ci95"} for row in report["results"]]
     for row, record in zip(rows, report["results"], strict=True):
         row["ci95_low"], row["ci95_high"] = record["ci95"]
-    with atomic_write(folder / "results.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    with atomic_write(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    with atomic_write(folder / "results.csv") as temporary:
+        temporary.write_bytes(text.getvalue().encode(errors="backslashreplace"))
+    write_json(folder / "results.json", report)

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from ood_fashion import paper
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.runs import Run
+from ood_fashion.text import printable
 
 
 def parameter_table(model: Mapping[str, Any]) -> str:
@@ -38,10 +39,14 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     pixels = "training" if record["images"]["train"] else "test"
     verdict = "genuine Fashion-MNIST, every pixel and label" if record["genuine"] else "not Fashion-MNIST as published"
     export = record.get("export")
-    written = [f"Written: {export['folder']}, as {export['format']}: {', '.join(export['shifts'])}"] if export else []
+    written = (
+        [f"Written: {printable(export['folder'])}, as {export['format']}: {', '.join(export['shifts'])}"]
+        if export
+        else []
+    )
     return "\n".join(
         [
-            f"Source:  {record['source']}",
+            f"Source:  {printable(record['source'])}",
             f"Content: {verdict} (by SHA-256)",
             f"Images:  {height}x{width}, {record['dtype']}; {pixels} pixels / 255 have mean {record['pixel_mean']:.4f}"
             f" and standard deviation {record['pixel_std']:.4f}",
@@ -165,7 +170,7 @@ def preparation_notes(records: Iterable[Mapping[str, Any]]) -> str:
     lines, untouched = [], 0
     for record in records:
         if record["prepared"]:
-            lines.append(f"{record['image']}: {', '.join(record['prepared'])}.")
+            lines.append(f"{printable(record['image'])}: {', '.join(record['prepared'])}.")
         else:
             untouched += 1
     if untouched:
@@ -251,7 +256,7 @@ def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
     ]
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
     if over:
-        notes = [f"mCE: errors as multiples of those of {report['reference']}.", *_left_out_notes(report)]
+        notes = [f"mCE: errors as multiples of those of {printable(report['reference'])}.", *_left_out_notes(report)]
         parts.append(Part("Over all shifts", headers, rows, [1, 3, 4, 5], notes))
     return parts
 
@@ -300,10 +305,11 @@ def table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Collecti
     """Lay out a table.
 
     Args:
-        rows: texts.
+        rows: texts, shown as `printable` has them.
         headers: as many as a row has texts.
         right: the columns that are aligned to the right.
         style: a format of tabulate.
     """
     align = ["right" if column in right else "left" for column in range(len(headers))]
+    headers, *rows = ([printable(cell) for cell in row] for row in (headers, *rows))
     return tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=align, headersalign=align)

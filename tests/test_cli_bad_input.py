@@ -57,6 +57,7 @@ LONG = "a" * 300
         ("data --data-dir absent.npz", 1, "absent.npz: expected a readable .npz file. Received: No such file"),
         ("evaluate --tta c5", 2, "test-time orbit: expected c4, or translate:N with N from 1 to 14, and"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
+        ("study", 2, "Choose from: batch-size, early-stopping, momentum"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),
         ("evaluate --model-file classes.keras", 1, "an output of shape (n, 10), a score per class"),
         ("evaluate --shift roate90", 2, "shift 'roate90': unknown."),

@@ -14,6 +14,7 @@ from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation import class_names
 from ood_fashion.nn.models import build_model
 from ood_fashion.runs import Run
+from ood_fashion.text import printable
 from tests.conftest import Invoke
 from tests.test_pictures import draw_boot
 
@@ -80,6 +81,28 @@ def test_a_picture_as_a_person_sees_it(invoke: Invoke, run_dir: Path, tmp_path: 
     name = "|".join(map(re.escape, map(str, range(10))))  # the small folder is not Fashion-MNIST, it has no names
     assert re.search(rf"boot\.jpg +(({name}) 0\.\d{{3}} *){{3}}$", done.stdout.rstrip())
     assert "boot.jpg: made grey, light background inverted, background made black, trimmed to" in done.stderr
+
+
+def test_a_run_with_any_names_of_classes_is_read(
+    invoke: Invoke, run_dir: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    names = ["T\xa0shirt", "a\nb", "\x1b[1m", "$x$", "_", "衣", "שלום", "\udcff", "8", "9"]
+    run = Run(Path(shutil.copytree(run_dir, tmp_path / "run")))
+    record = json.loads((run.path / "config.json").read_text())
+    record["dataset"]["class_names"] = names
+    (run.path / "config.json").write_text(json.dumps(record))
+    draw_boot().save(tmp_path / "a\nboot.png")
+    done = invoke("predict", "a\nboot.png", "--run", "run", "--json")
+    best = [entry["class"] for entry in json.loads(done.stdout)["images"][0]["top"]]
+    assert set(best) <= set(names)
+    shown = invoke("predict", "a\nboot.png", "--run", "run")
+    assert shown.exit_code == 0, shown.stderr
+    assert len(shown.stdout.splitlines()) == 3
+    assert shown.stdout.splitlines()[2].startswith(f"a\\nboot.png  {printable(best[0])} 0.")
+    assert "\na\\nboot.png: made grey" in shown.stderr
+    for command in ("evaluate", "report"):
+        options = ("--run", "run") if command == "evaluate" else ("run",)
+        assert invoke(command, *options, "--data-dir", small_folder).exit_code == 0
 
 
 def test_json_and_class_names(invoke: Invoke, tmp_path: Path) -> None:

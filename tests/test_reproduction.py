@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -103,7 +104,9 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     run = Run.open(tmp_path / "r/shifts/trials/cnn3-s1")
     assert figure["ours"]["values"] == [run.read_metrics()["results"][1]["accuracy"]]
     assert run.config.train_size == 60
-    table = (tmp_path / "r/reproduction.md").read_text()
+    for study in ("batch-size", "early-stopping", "momentum", "shifts"):
+        assert matplotlib.image.imread(tmp_path / f"r/{study}/{study}.png").shape[2] == 4
+    table = (tmp_path / "r/reproduction.md").read_text(encoding="utf-8")
     assert table.rstrip() == study_tables.reproduction_report(record, markdown=True)
     assert re.search(r"\| CNN-3 +\| +68,106 \| +68,106 \|", table)
     assert len(re.findall(r"\| open +\|", table)) == len(paper.CLAIMS)

@@ -12,11 +12,11 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -29,12 +29,26 @@ from ood_fashion.run_search import latest_complete_run, model_name, pretrained_r
 from ood_fashion.runs import Run
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
+from ood_fashion.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def _fail(message: str, exit_code: int) -> NoReturn:
-    # What a file says may not steer the terminal.
-    message = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
-    click.echo(f"Error: {message}", err=True)
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines as `printable` has them, for what a file says may not steer the terminal.
+
+    Args:
+        lines: what to print.
+        err: whether to standard error.
+    """
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    text = "\n".join(map(printable, lines))
+    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
+
+
+def _fail(exit_code: int, first: str, *lines: str) -> NoReturn:
+    say(f"Error: {first}", *lines, err=True)
     raise click.exceptions.Exit(exit_code)
 
 
@@ -64,8 +78,9 @@ def _running(context: click.Context) -> click.Command:
 
 
 def _fail_on_usage(error: click.UsageError) -> NoReturn:
+    message = error.format_message().replace("\n\t", " ")  # of choices, a line each
     command = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-    _fail(f"{error.format_message()}{command}", error.exit_code)
+    _fail(error.exit_code, f"{message}{command}")
 
 
 class Stopped(KeyboardInterrupt):
@@ -201,14 +216,15 @@ class CommandGroup(click.Group):
             raise
         except KeyboardInterrupt as interrupt:
             what = f"{str(interrupt) or 'interrupted'}.{ctx.meta.get(_WHERE, '')}"
-            _fail(what, getattr(interrupt, "exit_code", 130))
+            _fail(getattr(interrupt, "exit_code", 130), what)
         except Exception as error:
             if ctx.params["debug"]:
                 raise
             if isinstance(error, OodFashionError):
-                _fail(with_options(str(error), _running(ctx)), error.exit_code)
+                running = _running(ctx)
+                _fail(error.exit_code, *(with_options(str(line), running) for line in error.args))
             what = f"unexpected {type(error).__name__}: {textwrap.shorten(str(error), _MOST_SHOWN, placeholder=' ...')}"
-            _fail(f"{what}. Show where: ood-fashion --debug {ctx.invoked_subcommand} ...", 1)
+            _fail(1, f"{what}. Show where: ood-fashion --debug {ctx.invoked_subcommand} ...")
 
 
 class ShiftType(click.ParamType[Shift]):
@@ -401,7 +417,7 @@ def open_model(run_dir: Path | None, model_file: ModelFile | None, device: str) 
     from ood_fashion.nn import devices, models
 
     devices.select_device(device)
-    click.echo(f"Model: {file.path}", err=True)
+    say(f"Model: {file.path}", err=True)
     return OpenedModel(
         models.load_model(file.path, file.pixel_range, trust=file.trust),
         model_name(run) if run else str(file.path),
@@ -428,6 +444,27 @@ def setting(name: str, kind: type, description: str, *, flag: str | None = None,
     return click.option(f"--{flag or name.replace('_', '-')}", name, type=kind, help=f"{description}{shown}")
 
 
+def draw(pictures: Mapping[Path, Callable[[], Figure]]) -> None:
+    """Draw pictures beside results that are written already; one that fails costs a line on standard error.
+
+    Args:
+        pictures: what makes each figure, by its path.
+    """
+    from ood_fashion import plots
+
+    for path, make in pictures.items():
+        try:
+            plots.save(make(), path)
+        except Exception as error:  # matplotlib raises a dozen kinds
+            if click.get_current_context().find_root().params["debug"]:
+                raise
+            why = str(error) if isinstance(error, OodFashionError) else f"{path}: {type(error).__name__}: {error}"
+            say(f"Not drawn: {why}", err=True)
+
+
 def show(record: Any, text: str, as_json: bool) -> None:
-    """Print a result: the record as JSON, or the text."""
-    click.echo(json.dumps(record, indent=2, allow_nan=False) if as_json else text)
+    """Print a result: the record as JSON, or the text, whose lines are its own and not those of names in it."""
+    if as_json:
+        click.echo(json.dumps(record, indent=2, allow_nan=False))
+    else:
+        say(*text.split("\n"))

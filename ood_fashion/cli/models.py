@@ -21,6 +21,7 @@ from ood_fashion.cli.base import (
     pixels_option,
     resume_option,
     run_option,
+    say,
     setting,
     shift_option,
     show,
@@ -34,6 +35,7 @@ from ood_fashion.files import exists
 from ood_fashion.records import require_same_dataset
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.specs import MODELS
+from ood_fashion.text import printable
 
 
 @click.command()
@@ -73,18 +75,20 @@ def data(
     """
     from ood_fashion import datasets, export, tables
 
-    dataset = datasets.load_dataset(data_dir, download=not offline)
-    chosen = shifts or tuple(SHIFTS.values())
-    record = datasets.describe(dataset)
     if preview or gallery:
         from ood_fashion import plots
 
-        if preview:
-            plots.save(plots.shift_gallery(dataset, chosen), preview)
-        if gallery:
-            plots.save(plots.corruption_gallery(dataset), gallery)
+        for picture in filter(None, (preview, gallery)):
+            plots.check_format(picture)
+    dataset = datasets.load_dataset(data_dir, download=not offline)
+    chosen = shifts or tuple(SHIFTS.values())
+    record = datasets.describe(dataset)
     if folder:
         record["export"] = {"folder": str(folder), **export.export(dataset, chosen, folder, file_format)}
+    if preview:
+        plots.save(plots.shift_gallery(dataset, chosen), preview)
+    if gallery:
+        plots.save(plots.corruption_gallery(dataset), gallery)
     show(record, tables.dataset_table(record), as_json)
 
 
@@ -117,7 +121,7 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
         text += "\n\nVerified: the Keras models have these layers, shapes and counts."
     show(records, text, as_json)
     if differences:
-        raise ModelError("\n".join(differences))
+        raise ModelError(*differences)
 
 
 @click.command()
@@ -210,7 +214,7 @@ def train(
             if run is None:
                 run = records.start_run(path, config, dataset, used_device)
             if not quiet:
-                click.echo(f"Run folder: {run.path}", err=True)
+                say(f"Run folder: {run.path}", err=True)
             watching = [callbacks.TensorBoard(run)] if tensorboard else []
             watching += [] if quiet else [callbacks.Progress()]
             training.train(run, dataset, watching)
@@ -319,7 +323,11 @@ def _evaluate_runs(
     correct = [comparison.correct_predictions(path, dataset, shifts, device=device) for path in paths]
     records = comparison.summarize_runs([{shift: hits[:limit] for shift, hits in of.items()} for of in correct])
     runs = list(map(str, paths))
-    show({"runs": runs, "results": records}, "\n".join([*runs, "", study_tables.runs_table(records)]), as_json)
+    show(
+        {"runs": runs, "results": records},
+        "\n".join([*map(printable, runs), "", study_tables.runs_table(records)]),
+        as_json,
+    )
 
 
 @click.command()

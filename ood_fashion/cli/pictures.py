@@ -14,6 +14,7 @@ from ood_fashion.cli.base import (
     model_file_option,
     open_model,
     run_option,
+    say,
     show,
 )
 from ood_fashion.datasets import CLASS_NAMES
@@ -61,7 +62,7 @@ def predict(
     if read:
         temperature = run and run.temperature
         if temperature:
-            click.echo(f"Calibrated: temperature {temperature:.3f}", err=True)
+            say(f"Calibrated: temperature {temperature:.3f}", err=True)
         pixels = np.stack([picture.pixels for picture in read])
         probabilities = evaluation.classify(model, pixels, temperature or 1.0, outputs)
         names = class_names(dataset, probabilities.shape[1]) if run is None else run.class_names
@@ -69,7 +70,7 @@ def predict(
             {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
             for picture, top in zip(read, top_classes(probabilities, names), strict=True)
         ]
-        click.echo(tables.preparation_notes(records), err=True)
+        say(*tables.preparation_notes(records).split("\n"), err=True)
         show({"model": name, "images": records}, tables.prediction_table(records), as_json)
     if failures:
-        raise DataError("\n".join(failures))
+        raise DataError(*failures)

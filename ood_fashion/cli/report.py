@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, json_option, show
+from ood_fashion.cli.base import data_dir_option, json_option, say, show
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
+from ood_fashion.text import printable
 
 
 @click.command()
@@ -32,9 +33,11 @@ def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Sou
 
     page = read_page(path, data_dir)
     out = out or path / "report.html"
-    pages.write_html(page, out)
-    figures = pages.write_figures(page, figures_dir) if figures_dir else []
+    undrawn = pages.write_html(page, out)
+    figures, unwritten = pages.write_figures(page, figures_dir) if figures_dir else ([], [])
     record = {"report": str(out), "figures": list(map(str, figures)), "damaged": list(page.damaged)}
-    show(record, "\n".join(map(str, [out, *figures])), as_json)
+    show(record, "\n".join(printable(str(file)) for file in [out, *figures]), as_json)
+    for line in (*undrawn, *unwritten):
+        say(f"Not drawn: {line}", err=True)
     if page.damaged:
         raise RunError(f"{len(page.damaged)} trainings cannot be read and are left out: {' '.join(page.damaged)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, json_option, resume_option, setting, show, working_in
+from ood_fashion.cli.base import data_dir_option, draw, json_option, resume_option, say, setting, show, working_in
 from ood_fashion.config import DTYPES, TrainConfig
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
@@ -45,7 +45,7 @@ class EpochLog:
     def epoch_end(self, epoch: Epoch) -> None:
         """Show the epoch's figures, the document's among them."""
         self.epoch += 1
-        click.echo(
+        say(
             f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the document's sum "
             f"{epoch.chunk_loss_sum:.3f})  accuracy {epoch.accuracy:.4f}  val_accuracy {epoch.val_accuracy:.4f}  "
             f"{epoch.seconds:.2f} s",
@@ -103,14 +103,14 @@ def mlp(
     dataset = datasets.load_dataset(data_dir)
     checks = scratch_runs.check_mlp(config, dataset, gradient=check_gradient, magnitude=check_magnitude)
     if checks and not quiet:
-        click.echo(scratch_tables.check_table(checks), err=True)
+        say(*scratch_tables.check_table(checks).split("\n"), err=True)
     require_passed(checks)
     path = run.path if run else out or run_search.new_run_path(config)
     with working_in(path, resume=True):
         if run is None:
             run = records.start_run(path, config, dataset, "cpu")
         if not quiet:
-            click.echo(f"Run folder: {run.path}", err=True)
+            say(f"Run folder: {run.path}", err=True)
         if not run.is_complete:
             log = EpochLog(config)
             watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
@@ -118,7 +118,8 @@ def mlp(
         else:
             run.tidy()
         metrics, history = run.read_metrics(), run.read_history()
-        plots.save(plots.accuracy_per_epoch(history, metrics["training"]["kept_epoch"]), run.plot_path)
+        kept = metrics["training"]["kept_epoch"]
+        draw({run.plot_path: lambda: plots.accuracy_per_epoch(history, kept)})
     report = tables.run_report(run, history, metrics)
     show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)
 
@@ -143,7 +144,7 @@ def perceptron(*, data_dir: Path | None, quiet: bool, as_json: bool, **settings:
     from ood_fashion import datasets, scratch_runs, scratch_tables
 
     def show_epoch(epoch: int, mistakes: int) -> None:
-        click.echo(f"epoch {epoch}/{settings['epochs']}  mistakes {mistakes:,} of {settings['train_size']:,}", err=True)
+        say(f"epoch {epoch}/{settings['epochs']}  mistakes {mistakes:,} of {settings['train_size']:,}", err=True)
 
     watch: dict[str, Any] = {} if quiet else {"on_epoch": show_epoch}
     record = scratch_runs.train_perceptron(datasets.load_dataset(data_dir), **settings, **watch)

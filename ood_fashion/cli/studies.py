@@ -13,7 +13,9 @@ from ood_fashion.cli.base import (
     Decorator,
     data_dir_option,
     device_option,
+    draw,
     json_option,
+    say,
     show,
     workers_option,
     working_in,
@@ -22,7 +24,8 @@ from ood_fashion.cli.progress import progress
 from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
-from ood_fashion.files import new_path
+from ood_fashion.files import new_path, read_json
+from ood_fashion.histories import Record
 from ood_fashion.studies import MOST_SEEDS, SEEDS, STUDIES, STUDIES_ROOT, StudyRun, run_studies
 from ood_fashion.trials import Outcome
 
@@ -55,6 +58,15 @@ def _grid_options(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def _draw(path: Path, summary: Record) -> None:
+    """Draw a study's figure beside its summary, for the screen and for print."""
+    from ood_fashion import study_plots
+
+    if summary["settings"]:
+        figure = functools.cache(functools.partial(study_plots.FIGURES[summary["study"]], summary))
+        draw({path / f"{summary['study']}.{ending}": figure for ending in ("png", "svg")})
 
 
 _MOST_SHOWN = 20
@@ -90,7 +102,7 @@ def reproduce(
 
     dataset = datasets.load_dataset(data_dir)
     path = out or new_path(STUDIES_ROOT, "reproduction")
-    click.echo(f"Reproduction folder: {path}", err=True)
+    say(f"Reproduction folder: {path}", err=True)
     with working_in(path, resume=True):
         record, failures = reproduction.reproduce(
             path,
@@ -103,6 +115,9 @@ def reproduce(
             device=device,
             progress=_progress,
         )
+        for name, part in STUDIES.items():
+            if part.in_document:
+                _draw(path / name, read_json(path / name / "summary.json"))
     show(record, study_tables.reproduction_report(record), as_json)
     _raise(failures)
 
@@ -137,7 +152,8 @@ def study(
     path = out or new_path(STUDIES_ROOT, name)
     with working_in(path, resume=True):
         run = StudyRun.create(path, name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
-        click.echo(f"Study folder: {path}", err=True)
+        say(f"Study folder: {path}", err=True)
         (summary,), failures = run_studies([run], **workers, data_dir=data_dir, device=device, progress=_progress)
+        _draw(path, summary)
     show(summary, study_tables.study_table(summary), as_json)
     _raise(failures)

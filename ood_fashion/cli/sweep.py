@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from ood_fashion.cli.base import (
     Decorator,
     data_dir_option,
     device_option,
+    draw,
     json_option,
     limit_option,
     pixels_option,
+    say,
     show,
     trust_option,
     workers_option,
@@ -124,7 +127,7 @@ def _sweep(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    from ood_fashion import backends, baseline, datasets, plots, run_search, sweep_plots, sweeps, tables
+    from ood_fashion import backends, baseline, datasets, run_search, sweep_plots, sweeps, tables
 
     files = run_search.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
     dataset = datasets.load_dataset(data_dir)
@@ -145,7 +148,7 @@ def _sweep(
     folder = out or sweeps.default_folder(deciding)
     with working_in(folder, resume=False):
         sweeps.open_folder(folder, deciding)
-        click.echo(f"Sweep folder: {folder}", err=True)
+        say(f"Sweep folder: {folder}", err=True)
         with progress(len(chosen.points), "shift", quiet=quiet) as advance:
             hits = sweeps.measure(
                 chosen,
@@ -158,7 +161,7 @@ def _sweep(
                 advance,
             )
         report = chosen.report(list(files), hits, reference, standard=baseline.applies(split))
-        for name, figure in sweep_plots.pictures(report).items():
-            plots.save(figure, folder / f"{name}.png")
         sweeps.write_report(folder, report)
+        figures = sweep_plots.pictures(report)
+        draw({folder / f"{name}.png": functools.partial(make, report) for name, make in figures.items()})
     show({"folder": str(folder), **report}, tables.sweep_report(report), as_json)

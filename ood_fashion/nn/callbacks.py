@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 import time
@@ -224,7 +225,7 @@ class TensorBoard(keras.callbacks.Callback):
                 continue
             if curve not in self._writers:
                 folder = self.run.tensorboard_path / _CURVES[curve]
-                self._writers[curve] = tf.summary.create_file_writer(str(folder))
+                self._writers[curve] = tf.summary.create_file_writer(os.fsencode(folder))  # any path, UTF-8 or not
             with self._writers[curve].as_default():
                 tf.summary.scalar(measure, value, step=epoch)
         for writer in self._writers.values():
