@@ -87,7 +87,7 @@ def correct_predictions(
             run.require_keras()
         from ood_fashion.nn.devices import select_device
         from ood_fashion.nn.evaluation import predict
-        from ood_fashion.nn.models import load_model
+        from ood_fashion.nn.model_files import load_model
 
         select_device(device)
         model = load_model(model_path, pixel_range if model_path == path else None, trust=trust)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion import paper, run_plots, tables
-from ood_fashion.datasets import Dataset, Source, load_dataset
+from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.histories import History, Record
 from ood_fashion.metrics import accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
@@ -22,6 +22,7 @@ from ood_fashion.records import require_same_dataset
 from ood_fashion.report_parts import configuration_section, folder_name, identifier
 from ood_fashion.runs import Predictions, Run
 from ood_fashion.shifts import Shift
+from ood_fashion.sources import Source, load_dataset
 from ood_fashion.specs import MODELS
 
 _GALLERY_CLASSES, _GALLERY_ROWS = 10, 5

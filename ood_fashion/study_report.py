@@ -7,13 +7,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ood_fashion import paper, study_plots, study_tables
-from ood_fashion.datasets import GENUINE_SHA256, Source
+from ood_fashion.datasets import GENUINE_SHA256
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
 from ood_fashion.pages import Drawing, Page, Section, Table
 from ood_fashion.plots import test_set
 from ood_fashion.report_parts import configuration_section, folder_name
 from ood_fashion.runs import Run
+from ood_fashion.sources import Source
 from ood_fashion.studies import STUDIES, StudyRun
 from ood_fashion.tables import Part
 

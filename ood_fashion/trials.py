@@ -15,12 +15,13 @@ from typing import Any
 from ood_fashion import paper
 from ood_fashion.backends import first_line, side_by_side
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, Source, load_dataset
+from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
 from ood_fashion.histories import History, measures
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
+from ood_fashion.sources import Source, load_dataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from tabulate import tabulate
 
 from ood_fashion import tables
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
-from ood_fashion.datasets import load_dataset
 from ood_fashion.shifts import Corrupt, Shift
+from ood_fashion.sources import load_dataset
 
 
 @click.group()

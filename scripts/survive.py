@@ -38,9 +38,10 @@ from zipfile import ZipFile
 import click
 import numpy as np
 
-from ood_fashion.datasets import FILES, Dataset, Split, load_dataset
+from ood_fashion.datasets import FILES, Dataset, Split
 from ood_fashion.export import export
 from ood_fashion.shifts import Shift
+from ood_fashion.sources import load_dataset
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
 TENSORFLOWS_OWN = "SystemError: <built-in function __import__> returned a result with an exception set"

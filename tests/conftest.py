@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
-from ood_fashion import datasets
+from ood_fashion import sources
 from ood_fashion.cli import main
-from ood_fashion.datasets import FILES, Dataset, Split, load_dataset
+from ood_fashion.datasets import FILES, Dataset, Split
+from ood_fashion.sources import load_dataset
 
 # Files of a fixture are written anew for every example.
 _FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -93,5 +94,5 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("OOD_FASHION_DATA", "KERAS_HOME", "XDG_DATA_HOME", "TFDS_DATA_DIR"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(datasets, "DEBIAN_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(sources, "DEBIAN_FOLDER", tmp_path / "system")
     return tmp_path

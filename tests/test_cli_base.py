@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ood_fashion.cli.base import Stopped, _signals_raised
+from ood_fashion.cli.process import Stopped, _signals_raised
 from ood_fashion.cli.progress import progress
 
 

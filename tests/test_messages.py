@@ -11,7 +11,7 @@ import pytest
 
 import ood_fashion
 from ood_fashion.cli import main
-from ood_fashion.cli.base import with_options
+from ood_fashion.cli.process import with_options
 from tests.conftest import Invoke
 
 PACKAGE = Path(ood_fashion.__file__).parent

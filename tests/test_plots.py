@@ -10,7 +10,7 @@ from ood_fashion.corruptions import SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.export import export
 from ood_fashion.plots import accuracy_per_epoch, corruption_gallery, shift_gallery
-from ood_fashion.report import read_page
+from ood_fashion.report_folders import read_page
 from ood_fashion.report_parts import identifier
 from ood_fashion.shifts import Shift, file_name
 from tests.records import write_run

@@ -23,7 +23,7 @@ from ood_fashion import plots, study_plots, sweep_plots
 from ood_fashion.cli import main
 from ood_fashion.datasets import Dataset
 from ood_fashion.pages import Drawing, Page, Section, Table, to_html, write_figures, write_html
-from ood_fashion.report import read_page
+from ood_fashion.report_folders import read_page
 from ood_fashion.shifts import Shift
 from ood_fashion.sweeps import Sweep, corruptions, rotations, translations, write_report
 from ood_fashion.tables import table

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from ood_fashion import datasets, tfds_reader
-from ood_fashion.datasets import FILES, Dataset, describe, load_dataset
+from ood_fashion import sources, tfds_reader
+from ood_fashion.datasets import FILES, Dataset, describe
 from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.sources import load_dataset
 from tests.conftest import as_arrays, write_idx_folder
 
 
@@ -29,7 +30,7 @@ def test_tensorflow_datasets_gives_the_images_in_the_files_order(
     monkeypatch.undo()
     monkeypatch.setenv("TFDS_DATA_DIR", str(empty_home / "tensorflow_datasets"))
     monkeypatch.setenv("HOME", str(empty_home))
-    monkeypatch.setattr(datasets, "DEBIAN_FOLDER", empty_home / "system")
+    monkeypatch.setattr(sources, "DEBIAN_FOLDER", empty_home / "system")
     for dataset in (downloaded, load_dataset(download=False)):
         assert dataset.source.startswith("TensorFlow Datasets (")
         assert dataset.sha256 == small_fashion.sha256

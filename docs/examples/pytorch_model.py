@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ood_fashion import paper, tables
-from ood_fashion.datasets import load_dataset
 from ood_fashion.evaluation import evaluate
+from ood_fashion.sources import load_dataset
 
 dataset = load_dataset()
 images = torch.from_numpy(dataset.train.images[:10_000]).unsqueeze(1) / 255

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
 from ood_fashion import paper, tables
-from ood_fashion.datasets import load_dataset
 from ood_fashion.evaluation import evaluate
+from ood_fashion.sources import load_dataset
 
 dataset = load_dataset()
 forest = RandomForestClassifier(random_state=0, n_jobs=2)

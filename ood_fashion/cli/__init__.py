@@ -9,9 +9,9 @@ from __future__ import annotations
 import click
 
 from ood_fashion import __version__
-from ood_fashion.cli.base import CommandGroup
 from ood_fashion.cli.models import compare, data, evaluate, params, train
 from ood_fashion.cli.pictures import predict
+from ood_fashion.cli.process import CommandGroup
 from ood_fashion.cli.report import report
 from ood_fashion.cli.scratch import scratch
 from ood_fashion.cli.studies import reproduce, study

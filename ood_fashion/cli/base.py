@@ -4,227 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
-import re
-import shlex
-import signal
-import sys
-import textwrap
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 from click.shell_completion import CompletionItem
 
 from ood_fashion import backends
+from ood_fashion.cli.process import say
 from ood_fashion.config import DEVICES, PIXEL_RANGES, TrainConfig
-from ood_fashion.errors import InvalidValueError, OodFashionError, PixelRangeWarning
-from ood_fashion.files import locked
+from ood_fashion.errors import InvalidValueError, OodFashionError
 from ood_fashion.run_search import latest_complete_run, model_name, pretrained_runs
 from ood_fashion.runs import Run
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
-from ood_fashion.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-def say(*lines: str, err: bool = False) -> None:
-    """Print lines as `printable` has them, for what a file says may not steer the terminal.
-
-    Args:
-        lines: what to print.
-        err: whether to standard error.
-    """
-    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
-    text = "\n".join(map(printable, lines))
-    click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
-
-
-def _fail(exit_code: int, first: str, *lines: str) -> NoReturn:
-    say(f"Error: {first}", *lines, err=True)
-    raise click.exceptions.Exit(exit_code)
-
-
-_ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)`")
-
-
-def with_options(message: str, command: click.Command) -> str:
-    """Write a library's message for the command line: each argument that it names as the command's option, if any.
-
-    Args:
-        message: names arguments in backticks.
-        command: the command that runs; an argument is that option's whose parameter or flag is called so.
-    """
-    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-    flags = {flag.lstrip("-").replace("-", "_"): flag for option in options for flag in option.opts}
-    flags |= {str(option.name): option.opts[0] for option in options}
-    return _ARGUMENT.sub(lambda found: flags.get(found[1], found[1]), message)
-
-
-def _running(context: click.Context) -> click.Command:
-    """Return the innermost command that the command line names; none before it takes a value."""
-    command = context.command
-    for word in context.meta[_ARGUMENTS]:
-        if isinstance(command, click.Group):
-            command = command.commands.get(word, command)
-    return command
-
-
-def _fail_on_usage(error: click.UsageError) -> NoReturn:
-    message = error.format_message().replace("\n\t", " ")  # of choices, a line each
-    command = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-    _fail(error.exit_code, f"{message}{command}")
-
-
-class Stopped(KeyboardInterrupt):
-    """SIGINT or SIGTERM."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__("terminated" if number == signal.SIGTERM else "interrupted")
-        self.exit_code = 128 + number
-
-
-_REMINDER_S = 0.2
-_MOST_SHOWN = 500
-"""Characters of an unexpected error; TensorFlow's may be pages."""
-
-
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Raise Stopped in the block on SIGINT and SIGTERM; a second one in the same second, as from `timeout`, is none.
-
-    It is raised again as long as it is lost: in destructors and compiled code exceptions are dropped.
-    """
-    last = -1.0
-    received: Stopped | None = None
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal last, received
-        if time.monotonic() - last > 1:
-            last, received = time.monotonic(), Stopped(number)
-            warnings.simplefilter("ignore")  # such as joblib's, of what is not finished
-            if sys.platform != "win32":
-                signal.setitimer(signal.ITIMER_REAL, _REMINDER_S, _REMINDER_S)
-            raise received
-
-    def remind(number: int, frame: FrameType | None) -> None:
-        error = sys.exception()
-        while error is not None and error is not received:
-            error = error.__context__
-        if received is not None and error is None:  # what runs now is not what ends the block
-            raise received
-
-    def report(unraisable: Any) -> None:
-        if not isinstance(unraisable.exc_value, Stopped):
-            sys.__unraisablehook__(unraisable)
-
-    before: dict[signal.Signals, Any] = {}
-    hook = sys.unraisablehook
-    if threading.current_thread() is threading.main_thread():
-        sys.unraisablehook = report
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as for a script's background jobs
-                before[number] = signal.signal(number, stop)
-        if sys.platform != "win32":
-            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, remind)
-    try:
-        yield
-    except Exception as error:
-        if received is None:
-            raise
-        raise received from error  # which compiled code has made another error of
-    finally:
-        if before and sys.platform != "win32":
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _notes_shown() -> Iterator[None]:
-    """Show a `PixelRangeWarning` as one line, without the place in the code; every other warning as Python does."""
-    with warnings.catch_warnings():
-        as_python_does = warnings.showwarning
-
-        def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-            if issubclass(category, PixelRangeWarning):
-                click.echo(f"Note: {message}", err=True)
-            else:
-                as_python_does(message, category, *place, **more)
-
-        warnings.showwarning = show_warning
-        yield
-
-
-_ARGUMENTS, _WHERE = "ood_fashion.arguments", "ood_fashion.where"
-
-
-@contextmanager
-def working_in(folder: Path, *, resume: bool) -> Iterator[None]:
-    """Keep a folder to this process (`files.locked`); whoever interrupts the block is told where it is, how to go on.
-
-    Args:
-        folder: what the command writes to.
-        resume: whether the command goes on with --resume; else with the same arguments.
-
-    Raises:
-        RunError: another process keeps the folder, or it cannot be made.
-    """
-    meta = click.get_current_context().meta
-    arguments = meta[_ARGUMENTS]
-    options = [argument.partition("=")[0] for argument in arguments]
-    more = ["--out", str(folder)] * ("--out" not in options) + ["--resume"] * (resume and "--resume" not in options)
-    with locked(folder):
-        meta[_WHERE] = f" What is done is in {folder}. Go on: {shlex.join(('ood-fashion', *arguments, *more))}"
-        yield
-    del meta[_WHERE]
-
-
-class CommandGroup(click.Group):
-    """The top of the command line: turns every error into one message and an exit code; nothing else does."""
-
-    def make_context(self, info_name: str | None, args: list[str], *more: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments."""
-        given = list(args)
-        try:
-            context = super().make_context(info_name, args, *more, **kwargs)
-            context.meta[_ARGUMENTS] = given
-            return context
-        except click.exceptions.NoArgsIsHelpError:
-            raise
-        except click.UsageError as error:
-            _fail_on_usage(error)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            with _signals_raised(), _notes_shown():
-                return super().invoke(ctx)
-        except click.exceptions.NoArgsIsHelpError:
-            raise
-        except click.UsageError as error:
-            _fail_on_usage(error)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
-        except KeyboardInterrupt as interrupt:
-            what = f"{str(interrupt) or 'interrupted'}.{ctx.meta.get(_WHERE, '')}"
-            _fail(getattr(interrupt, "exit_code", 130), what)
-        except Exception as error:
-            if ctx.params["debug"]:
-                raise
-            if isinstance(error, OodFashionError):
-                running = _running(ctx)
-                _fail(error.exit_code, *(with_options(str(line), running) for line in error.args))
-            what = f"unexpected {type(error).__name__}: {textwrap.shorten(str(error), _MOST_SHOWN, placeholder=' ...')}"
-            _fail(1, f"{what}. Show where: ood-fashion --debug {ctx.invoked_subcommand} ...")
 
 
 class ShiftType(click.ParamType[Shift]):
@@ -414,12 +211,12 @@ def open_model(run_dir: Path | None, model_file: ModelFile | None, device: str) 
     if model_file is None:
         run = Run.open(run_dir).require_keras().require_complete() if run_dir else latest_complete_run()
     file = model_file or ModelFile(cast(Run, run).model_path)
-    from ood_fashion.nn import devices, models
+    from ood_fashion.nn import devices, model_files
 
     devices.select_device(device)
     say(f"Model: {file.path}", err=True)
     return OpenedModel(
-        models.load_model(file.path, file.pixel_range, trust=file.trust),
+        model_files.load_model(file.path, file.pixel_range, trust=file.trust),
         model_name(run) if run else str(file.path),
         run,
         file.outputs,

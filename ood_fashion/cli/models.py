@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ood_fashion import augmentations, orbits, paper
+from ood_fashion import augmentations, orbits, paper, sources
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     ModelFile,
@@ -21,19 +21,19 @@ from ood_fashion.cli.base import (
     pixels_option,
     resume_option,
     run_option,
-    say,
     setting,
     shift_option,
     show,
     trust_option,
-    working_in,
 )
+from ood_fashion.cli.process import say, working_in
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES, TrainConfig
-from ood_fashion.datasets import Dataset, Source
+from ood_fashion.datasets import Dataset
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
 from ood_fashion.records import require_same_dataset
 from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.sources import Source
 from ood_fashion.specs import MODELS
 from ood_fashion.text import printable
 
@@ -80,7 +80,7 @@ def data(
 
         for picture in filter(None, (preview, gallery)):
             plots.check_format(picture)
-    dataset = datasets.load_dataset(data_dir, download=not offline)
+    dataset = sources.load_dataset(data_dir, download=not offline)
     chosen = shifts or tuple(SHIFTS.values())
     record = datasets.describe(dataset)
     if folder:
@@ -196,7 +196,7 @@ def train(
 
     Example: ood-fashion train --model p4cnn --protocol full --augment translate:4 --augment mirror
     """
-    from ood_fashion import datasets, records, run_search, tables
+    from ood_fashion import records, run_search, tables
 
     given = _given(settings, protocol, no_early_stopping)
     config = TrainConfig(**given)
@@ -210,7 +210,7 @@ def train(
                 callbacks.require_tensorboard()
             used_device = devices.select_device(device)
             devices.make_strategy(config)
-            dataset = datasets.load_dataset(data_dir)
+            dataset = sources.load_dataset(data_dir)
             if run is None:
                 run = records.start_run(path, config, dataset, used_device)
             if not quiet:
@@ -289,12 +289,12 @@ def evaluate(
     if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
-        _evaluate_runs(str(run_dir), chosen, datasets.load_dataset(data_dir), limit, device, as_json)
+        _evaluate_runs(str(run_dir), chosen, sources.load_dataset(data_dir), limit, device, as_json)
         return
     model, name, run, outputs = open_model(run_dir, model_file, device)
     from ood_fashion.nn import evaluation
 
-    whole = datasets.load_dataset(data_dir)
+    whole = sources.load_dataset(data_dir)
     dataset = whole.with_test_images(limit)
     if metrics == "all" or calibrate:
         temperature = run.temperature if run and not tta else None
@@ -358,9 +358,9 @@ def compare(
 
     Example: ood-fashion compare runs/cnn2 runs/cnn3 --shift up4
     """
-    from ood_fashion import comparison, datasets, study_tables
+    from ood_fashion import comparison, study_tables
 
-    dataset = datasets.load_dataset(data_dir)
+    dataset = sources.load_dataset(data_dir)
     chosen = list(dict.fromkeys(shifts or [SHIFTS[name] for name in paper.TEST_SETS]))
     sides = [
         [

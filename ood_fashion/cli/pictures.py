@@ -7,16 +7,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from ood_fashion.cli.base import (
-    ModelFile,
-    device_option,
-    json_option,
-    model_file_option,
-    open_model,
-    run_option,
-    say,
-    show,
-)
+from ood_fashion.cli.base import ModelFile, device_option, json_option, model_file_option, open_model, run_option, show
+from ood_fashion.cli.process import say
 from ood_fashion.datasets import CLASS_NAMES
 from ood_fashion.errors import DataError
 
@@ -54,11 +46,11 @@ def predict(
     from ood_fashion.evaluation import class_names, top_classes
 
     model, name, run, outputs = open_model(run_dir, model_file, device)
-    from ood_fashion.nn import evaluation, models
+    from ood_fashion.nn import evaluation, model_files
 
-    read, passed_over, failures = pictures.read_pictures(paths, models.picture_shape(model))
+    read, passed_over, failures = pictures.read_pictures(paths, model_files.picture_shape(model))
     for line in passed_over:
-        click.echo(f"Passed over: {line}", err=True)
+        say(f"Passed over: {line}", err=True)
     if read:
         temperature = run and run.temperature
         if temperature:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, json_option, say, show
-from ood_fashion.datasets import Source
+from ood_fashion.cli.base import data_dir_option, json_option, show
+from ood_fashion.cli.process import say
 from ood_fashion.errors import RunError
+from ood_fashion.sources import Source
 from ood_fashion.text import printable
 
 
@@ -29,7 +30,7 @@ def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Sou
     Example: ood-fashion report runs/momentum --figures figures
     """
     from ood_fashion import pages
-    from ood_fashion.report import read_page
+    from ood_fashion.report_folders import read_page
 
     page = read_page(path, data_dir)
     out = out or path / "report.html"

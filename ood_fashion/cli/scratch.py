@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, draw, json_option, resume_option, say, setting, show, working_in
+from ood_fashion import sources
+from ood_fashion.cli.base import data_dir_option, draw, json_option, resume_option, setting, show
+from ood_fashion.cli.process import say, working_in
 from ood_fashion.config import DTYPES, TrainConfig
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
@@ -95,12 +97,12 @@ def mlp(
 
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """
-    from ood_fashion import datasets, plots, records, run_search, scratch_runs, scratch_tables, tables
+    from ood_fashion import plots, records, run_search, scratch_runs, scratch_tables, tables
 
     given = {name: value for name, value in settings.items() if value is not None}
     run = run_search.find_unfinished_run({"implementation": "numpy", **given}, out) if resume else None
     config = run.config if run else TrainConfig(**{**scratch_runs.PROTOCOL, **given})
-    dataset = datasets.load_dataset(data_dir)
+    dataset = sources.load_dataset(data_dir)
     checks = scratch_runs.check_mlp(config, dataset, gradient=check_gradient, magnitude=check_magnitude)
     if checks and not quiet:
         say(*scratch_tables.check_table(checks).split("\n"), err=True)
@@ -141,13 +143,13 @@ def perceptron(*, data_dir: Path | None, quiet: bool, as_json: bool, **settings:
 
     Example: ood-fashion scratch perceptron --kernel rbf
     """
-    from ood_fashion import datasets, scratch_runs, scratch_tables
+    from ood_fashion import scratch_runs, scratch_tables
 
     def show_epoch(epoch: int, mistakes: int) -> None:
         say(f"epoch {epoch}/{settings['epochs']}  mistakes {mistakes:,} of {settings['train_size']:,}", err=True)
 
     watch: dict[str, Any] = {} if quiet else {"on_epoch": show_epoch}
-    record = scratch_runs.train_perceptron(datasets.load_dataset(data_dir), **settings, **watch)
+    record = scratch_runs.train_perceptron(sources.load_dataset(data_dir), **settings, **watch)
     show(record, scratch_tables.perceptron_report(record), as_json)
 
 
@@ -185,8 +187,8 @@ def gradcheck(*, seed: int, data_dir: Path | None, as_json: bool) -> None:
 
     Example: ood-fashion scratch gradcheck
     """
-    from ood_fashion import datasets, scratch_runs, scratch_tables
+    from ood_fashion import scratch_runs, scratch_tables
 
-    records = scratch_runs.check_everything(datasets.load_dataset(data_dir), seed=seed)
+    records = scratch_runs.check_everything(sources.load_dataset(data_dir), seed=seed)
     show(records, scratch_tables.check_table(records), as_json)
     require_passed(records)

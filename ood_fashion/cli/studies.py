@@ -9,23 +9,15 @@ from typing import Any
 
 import click
 
-from ood_fashion.cli.base import (
-    Decorator,
-    data_dir_option,
-    device_option,
-    draw,
-    json_option,
-    say,
-    show,
-    workers_option,
-    working_in,
-)
+from ood_fashion import sources
+from ood_fashion.cli.base import Decorator, data_dir_option, device_option, draw, json_option, show, workers_option
+from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
 from ood_fashion.config import IMPLEMENTATIONS
-from ood_fashion.datasets import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import new_path, read_json
 from ood_fashion.histories import Record
+from ood_fashion.sources import Source
 from ood_fashion.studies import MOST_SEEDS, SEEDS, STUDIES, STUDIES_ROOT, StudyRun, run_studies
 from ood_fashion.trials import Outcome
 
@@ -98,9 +90,9 @@ def reproduce(
 
     Example: ood-fashion reproduce --seeds 5 --out studies/reproduction
     """
-    from ood_fashion import datasets, reproduction, study_tables
+    from ood_fashion import reproduction, study_tables
 
-    dataset = datasets.load_dataset(data_dir)
+    dataset = sources.load_dataset(data_dir)
     path = out or new_path(STUDIES_ROOT, "reproduction")
     say(f"Reproduction folder: {path}", err=True)
     with working_in(path, resume=True):
@@ -145,9 +137,9 @@ def study(
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum
     """
-    from ood_fashion import datasets, study_tables
+    from ood_fashion import study_tables
 
-    dataset = datasets.load_dataset(data_dir)
+    dataset = sources.load_dataset(data_dir)
     given = {field: value for field, value in changes.items() if value is not None}
     path = out or new_path(STUDIES_ROOT, name)
     with working_in(path, resume=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ood_fashion import sources
 from ood_fashion.cli.base import (
     PRETRAINED,
     Decorator,
@@ -18,12 +19,11 @@ from ood_fashion.cli.base import (
     json_option,
     limit_option,
     pixels_option,
-    say,
     show,
     trust_option,
     workers_option,
-    working_in,
 )
+from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
 from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.errors import DataError
@@ -130,7 +130,7 @@ def _sweep(
     from ood_fashion import backends, baseline, datasets, run_search, sweep_plots, sweeps, tables
 
     files = run_search.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
-    dataset = datasets.load_dataset(data_dir)
+    dataset = sources.load_dataset(data_dir)
     split = datasets.Split(dataset.test.images[:limit], dataset.test.labels[:limit])
     reference = chosen.reference(reference, list(files), split)
     from ood_fashion.nn import evaluation

@@ -14,7 +14,7 @@ from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DeviceError, InvalidValueError
 from ood_fashion.nn.devices import make_strategy, select_device
-from ood_fashion.nn.models import load_model
+from ood_fashion.nn.model_files import load_model
 from ood_fashion.nn.training import train
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run

@@ -15,7 +15,8 @@ from ood_fashion.datasets import Dataset, Split
 from ood_fashion.nn import engine
 from ood_fashion.nn.engine import CompiledTrainer, calls_per_epoch, steps_per_program, training_data
 from ood_fashion.nn.layers import patch_kernels
-from ood_fashion.nn.models import build_model, load_model
+from ood_fashion.nn.model_files import load_model
+from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import shifted_batches
 from ood_fashion.nn.training import compile_as_configured
 from ood_fashion.paper import PARAMETERS

@@ -14,7 +14,8 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.layer_specs import group_order
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
-from ood_fashion.nn.models import build_model, compare_with_spec, load_model
+from ood_fashion.nn.model_files import load_model
+from ood_fashion.nn.models import build_model, compare_with_spec
 from ood_fashion.specs import MODELS, ModelSpec
 
 CHANNELS = 3

@@ -16,14 +16,8 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.nn import models
 from ood_fashion.nn.evaluation import classify, evaluate, predict, scorer
-from ood_fashion.nn.models import (
-    build_model,
-    check_fit,
-    compare_with_spec,
-    load_model,
-    picture_shape,
-    summarize_error,
-)
+from ood_fashion.nn.model_files import check_fit, load_model, picture_shape, summarize_error
+from ood_fashion.nn.models import build_model, compare_with_spec
 from ood_fashion.runs import Run
 from ood_fashion.shifts import Shift
 

@@ -20,7 +20,8 @@ from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
 from ood_fashion.layer_specs import BatchNorm, Dense, Flatten
 from ood_fashion.nn.callbacks import TensorBoard
-from ood_fashion.nn.models import build_model, load_model
+from ood_fashion.nn.model_files import load_model
+from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import training_batches
 from ood_fashion.nn.training import (
     OPTIMIZERS,
