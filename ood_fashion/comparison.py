@@ -73,15 +73,8 @@ def correct_predictions(
     saved: dict[str, NDArray[np.int64]] = {}
     model_path = path
     if is_folder(path) and not is_file(path / "saved_model.pb"):
-        run = Run.open(path).require_complete()
-        require_same_dataset(run, dataset)
-        model_path = run.model_path
-        saved = {shift: predictions.classes for shift, predictions in run.read_predictions().items()}
-        if odd := [shift for shift, classes in saved.items() if classes.shape != dataset.test.labels.shape]:
-            raise RunError(
-                f"{path / 'predictions.npz'}: expected a class for each of the {len(dataset.test):,} test images. "
-                f"Received: {saved[odd[0]].shape} under {odd[0]}. Train the run anew."
-            )
+        run = Run.open(path)
+        model_path, saved = run.model_path, saved_classes(run, dataset)
     if missing := [shift for shift in shifts if str(shift) not in saved]:
         if model_path != path:
             run.require_keras()
@@ -93,6 +86,22 @@ def correct_predictions(
         model = load_model(model_path, pixel_range if model_path == path else None, trust=trust)
         saved |= {shift: found.classes for shift, found in predict(model, dataset, missing).items()}
     return {str(shift): saved[str(shift)] == dataset.test.labels for shift in shifts}
+
+
+def saved_classes(run: Run, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
+    """Return the classes that a run has predicted for the test images, (n,), by the text form of the shift.
+
+    Raises:
+        RunError: the run is not complete, or was tested on other images.
+    """
+    require_same_dataset(run.require_complete(), dataset)
+    saved = {shift: predictions.classes for shift, predictions in run.read_predictions().items()}
+    if odd := [shift for shift, classes in saved.items() if classes.shape != dataset.test.labels.shape]:
+        raise RunError(
+            f"{run.path / 'predictions.npz'}: expected a class for each of the {len(dataset.test):,} test images. "
+            f"Received: {saved[odd[0]].shape} under {odd[0]}. Train the run anew."
+        )
+    return saved
 
 
 def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[str, Any]]:

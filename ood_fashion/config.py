@@ -75,6 +75,11 @@ class TrainConfig:
 
     Raises:
         InvalidValueError: a value is of the wrong type or out of range.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> ood.TrainConfig(model="mlp", momentum=0.5).batch_size
+        5
     """
 
     model: str = "cnn3"

@@ -127,11 +127,17 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
         raise DataError(f"{path}: expected a readable .npz file. Received: {reason(error)}.") from error
     return {
-        name: (_pixels if name.startswith("x") else _labels)(array, f"{path}: {name}") for name, array in arrays.items()
+        name: (to_pixels if name.startswith("x") else to_labels)(array, f"{path}: {name}")
+        for name, array in arrays.items()
     }
 
 
-def _pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
+def to_pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
+    """Return grey images as uint8 (n, height, width), from integers in 0-255 or the same divided by 255.
+
+    Raises:
+        DataError: they are of another shape, type or range; the message begins with `place`.
+    """
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3:
@@ -165,7 +171,12 @@ def describe_faulty(pixels: NDArray[Any]) -> str | None:
     return f"NaN or infinity for {faulty:,} of {pixels.size:,} pixels. Replace them" if faulty else None
 
 
-def _labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
+def to_labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
+    """Return labels, integers (n,) or (n, 1), as int64 (n,).
+
+    Raises:
+        DataError: they are of another shape, type or range; the message begins with `place`.
+    """
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):

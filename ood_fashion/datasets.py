@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import string
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -80,18 +81,37 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Give the images, then the labels: `images, labels = dataset.test`."""
+        return iter((self.images, self.labels))
+
 
 @dataclass(frozen=True)
 class Dataset:
     """A training and a test set, where they came from, and the names of the classes if they are known.
 
     The training set may be empty, with images of shape (0, height, width).
+
+    Attributes:
+        train: images and labels to train on: `images, labels = dataset.train`.
+        test: those to measure on.
+        source: a text that says where they came from.
+        names: of the classes; empty if they are not known.
+        origin: what `load_dataset` was given, from which another process can load the same; the dataset itself where
+            that was arrays.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> data = ood.load_dataset()
+        >>> len(data.train), len(data.test), data.image_shape, data.class_names[9]
+        (60000, 10000, (28, 28), 'Ankle boot')
     """
 
     train: Split
     test: Split
     source: str
     names: tuple[str, ...] = ()
+    origin: Any = None
 
     @property
     def image_shape(self) -> tuple[int, int]:

@@ -65,24 +65,13 @@ def evaluate(
         InvalidValueError: `outputs`, `batch_size` or a shift's text is out of range.
         ModelError: `predict` gives something else than it should, or fewer scores than there are classes.
     """
-    pixels, classes = _checked(images, labels)
-    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise InvalidValueError(f"batch_size: expected a whole number of 1 or more. Received: {batch_size!r}.")
-    num_classes = int(classes.max()) + 1
-
-    def ask(shift: Shift) -> NDArray[Any]:
-        given = []
-        for start in range(0, len(pixels), batch_size):
-            places = np.arange(start, min(start + batch_size, len(pixels)))
-            given.append(_called(predict, shift.apply(pixels[places], places)))
-        return _joined(given)
-
     parsed = read_shifts(shifts)
     if not full:
-        read = (read_outputs(ask(shift), num_classes, outputs) for shift in parsed)
-        return [
-            accuracy_record(str(shift), _largest(scores), classes) for shift, scores in zip(parsed, read, strict=True)
-        ]
+        found = classes_under(predict, images, labels, parsed, outputs=outputs, batch_size=batch_size)
+        return [accuracy_record(str(shift), found[str(shift)], np.asarray(labels)) for shift in parsed]
+    pixels, classes = _checked(images, labels)
+    num_classes = int(classes.max()) + 1
+    ask = _asker(predict, pixels, batch_size)
     given = ask(Shift())
     unshifted = read_outputs(given, num_classes, outputs)
     if unshifted.ndim == 1:
@@ -92,6 +81,36 @@ def evaluate(
         (str(shift), read_outputs(ask(shift), num_classes, kind) if shift.steps else unshifted) for shift in parsed
     )
     return full_records(scores, unshifted, Split(pixels, classes))
+
+
+def classes_under(
+    predict: Classifier,
+    images: NDArray[Any],
+    labels: ArrayLike,
+    shifts: Iterable[Shift],
+    *,
+    outputs: str = "auto",
+    batch_size: int = 500,
+) -> dict[str, NDArray[np.int64]]:
+    """Return the classes that a classifier predicts, (n,), by the text form of the shift; as for `evaluate`."""
+    pixels, classes = _checked(images, labels)
+    ask = _asker(predict, pixels, batch_size)
+    num_classes = int(classes.max()) + 1
+    return {str(shift): _largest(read_outputs(ask(shift), num_classes, outputs)) for shift in shifts}
+
+
+def _asker(predict: Classifier, pixels: NDArray[Any], batch_size: int) -> Callable[[Shift], NDArray[Any]]:
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise InvalidValueError(f"batch_size: expected a whole number of 1 or more. Received: {batch_size!r}.")
+
+    def ask(shift: Shift) -> NDArray[Any]:
+        given = []
+        for start in range(0, len(pixels), batch_size):
+            places = np.arange(start, min(start + batch_size, len(pixels)))
+            given.append(_called(predict, shift.apply(pixels[places], places)))
+        return _joined(given)
+
+    return ask
 
 
 def read_shifts(shifts: Shift | str | Iterable[Shift | str]) -> list[Shift]:

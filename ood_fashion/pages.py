@@ -6,7 +6,7 @@ import functools
 import io
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +18,8 @@ from matplotlib.figure import Figure
 from ood_fashion import __version__, plots
 from ood_fashion.errors import OodFashionError
 from ood_fashion.files import atomic_write, make_folder
+from ood_fashion.table import Table
 from ood_fashion.text import printable
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts; the first cell of a row names it. `left` are columns of words; `notes` go below."""
-
-    caption: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-    left: Collection[int] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -187,3 +188,42 @@ def save(figure: Figure, path: Path) -> None:
     check_format(path)
     with atomic_write(path) as temporary:
         figure.savefig(temporary)
+
+
+def accuracies(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Draw the accuracy under each shift with its 95% interval, a colour a model.
+
+    Args:
+        records: those of `metrics.accuracy_record`, by the models' names.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=110)
+    axis = figure.subplots()
+    style(axis)
+    for number, (name, rows) in enumerate(records.items()):
+        values, ends = np.array([row["accuracy"] for row in rows]), np.array([row["ci95"] for row in rows])
+        bars = np.abs(ends.T - values)
+        places = np.arange(len(rows)) + 0.1 * number
+        axis.errorbar(
+            places, values, bars, fmt=MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)], capsize=3,
+            label=literal(name),
+        )  # fmt: skip
+    axis.set_xticks(range(len(rows)), [literal(test_set(row["shift"])) for row in rows], rotation=30, ha="right")
+    axis.set(ylim=(0, 1), ylabel="accuracy")
+    axis.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def differences(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> Figure:
+    """Draw the difference in accuracy between two models under each shift, with its 95% interval."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=110)
+    axis = figure.subplots()
+    style(axis)
+    for place, record in enumerate(records):
+        low, high = record["interval"] or (record["difference"],) * 2
+        axis.plot([place, place], [low, high], color=COLOURS[0], lw=1.5)
+        axis.plot(place, record["difference"], "o", color=COLOURS[0])
+    axis.axhline(0, color="black", lw=0.8)
+    shown = [literal(test_set(record["shift"])) for record in records]
+    axis.set_xticks(range(len(records)), shown, rotation=30, ha="right")
+    axis.set_ylabel(f"accuracy of {literal(name_a)} minus {literal(name_b)}")
+    return figure

@@ -10,8 +10,9 @@ from typing import Any
 from ood_fashion.config import TrainConfig
 from ood_fashion.files import access
 from ood_fashion.histories import Record
-from ood_fashion.pages import Section, Table
+from ood_fashion.pages import Section
 from ood_fashion.plots import test_set
+from ood_fashion.table import Table
 
 
 def folder_name(path: Path) -> str:

@@ -77,7 +77,7 @@ def reproduce(
     }
     write_json(path / "reproduction.json", record)
     with atomic_write(path / "reproduction.md") as temporary:
-        temporary.write_text(study_tables.reproduction_report(record, markdown=True) + "\n", encoding="utf-8")
+        temporary.write_text(study_tables.reproduction_markdown(record) + "\n", encoding="utf-8")
     remove_leftovers(path, "reproduction.json", "reproduction.md")
     return record, failures
 

@@ -6,6 +6,7 @@ the same records.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -35,6 +36,30 @@ PROTOCOL: dict[str, Any] = {**paper.MLP_PROTOCOL, "seed": SEED}
 """Where the document's NumPy network differs from the defaults of `TrainConfig`."""
 
 MINI_CNN_EXAMPLES = {"train": 1_000, "test": 10_000}
+
+
+class EpochLog:
+    """Progress on standard error: a bar over an epoch's updates on a terminal, and a line after each epoch."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.epoch = config, 1
+
+    def updates(self, batches: Sequence[int]) -> Iterable[int]:
+        """Show a bar over the batches."""
+        from tqdm import tqdm
+
+        title = f"epoch {self.epoch}/{self.config.epochs}"
+        return tqdm(batches, title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), unit=" updates")
+
+    def epoch_end(self, epoch: Epoch) -> None:
+        """Show the epoch's figures, the document's among them."""
+        self.epoch += 1
+        print(
+            f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the document's sum "
+            f"{epoch.chunk_loss_sum:.3f})  accuracy {epoch.accuracy:.4f}  val_accuracy {epoch.val_accuracy:.4f}  "
+            f"{epoch.seconds:.2f} s",
+            file=sys.stderr,
+        )
 
 
 def as_examples(images: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[np.floating]:

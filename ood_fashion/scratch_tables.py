@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ood_fashion.tables import table
+from ood_fashion.table import Table
 
 
 def check_table(records: Iterable[Mapping[str, Any]]) -> str:
@@ -30,11 +30,11 @@ def check_table(records: Iterable[Mapping[str, Any]]) -> str:
     tables = []
     if gradients:
         headers = ["gradient of", "", "compared", "largest relative error", "there: computed", "approximated", ""]
-        tables.append(table(gradients, headers, right=[3, 4, 5]))
+        tables.append(Table("", headers, gradients, left=(1, 2, 6)))
     if magnitudes:
         headers = ["L1 norm of the gradient of", "", "one batch", "another batch", "ratio", ""]
-        tables.append(table(magnitudes, headers, right=[2, 3, 4]))
-    return "\n\n".join(tables)
+        tables.append(Table("", headers, magnitudes, left=(1, 5)))
+    return "\n\n".join(map(str, tables))
 
 
 def perceptron_report(record: Mapping[str, Any]) -> str:

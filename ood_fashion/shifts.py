@@ -189,7 +189,14 @@ def number_text(value: float) -> str:
 
 @dataclass(frozen=True)
 class Shift:
-    """A chain of steps, applied from left to right, without those that change nothing. `str` gives its text form."""
+    """A chain of steps, applied from left to right, without those that change nothing. `str` gives its text form.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> shift = ood.Shift.parse("translate:0,-4+fog:3")
+        >>> str(shift), len(shift.steps)
+        ('up4+fog:3', 2)
+    """
 
     steps: tuple[Step, ...] = ()
 

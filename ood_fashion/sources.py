@@ -38,7 +38,7 @@ def load_idx_folder(folder: Path, source: str) -> Dataset:
             "Rename the files that hold them."
         )
     arrays = {key: read_idx(cast(Path, path), 3 if "images" in key else 1) for key, path in paths.items()}
-    return _dataset(arrays, {key: str(path) for key, path in paths.items()}, source)
+    return make_dataset(arrays, {key: str(path) for key, path in paths.items()}, source)
 
 
 def load_npz(path: Path) -> Dataset:
@@ -52,7 +52,7 @@ def load_npz(path: Path) -> Dataset:
         f"{split} {part}": f"{letter}_{split}" for split in _SPLITS for letter, part in zip("xy", _PARTS, strict=True)
     }
     present = {key: name for key, name in keys.items() if name in arrays}
-    return _dataset(
+    return make_dataset(
         {key: arrays[name] for key, name in present.items()},
         {key: f"{path}: {name}" for key, name in present.items()},
         str(path),
@@ -87,10 +87,10 @@ def _load_tfds(name: str, folder: Path, *, download: bool) -> Dataset:
     for split, (images, labels) in splits.items():
         arrays |= {f"{split} images": images, f"{split} labels": labels}
     places = {key: f"{folder}/{name}: {key}" for key in arrays}
-    return _dataset(arrays, places, f"TensorFlow Datasets ({folder}/{name})", (*better, *names[len(better) :]))
+    return make_dataset(arrays, places, f"TensorFlow Datasets ({folder}/{name})", (*better, *names[len(better) :]))
 
 
-def _dataset(
+def make_dataset(
     arrays: Mapping[str, NDArray[Any]], places: Mapping[str, str], source: str, names: tuple[str, ...] = ()
 ) -> Dataset:
     """Check that arrays by the keys of `FILES` fit together, and name those that do not by their `places`."""

@@ -8,7 +8,7 @@ continue from their last epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,14 @@ MOST_SEEDS = 100_000
 CHANGES = ("implementation", "epochs", "train_size", "val_size")
 """The settings that a study may have instead of its own."""
 
+OWN = "own"
+"""What a study that is not registered is called."""
+
 MANY_TRIALS = 5_000
 """From how many on worker processes read the finished trials: these take two seconds to start."""
+
+
+_ACCURACIES = tuple(f"accuracy {name}" for name in paper.TEST_SETS)
 
 
 @dataclass(frozen=True)
@@ -46,23 +52,51 @@ class Study:
     """A grid of configs.
 
     Attributes:
+        settings: a config per setting, by its label, or the fields in which it differs from the defaults of
+            `TrainConfig`; each is trained once a seed.
         title: what is studied.
         factor: what differs between settings.
-        settings: a config per setting, by its label; each is trained once a seed.
         measures: the names of `measures` that its table shows.
         lowest: the measure whose lowest mean makes the best setting, if there is a best one.
         in_document: whether it is one of the document's, and so a part of `ood-fashion reproduce`.
+
+    Raises:
+        InvalidValueError: a label cannot name a folder, or a setting does not exist or is out of range.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> study = ood.Study({"plain": {"model": "cnn3"}, "moved": {"model": "cnn3", "augment": ["translate:4"]}})
+        >>> study.settings["moved"].augment
+        ('translate:4',)
     """
 
-    title: str
-    factor: str
-    settings: dict[str, TrainConfig]
-    measures: tuple[str, ...]
+    settings: Mapping[str, Any]
+    title: str = "Study"
+    factor: str = "setting"
+    measures: Sequence[str] = (*_ACCURACIES, "seconds")
     lowest: str | None = None
-    in_document: bool = True
+    in_document: bool = False
 
+    def __post_init__(self) -> None:
+        settings: dict[str, Any] = dict(self.settings)
+        if faulty := [label for label in settings if not label or set(label) & set("/\\\0") or label.startswith(".")]:
+            raise InvalidValueError(
+                f"`settings`: expected labels that can name a folder. Received: {', '.join(map(repr, faulty))}."
+            )
+        if not settings:
+            raise InvalidValueError("`settings`: expected one or more. Received: none.")
+        configs = {
+            label: value if isinstance(value, TrainConfig) else TrainConfig.from_json(value)
+            for label, value in settings.items()
+        }
+        object.__setattr__(self, "settings", configs)
+        object.__setattr__(self, "measures", tuple(self.measures))
 
-_ACCURACIES = tuple(f"accuracy {name}" for name in paper.TEST_SETS)
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        settings = {label: config.to_json() for label, config in self.settings.items()}
+        return {**asdict(self), "settings": settings, "measures": list(self.measures)}
+
 
 _MLP = TrainConfig(model="mlp")
 
@@ -70,34 +104,38 @@ _RECIPE = TrainConfig(model="cnn3", **{**PROTOCOLS["full"], **PROTOCOLS["paper"]
 
 STUDIES: dict[str, Study] = {
     "batch-size": Study(
-        "Batch size (problem 3.2)",
-        "batch size",
-        {str(size): replace(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
-        ("accuracy none", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
+        title="Batch size (problem 3.2)",
+        factor="batch size",
+        settings={str(size): replace(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
+        measures=("accuracy none", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
+        in_document=True,
     ),
     "early-stopping": Study(
-        "Early stopping (problem 3.3)",
-        "training",
-        {"30 epochs": replace(_MLP, patience=None, monitor_test=True)},
-        ("accuracy none", "loss", "seconds"),
+        title="Early stopping (problem 3.3)",
+        factor="training",
+        settings={"30 epochs": replace(_MLP, patience=None, monitor_test=True)},
+        measures=("accuracy none", "loss", "seconds"),
+        in_document=True,
     ),
     "momentum": Study(
-        "Momentum (problem 3.4)",
-        "momentum",
-        {str(alpha): replace(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
-        ("loss", "accuracy none", "seconds"),
+        title="Momentum (problem 3.4)",
+        factor="momentum",
+        settings={str(alpha): replace(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
+        measures=("loss", "accuracy none", "seconds"),
         lowest="loss",
+        in_document=True,
     ),
     "shifts": Study(
-        "Shifted test sets (problem 3.5)",
-        "model",
-        {name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")},
-        (*_ACCURACIES, "kept epoch", "seconds"),
+        title="Shifted test sets (problem 3.5)",
+        factor="model",
+        settings={name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")},
+        measures=(*_ACCURACIES, "kept epoch", "seconds"),
+        in_document=True,
     ),
     "recipe": Study(
-        "What each part of the full protocol's recipe buys",
-        "recipe",
-        {
+        title="What each part of the full protocol's recipe buys",
+        factor="recipe",
+        settings={
             "full": _RECIPE,
             "constant rate": replace(_RECIPE, schedule="constant"),
             "no smoothing": replace(_RECIPE, label_smoothing=0.0),
@@ -105,13 +143,12 @@ STUDIES: dict[str, Study] = {
             # The same part of a kernel is lost in an update.
             "SGD": replace(_RECIPE, optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.006),
         },
-        (*_ACCURACIES, "loss", "seconds"),
-        in_document=False,
+        measures=(*_ACCURACIES, "loss", "seconds"),
     ),
     "robust": Study(
-        "Models that hold",
-        "model",
-        {name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")}
+        title="Models that hold",
+        factor="model",
+        settings={name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")}
         | {
             "cnn3-full": TrainConfig(model="cnn3", **PROTOCOLS["full"]),
             "p4cnn": TrainConfig(model="p4cnn", **PROTOCOLS["full"]),
@@ -128,8 +165,7 @@ STUDIES: dict[str, Study] = {
                 augment=("translate:4", "rotate:45@0.4"),
             ),
         },
-        (*_ACCURACIES, "seconds"),
-        in_document=False,
+        measures=(*_ACCURACIES, "seconds"),
     ),
 }
 
@@ -142,13 +178,20 @@ class StudyRun:
 
     @classmethod
     def create(
-        cls, path: Path, name: str, *, seeds: int | None, changes: Mapping[str, Any], dataset: Dataset, resume: bool
+        cls,
+        path: Path,
+        study: str | Study,
+        *,
+        seeds: int | None,
+        changes: Mapping[str, Any],
+        dataset: Dataset,
+        resume: bool,
     ) -> StudyRun:
         """Make the folder and write study.json, or take up the same study there.
 
         Args:
             path: the folder.
-            name: a name in `STUDIES`.
+            study: a name in `STUDIES`, or a study of one's own.
             seeds: number of trainings of every setting; their seeds are 1, 2, ... None stands for as many as are
                 there, or else `SEEDS`.
             changes: those of `CHANGES` that every setting has instead of its own, beside those that the study
@@ -158,16 +201,26 @@ class StudyRun:
 
         Raises:
             RunError: the folder holds something else, or cannot be written.
-            InvalidValueError: a change is out of range.
+            InvalidValueError: there is no such study, or a change is out of range.
         """
-        for config in STUDIES[name].settings.values():
+        if isinstance(study, str) and study not in STUDIES:
+            raise InvalidValueError(f"`study`: expected one of {', '.join(STUDIES)}. Received: {study!r}.")
+        if unknown := sorted(changes.keys() - set(CHANGES)):
+            raise InvalidValueError(f"changes: expected {', '.join(CHANGES)}. Received: {', '.join(unknown)}.")
+        for config in (STUDIES[study] if isinstance(study, str) else study).settings.values():
             replace(config, **changes)
-        record = {"study": name, "changes": dict(changes), "sha256": dataset.sha256}
+        named = {"study": study} if isinstance(study, str) else {"study": OWN, "definition": study.to_json()}
+        record = {**named, "changes": dict(changes), "sha256": dataset.sha256}
         if resume and exists(path / "study.json"):
             began = cls(path).record
             seeds = seeds or began["seeds"]
             record["changes"] = {**began["changes"], **changes}
-            if differing := [f"{key} {value}" for key, value in record.items() if began.get(key) != value]:
+            differing = [
+                "other settings" if key == "definition" else f"{key} {value}"
+                for key, value in record.items()
+                if began.get(key) != value
+            ]
+            if differing:
                 raise RunError(
                     f"{path}: expected what the study there began with. Received: {', '.join(differing)}. "
                     "Choose another folder."
@@ -194,7 +247,7 @@ class StudyRun:
         name, seeds, changes = (record.get(key) for key in ("study", "seeds", "changes"))
         if (
             not isinstance(name, str)
-            or name not in STUDIES
+            or name not in (*STUDIES, OWN)
             or type(seeds) is not int
             or not 0 < seeds <= MOST_SEEDS
             or not isinstance(changes, dict)
@@ -205,9 +258,9 @@ class StudyRun:
                 f"Received: study {name}, seeds {seeds}, changes {changes}."
             )
         try:
-            for config in STUDIES[name].settings.values():
+            for config in _read_study(record).settings.values():
                 replace(config, **changes)
-        except (TypeError, InvalidValueError) as error:
+        except (KeyError, TypeError, AttributeError, InvalidValueError) as error:
             received = str(error).replace("`", "")  # names what is in the file
             raise RunError(f"{path}: expected changes of settings. Received: {received}") from error
         return record
@@ -222,8 +275,8 @@ class StudyRun:
 
     @property
     def study(self) -> Study:
-        """The registered study."""
-        return STUDIES[self.record["study"]]
+        """The registered study, or the one that study.json defines."""
+        return _read_study(self.record)
 
     @property
     def trial_count(self) -> int:
@@ -235,7 +288,7 @@ class StudyRun:
 
         Those of the last settings come first: they take longest where the models differ.
         """
-        for setting in reversed(self.study.settings):
+        for setting in reversed(list(self.study.settings)):
             yield from self.trials_of(setting, unfinished=unfinished)
 
     def trials_of(self, setting: str, *, unfinished: bool = False) -> Iterator[Trial]:
@@ -318,6 +371,10 @@ class StudyRun:
             "patience": histories.patience_table(),
             "printed": printed,
         }
+
+
+def _read_study(record: Record) -> Study:
+    return Study(**record["definition"]) if record["study"] == OWN else STUDIES[record["study"]]
 
 
 def _summarize_setting(path: Path, setting: str, reasons: Mapping[Path, str], *, threads: int | None) -> Record:

@@ -151,3 +151,8 @@ FIGURES: dict[str, Callable[[Summary], Figure]] = {
     "robust": shifts,
 }
 """What draws each study, by its name in `studies.STUDIES`."""
+
+
+def figure(summary: Summary) -> Figure:
+    """Draw a study: a registered one as `FIGURES` says, one of a user's own like a study of models."""
+    return FIGURES.get(summary["study"], shifts)(summary)

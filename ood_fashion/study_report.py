@@ -10,13 +10,13 @@ from ood_fashion import paper, study_plots, study_tables
 from ood_fashion.datasets import GENUINE_SHA256
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
-from ood_fashion.pages import Drawing, Page, Section, Table
+from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.plots import test_set
 from ood_fashion.report_parts import configuration_section, folder_name
 from ood_fashion.runs import Run
 from ood_fashion.sources import Source
 from ood_fashion.studies import STUDIES, StudyRun
-from ood_fashion.tables import Part
+from ood_fashion.table import Table
 
 
 def study_page(path: Path, data_dir: Source | None = None) -> Page:
@@ -32,9 +32,7 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     headers, rows, notes = study_tables.study_rows(summary)
     caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
     shown = [f"{row[0]}: " + ", ".join(map(" ".join, zip(headers[2:], row[2:], strict=True))) for row in rows]
-    drawing = Drawing(
-        summary["study"], study_plots.FIGURES[summary["study"]](summary), summary["title"], "; ".join(shown)
-    )
+    drawing = Drawing(summary["study"], study_plots.figure(summary), summary["title"], "; ".join(shown))
     results = [Table(caption, headers, rows, notes)]
     genuine = summary.get("sha256") == GENUINE_SHA256
     if summary["study"] == "shifts" and (models := paper.comparable_models(summary["changes"], genuine=genuine)):
@@ -73,7 +71,7 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
     """Lay a reproduction's tables and the figures of its studies out; see `report.read_page`."""
     record = read_json(path / "reproduction.json")
     try:
-        parts = study_tables.reproduction_parts(record)
+        parts = study_tables.reproduction_tables(record)
         seeds = int(record["seeds"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(
@@ -85,13 +83,12 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
         kind="reproduction",
         lead=f"The document's figures beside ours, over {seeds} {'seed' if seeds == 1 else 'seeds'}.",
         sections=[
-            *map(_part_section, parts),
+            *map(_table_section, parts),
             *(Section(page.lead, tables=page.sections[0].tables, drawings=page.drawings) for page in pages),
         ],
         damaged=[line for page in pages for line in page.damaged],
     )
 
 
-def _part_section(part: Part) -> Section:
-    words = [column for column in range(1, len(part.headers)) if column not in part.right]
-    return Section(part.title, part.text, [Table(part.title, part.headers, part.rows, part.notes, words)])
+def _table_section(table: Table) -> Section:
+    return Section(table.title, table.text, [table])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ood_fashion import paper, specs
 from ood_fashion.statistics import SIGNIFICANCE, wilson_interval
-from ood_fashion.tables import Part, table, test_set
+from ood_fashion.table import Table
+from ood_fashion.tables import test_set
 from ood_fashion.text import printable
 
 
-def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
+def comparison_tables(
+    records: Sequence[Mapping[str, Any]], name_a: str, name_b: str, conclusion: str = ""
+) -> list[Table]:
     """Show what `comparison.compare` says."""
     rows = [
         [
@@ -26,14 +30,15 @@ def comparison_table(records: Sequence[Mapping[str, Any]], name_a: str, name_b: 
         for record in records
     ]
     headers = ["test set", "A", "B", "A - B", "95% interval", "p", "p (Holm)"]
-    shown = [f"A: {printable(name_a)}", f"B: {printable(name_b)}", "", table(rows, headers, right=[1, 2, 3, 5, 6])]
+    names = f"A: {printable(name_a)}\nB: {printable(name_b)}"
+    shown = [Table("", headers, rows, ["", conclusion] * bool(conclusion), left=(4,), text=names)]
     for name in ("a", "b") if "runs_a" in records[0] else ():
         runs = [{"shift": record["shift"], **record[f"runs_{name}"]} for record in records]
-        shown += ["", f"{name.upper()} by itself:", "", runs_table(runs)]
-    return "\n".join(shown)
+        shown.append(runs_table(runs, f"{name.upper()} by itself:"))
+    return shown
 
 
-def runs_table(records: Sequence[Mapping[str, Any]]) -> str:
+def runs_table(records: Sequence[Mapping[str, Any]], title: str = "") -> Table:
     """Show `comparison.summarize_runs`: how accuracies vary over the seeds, and how over test sets."""
     rows = [
         [
@@ -49,13 +54,11 @@ def runs_table(records: Sequence[Mapping[str, Any]]) -> str:
     ]
     first = records[0]
     headers = ["test set", "accuracy", "sd over seeds", "95% interval", "sd over test sets", "95% interval"]
-    return "\n".join(
-        [
-            table(rows, headers, right=[1, 2, 4]),
-            f"Means of {first['runs']} trainings on {first['n']:,} images. Over seeds: what training again changes, on "
-            "these images. Over test sets: what other images would, with these trainings.",
-        ]
+    note = (
+        f"Means of {first['runs']} trainings on {first['n']:,} images. Over seeds: what training again changes, on "
+        "these images. Over test sets: what other images would, with these trainings."
     )
+    return Table(title, headers, rows, [note], left=(3, 5))
 
 
 def _ends(interval: Sequence[float]) -> str:
@@ -98,10 +101,10 @@ def _test_set_notes(summary: Mapping[str, Any]) -> list[str]:
     ] * bool(halves)
 
 
-def study_table(summary: Mapping[str, Any]) -> str:
+def study_tables(summary: Mapping[str, Any]) -> list[Table]:
     """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
     headers, rows, notes = study_rows(summary)
-    lines = [summary["title"], "", table(rows, headers, right=range(1, len(headers)))]
+    shown = [Table(summary["title"], headers, rows)]
     if summary["settings"] and (patiences := summary["settings"][0]["patience"]):
         columns = ("epochs", "kept epoch", "test accuracy", "cost")
         outcomes = [
@@ -109,8 +112,8 @@ def study_table(summary: Mapping[str, Any]) -> str:
             for row in patiences
         ]
         headers = ["patience", "epochs run", "kept epoch", "test accuracy", "below the best epoch's"]
-        lines += ["", "Had training stopped early:", "", table(outcomes, headers, right=range(1, 5))]
-    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
+        shown.append(Table("Had training stopped early:", headers, outcomes))
+    return [*shown[:-1], replace(shown[-1], notes=[text for note in notes for text in ("", note)])]
 
 
 _MEASURES = {
@@ -149,7 +152,7 @@ def _verdict(best: Mapping[str, Any], factor: str) -> str:
     )
 
 
-def reproduction_parts(record: Mapping[str, Any]) -> list[Part]:
+def reproduction_tables(record: Mapping[str, Any]) -> list[Table]:
     """Lay out what `reproduction.reproduce` gives: the document's figures and claims beside ours, and its slips."""
     figures = [
         [
@@ -183,49 +186,46 @@ def reproduction_parts(record: Mapping[str, Any]) -> list[Part]:
         for check in checks
     ]
     return [
-        Part(
+        Table(
             "Figures",
             ["problem", "of", "figure", "document", "ours", "one more training", "document in it"],
             figures,
-            (3, 4, 5),
-            ("† a slip of the document, listed below",),
-            f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and where a "
-            "further training would lie with 95% probability.",
+            ["† a slip of the document, listed below"],
+            left=(1, 2, 6),
+            text=f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and "
+            "where a further training would lie with 95% probability.",
         ),
-        Part("Parameters", ["problem", "model", "document", "ours"], counts, (2, 3)),
-        Part(
+        Table("Parameters", ["problem", "model", "document", "ours"], counts, left=(1,)),
+        Table(
             "Gradient checks",
             ["model", "parameter", "check", "verdict"],
             verdicts,
+            left=(1, 2, 3),
             text=f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed, by `ood-fashion scratch "
             f"gradcheck`: no relative error above {max(check.get('max_relative_error') or 0 for check in checks):.0e}; "
             f"L1 norms of two batches within a factor of {max(check.get('ratio') or 1 for check in checks):.2f}.",
         ),
-        Part(
+        Table(
             "Claims",
             ["problem", "claim", "difference", "95% interval", "p (Holm)", "verdict"],
             claims,
-            (2, 3, 4),
+            left=(1, 5),
             text="The difference of means that the claim says is positive, with its 95% interval over the seeds, and p "
             f"of Welch's test, adjusted for the {len(claims)} claims by Holm's method. Where p is below {SIGNIFICANCE} "
             "the claim holds if the difference is positive, and is wrong if it is negative; otherwise it is open.",
         ),
-        Part(
+        Table(
             "Slips of the document",
             ["problem", "the document", "right"],
             [list(correction) for correction in paper.CORRECTIONS],
+            left=(1, 2),
         ),
     ]
 
 
-def reproduction_report(record: Mapping[str, Any], *, markdown: bool = False) -> str:
-    """Show `reproduction_parts` as text or Markdown."""
-    shown = []
-    for part in reproduction_parts(record):
-        laid_out = table(part.rows, part.headers, right=part.right, style="github" if markdown else "simple")
-        title = f"## {part.title}" if markdown else part.title
-        shown.append("\n\n".join(text for text in (title, part.text, laid_out, *part.notes) if text))
-    return "\n\n".join(shown)
+def reproduction_markdown(record: Mapping[str, Any]) -> str:
+    """Show `reproduction_tables` as Markdown."""
+    return "\n\n".join(table.to_markdown() for table in reproduction_tables(record))
 
 
 def _difference(comparison: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ood_fashion import sweep_plots, tables
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
-from ood_fashion.pages import Drawing, Page, Section, Table
+from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.report_parts import folder_name
 from ood_fashion.sources import Source
 
@@ -25,7 +25,7 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
     report = read_json(path / "results.json")
     try:
         figures = {name: draw(report) for name, draw in sweep_plots.pictures(report).items()}
-        *others, last = tables.sweep_parts(report)
+        *others, last = tables.sweep_tables(report)
         means = ", ".join(f"{row['model']} {row['mean']:.4f}" for row in report["over_shifts"]) or "no shifts"
         lead = f"{len(report['results']) // len(report['models'])} test sets of {report['results'][0]['n']:,} images."
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -35,7 +35,7 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
         for name, figure in figures.items()
     ]
     # What matters most comes first.
-    laid_out = [Table(part.title, part.headers, part.rows, part.notes) for part in (last, *others)]
+    laid_out = [last, *others]
     return Page(
         title=folder_name(path),
         kind="sweep",

@@ -45,6 +45,8 @@ from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
 SWEEPS_ROOT = Path("sweeps")
 """Where sweeps go when no folder is named."""
 RANDOM_SHIFTS, RANDOM_SEED = 10, 0
+MAX_DISTANCE = 100
+"""The largest distance of a translation in a sweep, in pixels: 40,401 shifts."""
 
 Hits = NDArray[np.bool_]
 Point = dict[str, Any]
@@ -153,20 +155,20 @@ def over_shifts(results: Sequence[Point], reference: str, *, standard: bool = Fa
     return records
 
 
-def translations(most: int) -> Sweep:
+def translations(most: int = 8) -> Sweep:
     """Every translation by whole pixels, up to `most` in each axis.
 
     Raises:
-        InvalidValueError: `most` is negative.
+        InvalidValueError: `most` is out of range.
     """
-    if most < 0:
-        raise InvalidValueError(f"`most`: expected a whole number of 0 or more. Received: {most}.")
+    if not 0 <= most <= MAX_DISTANCE:
+        raise InvalidValueError(f"`most`: expected a whole number from 0 to {MAX_DISTANCE}. Received: {most}.")
     reach = range(-most, most + 1)
     points = ({"dx": dx, "dy": dy, "shift": Shift((Translate(dx, dy),))} for dy in reach for dx in reach)
     return Sweep("translate", tuple(points))
 
 
-def rotations(step: float) -> Sweep:
+def rotations(step: float = 15.0) -> Sweep:
     """Every multiple of `step` degrees below 360.
 
     Raises:
@@ -201,8 +203,13 @@ def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: in
         with access(path, ModelError, "a model file"):
             parts = [path]
             if is_folder(path, ModelError):
+                if not is_file(path / "saved_model.pb", ModelError):
+                    raise ModelError(f"{path}: expected a SavedModel folder. Received: one without saved_model.pb.")
                 parts = [part for part in match(path, "**/*", ModelError) if is_file(part, ModelError)]
-            hashes[name] = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+            digest = hashlib.sha256()
+            for part in parts:
+                digest.update(part.read_bytes())
+            hashes[name] = digest.hexdigest()
     return {
         "kind": sweep.kind,
         "models": hashes,

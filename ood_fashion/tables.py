@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-from tabulate import tabulate
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ood_fashion import paper
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.runs import Run
+from ood_fashion.table import Table
 from ood_fashion.text import printable
 
 
-def parameter_table(model: Mapping[str, Any]) -> str:
+def parameter_table(model: Mapping[str, Any]) -> Table:
     """Show a record of `ood-fashion params`."""
     rows = [
         (
@@ -28,7 +27,7 @@ def parameter_table(model: Mapping[str, Any]) -> str:
     if model["document"] is not None:
         rows.append(("in the document", "", "", f"{model['document']:,}"))
     rows.append(("multiply-adds an image", "", "", f"{model['multiply_adds']:,}"))
-    return table(rows, [model["title"], "output shape", "formula", "parameters"], right=[3])
+    return Table("", [model["title"], "output shape", "formula", "parameters"], rows, left=(1, 2))
 
 
 def dataset_table(record: Mapping[str, Any]) -> str:
@@ -52,7 +51,7 @@ def dataset_table(record: Mapping[str, Any]) -> str:
             f" and standard deviation {record['pixel_std']:.4f}",
             *written,
             "",
-            table(rows, ["class", "train", "test"], right=[1, 2]),
+            Table("", ["class", "train", "test"], rows).to_text(),
         ]
     )
 
@@ -84,10 +83,10 @@ def accuracy_rows(
     return headers, rows, notes
 
 
-def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = None) -> str:
+def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = None) -> Table:
     """Show accuracies with their intervals, beside the document's figures for `model` where it gives any."""
     headers, rows, notes = accuracy_rows(records, model)
-    return "\n".join([table(rows, headers, right=[1, 3, 4]), *notes])
+    return Table("", headers, rows, notes, left=(2,))
 
 
 _METRICS = {
@@ -145,19 +144,20 @@ def calibration_rows(records: Iterable[Mapping[str, Any]]) -> tuple[list[str], l
     return ["test set", *(text for name in _CALIBRATED for text in (_METRICS[name], "then"))], rows
 
 
-def metrics_table(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
+def metrics_tables(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[Table]:
     """Show records of `evaluation.full_records`, with a second table for calibrated ones."""
     headers, rows, notes = metrics_rows(records, class_names)
-    return "\n".join([table(rows, headers, right=range(1, len(headers) - 2)), *notes]) + _calibration_table(records)
+    words = (len(headers) - 2, len(headers) - 1)
+    return [Table("", headers, rows, notes, left=words), *calibration_tables(records)]
 
 
-def _calibration_table(records: Sequence[Mapping[str, Any]]) -> str:
-    """Show `calibration_rows` below another table; nothing where there are none."""
+def calibration_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Show `calibration_rows`; no table where there are none."""
     headers, rows = calibration_rows(records)
     if not rows:
-        return ""
+        return []
     title = f"Calibrated on the validation images, at temperature {records[0]['temperature']:.3f}:"
-    return "\n\n".join(["", title, table(rows, headers, right=range(1, len(headers)))])
+    return [Table(title, headers, rows)]
 
 
 def test_set(record: Mapping[str, Any]) -> str:
@@ -178,12 +178,12 @@ def preparation_notes(records: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def prediction_table(records: Iterable[Mapping[str, Any]]) -> str:
+def prediction_table(records: Iterable[Mapping[str, Any]]) -> Table:
     """Show the records of `ood-fashion predict`: each picture's classes, the most probable first."""
     rows = [
         [record["image"], *(f"{top['class']} {top['probability']:.3f}" for top in record["top"])] for record in records
     ]
-    return table(rows, ["image", "class", "or", "or"][: len(rows[0])], right=[])
+    return Table("", ["image", "class", "or", "or"][: len(rows[0])], rows, left=(1, 2, 3))
 
 
 def run_report(run: Run, history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
@@ -191,7 +191,7 @@ def run_report(run: Run, history: Sequence[Mapping[str, float]], metrics: Mappin
     summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
     results = metrics["results"]
     shown = accuracy_table(results, paper.comparable_model(run.config, genuine=run.is_genuine))
-    return f"{summary}\n\n{shown}{_calibration_table(results)}"
+    return "\n\n".join(map(str, [summary, shown, *calibration_tables(results)]))
 
 
 def training_sentence(history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
@@ -204,18 +204,7 @@ def training_sentence(history: Sequence[Mapping[str, float]], metrics: Mapping[s
     )
 
 
-class Part(NamedTuple):
-    """A titled table of texts with the columns to align to the right, notes below, and a text before it."""
-
-    title: str
-    headers: list[str]
-    rows: list[list[str]]
-    right: Collection[int] = ()
-    notes: Sequence[str] = ()
-    text: str = ""
-
-
-def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
+def sweep_tables(report: Mapping[str, Any]) -> list[Table]:
     """Lay out a sweep: the figures of every model side by side, the worst case, and what there is over all shifts."""
     models, results = report["models"], report["results"]
     accuracies = {(row["model"], row["shift"]): f"{row['accuracy']:.4f}" for row in results}
@@ -225,11 +214,11 @@ def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
         for model in models:
             rows = [[name, *(accuracies[model, f"{name}:{severity}"] for severity in SEVERITIES)] for name in named]
             headers = [f"{model}: none {accuracies[model, 'none']}", *map(str, SEVERITIES)]
-            parts.append(Part(f"Accuracy of {model} by severity", headers, rows, range(1, 6)))
+            parts.append(Table(f"Accuracy of {model} by severity", headers, rows))
     elif report["kind"] == "rotate":
         shifts = [row["shift"] for row in results if row["model"] == models[0]]
         rows = [[shift, *(accuracies[model, shift] for model in models)] for shift in shifts]
-        parts.append(Part("Accuracy by angle", ["test set", *models], rows, range(1, 1 + len(models))))
+        parts.append(Table("Accuracy by angle", ["test set", *models], rows))
     summary = [
         [
             row["model"],
@@ -241,7 +230,7 @@ def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
         for row in report["worst"]
     ]
     headers = ["model", "each image under", "accuracy", "95% interval", "n"]
-    parts.append(Part("The worst case", headers, summary, [2, 4]))
+    parts.append(Table("The worst case", headers, summary, left=(1, 3)))
     over = report["over_shifts"]
     against_baseline = any("effective_robustness" in row for row in over)
     rows = [
@@ -257,7 +246,7 @@ def sweep_parts(report: Mapping[str, Any]) -> list[Part]:
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
     if over:
         notes = [f"mCE: errors as multiples of those of {printable(report['reference'])}.", *_left_out_notes(report)]
-        parts.append(Part("Over all shifts", headers, rows, [1, 3, 4, 5], notes))
+        parts.append(Table("Over all shifts", headers, rows, notes, left=(2,)))
     return parts
 
 
@@ -279,13 +268,6 @@ def _left_out_notes(report: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def sweep_report(report: Mapping[str, Any]) -> str:
-    """Show `sweep_parts` as text."""
-    return "\n\n".join(
-        "\n".join([table(part.rows, part.headers, right=part.right), *part.notes]) for part in sweep_parts(report)
-    )
-
-
 def corruption_table() -> str:
     """Show the corruptions with their parameters, as a Markdown table for the docs."""
     rows = [
@@ -299,17 +281,3 @@ def corruption_table() -> str:
             [f"`{name}`{star}", corruption.effect, "; ".join(corruption.parameters), *values, corruption.source]
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def table(rows: Sequence[Sequence[str]], headers: Sequence[str], right: Collection[int], style: str = "simple") -> str:
-    """Lay out a table.
-
-    Args:
-        rows: texts, shown as `printable` has them.
-        headers: as many as a row has texts.
-        right: the columns that are aligned to the right.
-        style: a format of tabulate.
-    """
-    align = ["right" if column in right else "left" for column in range(len(headers))]
-    headers, *rows = ([printable(cell) for cell in row] for row in (headers, *rows))
-    return tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=align, headersalign=align)

@@ -27,7 +27,7 @@ from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize, wilson_interval
 from ood_fashion.studies import STUDIES, StudyRun
 from ood_fashion.study_tables import estimate
-from ood_fashion.tables import table
+from ood_fashion.table import Table
 
 _INTRODUCTION = """# Trained models
 
@@ -109,7 +109,7 @@ def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
             ]
         )
     headers = ["model", "parameters", "multiply-adds", "training", "in-domain", "up 4", "rotated 90, 180, 270"]
-    click.echo(table(rows, [*headers, "every angle", "worst of five", "mCE"], right=range(1, 10), style="github"))
+    click.echo(Table("", [*headers, "every angle", "worst of five", "mCE"], rows).to_markdown())
 
 
 def _over_shifts(sweep: Path) -> list[dict[str, Any]]:
@@ -152,7 +152,7 @@ def _card(name: str, run: Run) -> Iterator[str]:
     for row in metrics["results"]:
         low, high = wilson_interval(row["correct"], row["n"])
         rows.append([row["shift"], f"{row['accuracy']:.4f}", f"{low:.4f} to {high:.4f}", f"{row['n']:,}"])
-    yield table(rows, ["test set", "accuracy", "95% interval", "n"], right=[1, 3], style="github")
+    yield Table("", ["test set", "accuracy", "95% interval", "n"], rows, left=(2,)).to_markdown()
 
 
 if __name__ == "__main__":

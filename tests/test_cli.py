@@ -333,7 +333,7 @@ def test_a_bug_with_a_long_story_is_one_line(invoke: Invoke, monkeypatch: pytest
     monkeypatch.setattr("ood_fashion.sources.load_dataset", broken)
     (line,) = invoke("data").stderr.splitlines()
     assert line.startswith("Error: unexpected RuntimeError: Graph execution error: detected at node of a graph of a")
-    assert line.endswith(" ... Show where: ood-fashion --debug data ...")
+    assert line.endswith(" [...]. Show where: ood-fashion --debug data ...")
     assert len(line) < 700
 
 

@@ -94,7 +94,7 @@ def test_as_a_person_sees_it(invoke: Invoke, options: list[object]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
-        ("sweep translate --max -1", 2, "--max: expected a whole number of 0 or more. Received: -1"),
+        ("sweep translate --max -1", 2, "--max: expected a whole number from 0 to 100. Received: -1"),
         ("sweep rotate --step 0", 2, "--step: expected degrees from 0.1 to 360. Received: 0.0"),
         ("sweep rotate --step nan", 2, "--step: expected degrees from 0.1 to 360. Received: nan"),
         ("sweep rotate --limit 0", 2, "0 is not in the range x>=1"),

@@ -22,7 +22,7 @@ from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Predictions, Run
 from ood_fashion.sources import load_dataset
 from ood_fashion.statistics import compare_paired, compare_unpaired
-from ood_fashion.study_tables import comparison_table
+from ood_fashion.study_tables import comparison_tables
 from tests.conftest import Invoke
 
 
@@ -52,7 +52,7 @@ def test_several_trainings_a_side_are_compared_over_seeds() -> None:
     assert record["p"] == pytest.approx(expected["p"])
     assert (record["runs_a"]["runs"], record["runs_b"]["accuracy"]) == (3, pytest.approx(0.815))
     assert record["runs_b"]["seeds"]["sd"] == pytest.approx(0.015 * 2**0.5)
-    text = comparison_table([record], "a-s*", "b-s*")
+    text = "\n".join(map(str, comparison_tables([record], "a-s*", "b-s*")))
     assert "A by itself" in text
     assert re.search(r"none \(in-domain\) +0\.8150 +0\.0212 ", text)
     assert "trainings like these 3 and 2" in conclude([record], "A", "B")

@@ -26,9 +26,14 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
     outputs = [output for cell in executed["cells"] for output in cell.get("outputs", ())]
     text = "".join("".join(output.get("text", ())) for output in outputs)
     assert "60,000 training and 10,000 test images" in text
-    assert "Lowest training loss: momentum" in text
+    html = "".join("".join(output.get("data", {}).get("text/html", ())) for output in outputs)
+    assert html.count("<table>") == 5
+    assert "Lowest training loss: momentum" in html
+    assert "more accurate under" in html
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 2
+    assert len(pictures) == 4
+    imports = [line for cell in code for line in cell["source"] if line.startswith(("import ", "from "))]
+    assert len(imports) <= 6
 
 
 def test_the_notebook_follows_the_documents_protocol() -> None:

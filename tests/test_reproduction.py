@@ -107,7 +107,7 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     for study in ("batch-size", "early-stopping", "momentum", "shifts"):
         assert matplotlib.image.imread(tmp_path / f"r/{study}/{study}.png").shape[2] == 4
     table = (tmp_path / "r/reproduction.md").read_text(encoding="utf-8")
-    assert table.rstrip() == study_tables.reproduction_report(record, markdown=True)
+    assert table.rstrip() == study_tables.reproduction_markdown(record)
     assert re.search(r"\| CNN-3 +\| +68,106 \| +68,106 \|", table)
     assert len(re.findall(r"\| open +\|", table)) == len(paper.CLAIMS)
     assert invoke("report", "r", "--data-dir", small_folder).exit_code == 0

@@ -28,7 +28,7 @@ from ood_fashion.sweeps import (
     translations,
     write_report,
 )
-from ood_fashion.tables import sweep_parts
+from ood_fashion.tables import sweep_tables
 
 
 def tenths(number: int) -> str:
@@ -188,10 +188,10 @@ def test_what_has_no_error_to_compare_with_is_named_beside_the_figure() -> None:
         assert (row["relative_mce_families"], row["relative_mce_left_out"]) == (1, ["jpeg"])
         assert (row["mce_families"], row["mce_left_out"]) == (2, [])
     note = "relative mCE: over 1 of 2 kinds of shift. Left out, because a loses no accuracy under them: jpeg."
-    assert sweep_parts(report)[-1].notes[1:] == [note]
+    assert sweep_tables(report)[-1].notes[1:] == [note]
     for row in (a, b):  # as an earlier version wrote it
         row.pop("relative_mce_left_out")
-    assert sweep_parts(report)[-1].notes[1:] == []
+    assert sweep_tables(report)[-1].notes[1:] == []
 
 
 def test_the_documents_mlp_is_the_reference_where_it_was_measured(fashion: Dataset) -> None:

@@ -22,11 +22,11 @@ from matplotlib.text import Text
 from ood_fashion import plots, study_plots, sweep_plots
 from ood_fashion.cli import main
 from ood_fashion.datasets import Dataset
-from ood_fashion.pages import Drawing, Page, Section, Table, to_html, write_figures, write_html
+from ood_fashion.pages import Drawing, Page, Section, to_html, write_figures, write_html
 from ood_fashion.report_folders import read_page
 from ood_fashion.shifts import Shift
 from ood_fashion.sweeps import Sweep, corruptions, rotations, translations, write_report
-from ood_fashion.tables import table
+from ood_fashion.table import Table
 from ood_fashion.text import printable
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure
@@ -142,7 +142,7 @@ def test_a_runs_report_takes_any_name_of_a_class(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_table_keeps_its_lines_and_columns(name: str) -> None:
-    lines = table([[name, "1"], ["b", "2"]], ["name", name], right=[]).splitlines()
+    lines = Table("", ["name", name], [[name, "1"], ["b", "2"]], left=(1,)).to_text().splitlines()
     assert len(lines) == 4
     assert lines[2].startswith(NAMES[name][0].strip())
     assert lines[0].rstrip().endswith(NAMES[name][0].strip())

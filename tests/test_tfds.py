@@ -15,7 +15,7 @@ from hypothesis import given
 from ood_fashion import datasets
 from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split
-from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.errors import DataError
 from ood_fashion.export import export
 from ood_fashion.shifts import SHIFTS, Shift, file_name
 from ood_fashion.tfds import OodFashion, config_for, parse_config_name
@@ -71,9 +71,10 @@ def test_load(small_fashion: Dataset, tmp_path: Path, text: str) -> None:
 
 
 def test_an_unknown_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidValueError, match=r"(?s)'rotat:90': unknown.* Did you mean rotate"):
+    """TensorFlow Datasets puts words of its own before the message, in an error of its own."""
+    with pytest.raises(RuntimeError, match=r"(?s)'rotat:90': unknown.* Did you mean rotate"):
         tfds.load("ood_fashion/rotat-90", data_dir=tmp_path)
-    with pytest.raises(InvalidValueError, match="expected a severity from 0 to 5"):
+    with pytest.raises(RuntimeError, match="expected a severity from 0 to 5"):
         tfds.load("ood_fashion/fog-6", data_dir=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""A PyTorch model under the document's test sets, or under the shifts given as arguments.
+"""A PyTorch model under the assignment's test sets, or under the shifts given as arguments.
 
 python docs/examples/pytorch_model.py up4 rotate:45 fog:3
 """
@@ -10,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ood_fashion import paper, tables
-from ood_fashion.evaluation import evaluate
-from ood_fashion.sources import load_dataset
+import ood_fashion as ood
 
-dataset = load_dataset()
-images = torch.from_numpy(dataset.train.images[:10_000]).unsqueeze(1) / 255
-labels = torch.from_numpy(dataset.train.labels[:10_000])
+data = ood.load_dataset()
+images = torch.from_numpy(data.train.images[:10_000]).unsqueeze(1) / 255
+labels = torch.from_numpy(data.train.labels[:10_000])
 
 torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32 * 12 * 12, 10))
@@ -34,5 +32,4 @@ def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(model(torch.from_numpy(batch).unsqueeze(1)).numpy())
 
 
-shifts = sys.argv[1:] or paper.TEST_SETS
-print(tables.accuracy_table(evaluate(predict, dataset.test.images, dataset.test.labels, shifts)))
+print(ood.evaluate(predict, sys.argv[1:] or ood.TEST_SETS, data=data))

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,8 +15,7 @@ from ood_fashion import backends
 from ood_fashion.cli.process import say
 from ood_fashion.config import DEVICES, PIXEL_RANGES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
-from ood_fashion.run_search import latest_complete_run, model_name, pretrained_runs
-from ood_fashion.runs import Run
+from ood_fashion.run_search import pretrained_runs
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
 
@@ -163,7 +162,6 @@ class ModelFile(NamedTuple):
     path: Path
     pixel_range: str | None = None
     outputs: str = "auto"
-    trust: bool = False
 
 
 def model_file_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -182,45 +180,29 @@ def model_file_option(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="What the model of a file gives; auto: by its last activation, else by its scores.",
     )
-    @trust_option
     @functools.wraps(command)
-    def with_file(
-        *, model_file: Path | None, pixel_range: str | None, outputs: str, trust: bool, **arguments: Any
-    ) -> None:
+    def with_file(*, model_file: Path | None, pixel_range: str | None, outputs: str, **arguments: Any) -> None:
         if model_file is None and (pixel_range or outputs != "auto"):
             raise click.UsageError("--pixels and --outputs need --model-file: those of a run's model are known.")
-        command(model_file=model_file and ModelFile(model_file, pixel_range, outputs, trust), **arguments)
+        command(model_file=model_file and ModelFile(model_file, pixel_range, outputs), **arguments)
 
     return with_file
 
 
-class OpenedModel(NamedTuple):
-    """A Keras model, what to call it, the run that it comes from, if any, and what is said of its outputs."""
-
-    model: Any
-    name: str
-    run: Run | None
-    outputs: str
-
-
-def open_model(run_dir: Path | None, model_file: ModelFile | None, device: str) -> OpenedModel:
-    """Load what --run and --model-file name, or else the latest complete run's model, onto a device."""
+def named_model(run_dir: Path | None, model_file: ModelFile | None) -> dict[str, Any]:
+    """Return what --run and --model-file name, or else the latest complete run, as arguments of `api` functions."""
     if run_dir and model_file:
         raise click.UsageError("--run or --model, and --model-file, exclude each other.")
-    run = None
-    if model_file is None:
-        run = Run.open(run_dir).require_keras().require_complete() if run_dir else latest_complete_run()
-    file = model_file or ModelFile(cast(Run, run).model_path)
-    from ood_fashion.nn import devices, model_files
+    if model_file:
+        say(f"Model: {model_file.path}", err=True)
+        options = model_file._asdict()
+        return {"model": options.pop("path"), **options}
+    from ood_fashion.api.opening import load_run
 
-    devices.select_device(device)
-    say(f"Model: {file.path}", err=True)
-    return OpenedModel(
-        model_files.load_model(file.path, file.pixel_range, trust=file.trust),
-        model_name(run) if run else str(file.path),
-        run,
-        file.outputs,
-    )
+    run = load_run(run_dir)
+    run.require_keras().require_complete()
+    say(f"Model: {run.model_path}", err=True)
+    return {"model": run}
 
 
 MODEL_CHOICE = click.Choice(list(MODELS))
@@ -265,3 +247,8 @@ def show(record: Any, text: str, as_json: bool) -> None:
         click.echo(json.dumps(record, indent=2, allow_nan=False))
     else:
         say(*text.split("\n"))
+
+
+def show_results(results: Any, as_json: bool) -> None:
+    """Print what a public function has returned."""
+    show(results.record, str(results), as_json)

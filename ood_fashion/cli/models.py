@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ood_fashion import augmentations, orbits, paper, sources
+from ood_fashion import augmentations, comparison, orbits, paper, sources
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     ModelFile,
@@ -17,25 +18,23 @@ from ood_fashion.cli.base import (
     json_option,
     limit_option,
     model_file_option,
-    open_model,
+    named_model,
     pixels_option,
     resume_option,
     run_option,
     setting,
     shift_option,
     show,
+    show_results,
     trust_option,
 )
-from ood_fashion.cli.process import say, working_in
-from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES, TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.cli.process import working_in
+from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
-from ood_fashion.records import require_same_dataset
 from ood_fashion.shifts import SHIFTS, Shift
 from ood_fashion.sources import Source
 from ood_fashion.specs import MODELS
-from ood_fashion.text import printable
 
 
 @click.command()
@@ -103,23 +102,14 @@ def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:
 
     Example: ood-fashion params --model cnn3 --verify
     """
-    from ood_fashion import specs, tables
+    from ood_fashion.api.data import count_parameters
 
-    records = [{**specs.describe(name), "document": paper.PARAMETERS.get(name)} for name in names or MODELS]
-    differences: list[str] = []
-    if verify:
-        from ood_fashion.nn.devices import select_device
-        from ood_fashion.nn.models import compare_with_spec
-
-        select_device()
-        for record in records:
-            found = compare_with_spec(record["model"])
-            record["verified"] = not found
-            differences += found
-    text = "\n\n".join(map(tables.parameter_table, records))
+    counts = [count_parameters(name, verify=verify) for name in names or MODELS]
+    differences = [line for count in counts for line in count.differences]
+    text = "\n\n".join(map(str, counts))
     if verify and not differences:
         text += "\n\nVerified: the Keras models have these layers, shapes and counts."
-    show(records, text, as_json)
+    show([count.record for count in counts], text, as_json)
     if differences:
         raise ModelError(*differences)
 
@@ -196,32 +186,17 @@ def train(
 
     Example: ood-fashion train --model p4cnn --protocol full --augment translate:4 --augment mirror
     """
-    from ood_fashion import records, run_search, tables
+    from ood_fashion import tables
+    from ood_fashion.api.training import plan, train
 
     given = _given(settings, protocol, no_early_stopping)
-    config = TrainConfig(**given)
-    run = run_search.find_unfinished_run(given, out) if resume else None
-    path = run.path if run else out or run_search.new_run_path(config)
+    config, path = plan(given, out, resume=resume)
     with working_in(path, resume=True):
-        if run is None or not run.is_complete:
-            from ood_fashion.nn import callbacks, devices, training
-
-            if tensorboard:
-                callbacks.require_tensorboard()
-            used_device = devices.select_device(device)
-            devices.make_strategy(config)
-            dataset = sources.load_dataset(data_dir)
-            if run is None:
-                run = records.start_run(path, config, dataset, used_device)
-            if not quiet:
-                say(f"Run folder: {run.path}", err=True)
-            watching = [callbacks.TensorBoard(run)] if tensorboard else []
-            watching += [] if quiet else [callbacks.Progress()]
-            training.train(run, dataset, watching)
-        else:
-            run.tidy()
+        run = train(
+            config, data_dir, out=path, resume=resume, tensorboard=tensorboard, device=device, verbose=not quiet
+        )
     metrics = run.read_metrics()
-    show({"run": str(run.path), **metrics}, tables.run_report(run, run.read_history(), metrics), as_json)
+    show({"run": str(run.path), **metrics}, tables.run_report(run, run.history, metrics), as_json)
 
 
 def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bool) -> dict[str, Any]:
@@ -241,6 +216,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
 @click.command()
 @run_option
 @model_file_option
+@trust_option
 @shift_option
 @click.option(
     "--metrics",
@@ -260,6 +236,7 @@ def evaluate(
     *,
     run_dir: Path | None,
     model_file: ModelFile | None,
+    trust: bool,
     shifts: tuple[Shift, ...],
     metrics: str,
     tta: str | None,
@@ -279,55 +256,31 @@ def evaluate(
 
     Example: ood-fashion evaluate --all --tta c4
     """
-    from ood_fashion import datasets, tables
-
     if calibrate and model_file:
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
-    orbit = orbits.parse_orbit(tta) if tta else orbits.Orbit()
-    chosen = [*map(Shift.parse, paper.TEST_SETS if all_sets else ()), *shifts] or [Shift()]
-    chosen = list(dict.fromkeys(chosen))
+    if tta:
+        orbits.parse_orbit(tta)  # so that what is wrong with it is known before a model is loaded
+    chosen = [*(paper.TEST_SETS if all_sets else ()), *shifts] or ["none"]
     if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
-        _evaluate_runs(str(run_dir), chosen, sources.load_dataset(data_dir), limit, device, as_json)
-        return
-    model, name, run, outputs = open_model(run_dir, model_file, device)
-    from ood_fashion.nn import evaluation
-
-    whole = sources.load_dataset(data_dir)
-    dataset = whole.with_test_images(limit)
-    if metrics == "all" or calibrate:
-        temperature = run.temperature if run and not tta else None
-        if calibrate and run:
-            require_same_dataset(run, whole, "`calibrate` needs its validation images: leave it out, or train with it.")
-            config = run.config
-            _, validation = datasets.split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-            temperature = evaluation.calibrate(model, dataset, validation, orbit, outputs)
-        records = evaluation.evaluate_fully(model, dataset, chosen, temperature, orbit, outputs)
-        table = tables.metrics_table(records, dataset.class_names)
+        model: dict[str, Any] = {"model": comparison.expand(str(run_dir))}
     else:
-        records = evaluation.evaluate(model, dataset, chosen, orbit, outputs)
-        genuine = run is not None and run.is_genuine and dataset.is_genuine
-        compared = paper.comparable_model(run.config, genuine=genuine) if run and not tta else None
-        table = tables.accuracy_table(records, compared)
-    averaged = {"tta": tta} if tta else {}
-    show({"model": name, **averaged, "results": records}, table, as_json)
+        model = named_model(run_dir, model_file)
+    from ood_fashion.api.measuring import evaluate
 
-
-def _evaluate_runs(
-    pattern: str, shifts: list[Shift], dataset: Dataset, limit: int | None, device: str, as_json: bool
-) -> None:
-    from ood_fashion import comparison, study_tables
-
-    paths = comparison.expand(pattern)
-    correct = [comparison.correct_predictions(path, dataset, shifts, device=device) for path in paths]
-    records = comparison.summarize_runs([{shift: hits[:limit] for shift, hits in of.items()} for of in correct])
-    runs = list(map(str, paths))
-    show(
-        {"runs": runs, "results": records},
-        "\n".join([*map(printable, runs), "", study_tables.runs_table(records)]),
-        as_json,
+    results = evaluate(
+        **model,
+        shifts=chosen,
+        data=data_dir,
+        metrics=metrics,
+        tta=tta,
+        calibrate=calibrate,
+        limit=limit,
+        device=device,
+        trust=trust,
     )
+    show_results(results, as_json)
 
 
 @click.command()
@@ -358,18 +311,15 @@ def compare(
 
     Example: ood-fashion compare runs/cnn2 runs/cnn3 --shift up4
     """
-    from ood_fashion import comparison, study_tables
+    from ood_fashion.api.measuring import compare
 
-    dataset = sources.load_dataset(data_dir)
-    chosen = list(dict.fromkeys(shifts or [SHIFTS[name] for name in paper.TEST_SETS]))
-    sides = [
-        [
-            comparison.correct_predictions(path, dataset, chosen, pixel_range, device=device, trust=trust)
-            for path in comparison.expand(pattern)
-        ]
-        for pattern in (a, b)
-    ]
-    records = comparison.compare(*sides)
-    conclusion = comparison.conclude(records, "A", "B")
-    table = f"{study_tables.comparison_table(records, a, b)}\n\n{conclusion}"
-    show({"a": a, "b": b, "results": records, "conclusion": conclusion}, table, as_json)
+    results = compare(
+        comparison.expand(a),
+        comparison.expand(b),
+        shifts or paper.TEST_SETS,
+        data=data_dir,
+        pixel_range=pixel_range,
+        device=device,
+        trust=trust,
+    )
+    show_results(replace(results, a=a, b=b), as_json)

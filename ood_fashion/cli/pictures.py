@@ -5,9 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
-from ood_fashion.cli.base import ModelFile, device_option, json_option, model_file_option, open_model, run_option, show
+from ood_fashion.cli.base import (
+    ModelFile,
+    device_option,
+    json_option,
+    model_file_option,
+    named_model,
+    run_option,
+    show_results,
+    trust_option,
+)
 from ood_fashion.cli.process import say
 from ood_fashion.datasets import CLASS_NAMES
 from ood_fashion.errors import DataError
@@ -17,6 +25,7 @@ from ood_fashion.errors import DataError
 @click.argument("paths", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @run_option
 @model_file_option
+@trust_option
 @click.option(
     "--dataset",
     type=click.Choice(list(CLASS_NAMES)),
@@ -30,6 +39,7 @@ def predict(
     *,
     run_dir: Path | None,
     model_file: ModelFile | None,
+    trust: bool,
     dataset: str | None,
     device: str,
     as_json: bool,
@@ -42,27 +52,15 @@ def predict(
 
     Example: ood-fashion predict shoe.jpg photos/
     """
-    from ood_fashion import pictures, tables
-    from ood_fashion.evaluation import class_names, top_classes
+    from ood_fashion import tables
+    from ood_fashion.api.measuring import predict
 
-    model, name, run, outputs = open_model(run_dir, model_file, device)
-    from ood_fashion.nn import evaluation, model_files
-
-    read, passed_over, failures = pictures.read_pictures(paths, model_files.picture_shape(model))
-    for line in passed_over:
+    results = predict(paths, **named_model(run_dir, model_file), class_names=dataset, device=device, trust=trust)
+    for line in results.passed_over:
         say(f"Passed over: {line}", err=True)
-    if read:
-        temperature = run and run.temperature
-        if temperature:
-            say(f"Calibrated: temperature {temperature:.3f}", err=True)
-        pixels = np.stack([picture.pixels for picture in read])
-        probabilities = evaluation.classify(model, pixels, temperature or 1.0, outputs)
-        names = class_names(dataset, probabilities.shape[1]) if run is None else run.class_names
-        records = [
-            {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
-            for picture, top in zip(read, top_classes(probabilities, names), strict=True)
-        ]
-        say(*tables.preparation_notes(records).split("\n"), err=True)
-        show({"model": name, "images": records}, tables.prediction_table(records), as_json)
-    if failures:
-        raise DataError(*failures)
+    if results.temperature != 1:
+        say(f"Calibrated: temperature {results.temperature:.3f}", err=True)
+    say(*tables.preparation_notes(results.records).split("\n"), err=True)
+    show_results(results, as_json)
+    if results.failures:
+        raise DataError(*results.failures)

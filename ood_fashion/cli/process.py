@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 import click
 
 from ood_fashion.errors import OodFashionError, PixelRangeWarning
-from ood_fashion.files import locked
 from ood_fashion.text import printable
 
 
@@ -159,22 +158,18 @@ _ARGUMENTS, _WHERE = "ood_fashion.arguments", "ood_fashion.where"
 
 @contextmanager
 def working_in(folder: Path, *, resume: bool) -> Iterator[None]:
-    """Keep a folder to this process (`files.locked`); whoever interrupts the block is told where it is, how to go on.
+    """Tell whoever interrupts the block where the folder is that it writes to, and how to go on.
 
     Args:
         folder: what the command writes to.
         resume: whether the command goes on with --resume; else with the same arguments.
-
-    Raises:
-        RunError: another process keeps the folder, or it cannot be made.
     """
     meta = click.get_current_context().meta
     arguments = meta[_ARGUMENTS]
     options = [argument.partition("=")[0] for argument in arguments]
     more = ["--out", str(folder)] * ("--out" not in options) + ["--resume"] * (resume and "--resume" not in options)
-    with locked(folder):
-        meta[_WHERE] = f" What is done is in {folder}. Go on: {shlex.join(('ood-fashion', *arguments, *more))}"
-        yield
+    meta[_WHERE] = f" What is done is in {folder}. Go on: {shlex.join(('ood-fashion', *arguments, *more))}"
+    yield
     del meta[_WHERE]
 
 
@@ -213,5 +208,5 @@ class CommandGroup(click.Group):
             if isinstance(error, OodFashionError):
                 running = _running(ctx)
                 _fail(error.exit_code, *(with_options(str(line), running) for line in error.args))
-            what = f"unexpected {type(error).__name__}: {textwrap.shorten(str(error), _MOST_SHOWN, placeholder=' ...')}"
+            what = f"unexpected {type(error).__name__}: {textwrap.shorten(str(error), _MOST_SHOWN)}"
             _fail(1, f"{what}. Show where: ood-fashion --debug {ctx.invoked_subcommand} ...")

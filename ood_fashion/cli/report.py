@@ -29,16 +29,14 @@ def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Sou
 
     Example: ood-fashion report runs/momentum --figures figures
     """
-    from ood_fashion import pages
-    from ood_fashion.report_folders import read_page
+    from ood_fashion.api.studying import report
 
-    page = read_page(path, data_dir)
-    out = out or path / "report.html"
-    undrawn = pages.write_html(page, out)
-    figures, unwritten = pages.write_figures(page, figures_dir) if figures_dir else ([], [])
-    record = {"report": str(out), "figures": list(map(str, figures)), "damaged": list(page.damaged)}
-    show(record, "\n".join(printable(str(file)) for file in [out, *figures]), as_json)
-    for line in (*undrawn, *unwritten):
+    written = report(path, out=out, figures=figures_dir, data=data_dir)
+    files = [str(written.path), *map(str, written.figures)]
+    record = {"report": files[0], "figures": files[1:], "damaged": list(written.damaged)}
+    show(record, "\n".join(map(printable, files)), as_json)
+    for line in written.undrawn:
         say(f"Not drawn: {line}", err=True)
-    if page.damaged:
-        raise RunError(f"{len(page.damaged)} trainings cannot be read and are left out: {' '.join(page.damaged)}")
+    if written.damaged:
+        shown = " ".join(written.damaged)
+        raise RunError(f"{len(written.damaged)} trainings cannot be read and are left out: {shown}")

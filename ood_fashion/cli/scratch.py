@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
 
 if TYPE_CHECKING:
-    from ood_fashion.from_scratch.mlp import Epoch
+    pass
 
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 POSITIVE = click.IntRange(min=1)
@@ -29,30 +28,6 @@ def scratch() -> None:
 
     Example: ood-fashion scratch mlp --check-gradient
     """
-
-
-class EpochLog:
-    """Progress on standard error: a bar over an epoch's updates on a terminal, and a line after each epoch."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config, self.epoch = config, 1
-
-    def updates(self, batches: Sequence[int]) -> Iterable[int]:
-        """Show a bar over the batches."""
-        from tqdm import tqdm
-
-        title = f"epoch {self.epoch}/{self.config.epochs}"
-        return tqdm(batches, title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), unit=" updates")
-
-    def epoch_end(self, epoch: Epoch) -> None:
-        """Show the epoch's figures, the document's among them."""
-        self.epoch += 1
-        say(
-            f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the document's sum "
-            f"{epoch.chunk_loss_sum:.3f})  accuracy {epoch.accuracy:.4f}  val_accuracy {epoch.val_accuracy:.4f}  "
-            f"{epoch.seconds:.2f} s",
-            err=True,
-        )
 
 
 def require_passed(records: Sequence[dict[str, Any]]) -> None:
@@ -97,33 +72,32 @@ def mlp(
 
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """
-    from ood_fashion import plots, records, run_search, scratch_runs, scratch_tables, tables
+    from ood_fashion import plots, scratch_runs, tables
+    from ood_fashion.api.training import plan, train
 
-    given = {name: value for name, value in settings.items() if value is not None}
-    run = run_search.find_unfinished_run({"implementation": "numpy", **given}, out) if resume else None
-    config = run.config if run else TrainConfig(**{**scratch_runs.PROTOCOL, **given})
-    dataset = sources.load_dataset(data_dir)
-    checks = scratch_runs.check_mlp(config, dataset, gradient=check_gradient, magnitude=check_magnitude)
-    if checks and not quiet:
-        say(*scratch_tables.check_table(checks).split("\n"), err=True)
-    require_passed(checks)
-    path = run.path if run else out or run_search.new_run_path(config)
+    given = {"implementation": "numpy", **{name: value for name, value in settings.items() if value is not None}}
+    config, path = plan(given, out, resume=resume, defaults=scratch_runs.PROTOCOL)
+    checks = _check_mlp(config, data_dir, gradient=check_gradient, magnitude=check_magnitude, quiet=quiet)
     with working_in(path, resume=True):
-        if run is None:
-            run = records.start_run(path, config, dataset, "cpu")
-        if not quiet:
-            say(f"Run folder: {run.path}", err=True)
-        if not run.is_complete:
-            log = EpochLog(config)
-            watch: dict[str, Any] = {} if quiet else {"progress": log.updates, "on_epoch": log.epoch_end}
-            scratch_runs.train(run, dataset, **watch)
-        else:
-            run.tidy()
+        run = train(config, data_dir, out=path, resume=resume, verbose=not quiet)
         metrics, history = run.read_metrics(), run.read_history()
         kept = metrics["training"]["kept_epoch"]
         draw({run.plot_path: lambda: plots.accuracy_per_epoch(history, kept)})
     report = tables.run_report(run, history, metrics)
     show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)
+
+
+def _check_mlp(
+    config: TrainConfig, data_dir: Path | None, *, gradient: bool, magnitude: bool, quiet: bool
+) -> list[dict[str, Any]]:
+    """Check the gradients that are to be checked before a training, and show them."""
+    from ood_fashion import scratch_runs, scratch_tables, sources
+
+    checks = scratch_runs.check_mlp(config, sources.load_dataset(data_dir), gradient=gradient, magnitude=magnitude)
+    if checks and not quiet:
+        say(*scratch_tables.check_table(checks).split("\n"), err=True)
+    require_passed(checks)
+    return checks
 
 
 @scratch.command()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ood_fashion import sources
-from ood_fashion.cli.base import Decorator, data_dir_option, device_option, draw, json_option, show, workers_option
+from ood_fashion.cli.base import (
+    Decorator,
+    data_dir_option,
+    device_option,
+    draw,
+    json_option,
+    show_results,
+    workers_option,
+)
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
 from ood_fashion.config import IMPLEMENTATIONS
@@ -18,12 +25,13 @@ from ood_fashion.errors import RunError
 from ood_fashion.files import new_path, read_json
 from ood_fashion.histories import Record
 from ood_fashion.sources import Source
-from ood_fashion.studies import MOST_SEEDS, SEEDS, STUDIES, STUDIES_ROOT, StudyRun, run_studies
+from ood_fashion.studies import MOST_SEEDS, SEEDS, STUDIES, STUDIES_ROOT
 from ood_fashion.trials import Outcome
 
 
-def _progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """Show on standard error how many trainings have ended."""
+def _progress(where: str, outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """Show on standard error where the results go, and how many trainings have ended."""
+    say(where, err=True)
     with progress(total, "training") as advance:
         for outcome in outcomes:
             advance()
@@ -57,14 +65,14 @@ def _draw(path: Path, summary: Record) -> None:
     from ood_fashion import study_plots
 
     if summary["settings"]:
-        figure = functools.cache(functools.partial(study_plots.FIGURES[summary["study"]], summary))
+        figure = functools.cache(functools.partial(study_plots.figure, summary))
         draw({path / f"{summary['study']}.{ending}": figure for ending in ("png", "svg")})
 
 
 _MOST_SHOWN = 20
 
 
-def _raise(failures: list[str]) -> None:
+def _raise(failures: Sequence[str]) -> None:
     if failures:
         more = f" ... and {len(failures) - _MOST_SHOWN} more" * (len(failures) > _MOST_SHOWN)
         shown = " ".join(failures[:_MOST_SHOWN])
@@ -82,7 +90,7 @@ def reproduce(
     device: str,
     data_dir: Source | None,
     as_json: bool,
-    **changes: int | None,
+    **changes: Any,
 ) -> None:
     """Repeat all of the document.
 
@@ -90,28 +98,20 @@ def reproduce(
 
     Example: ood-fashion reproduce --seeds 5 --out studies/reproduction
     """
-    from ood_fashion import reproduction, study_tables
+    from ood_fashion.api.studying import reproduce
 
-    dataset = sources.load_dataset(data_dir)
     path = out or new_path(STUDIES_ROOT, "reproduction")
-    say(f"Reproduction folder: {path}", err=True)
+    watch = functools.partial(_progress, f"Reproduction folder: {path}")
     with working_in(path, resume=True):
-        record, failures = reproduction.reproduce(
-            path,
-            seeds=seeds,
-            changes={field: value for field, value in changes.items() if value is not None},
-            dataset=dataset,
-            resume=resume,
-            **workers,
-            data_dir=data_dir,
-            device=device,
-            progress=_progress,
-        )
+        results = reproduce(
+            seeds=seeds, data=data_dir, out=path, resume=resume, device=device, progress=watch, **workers,
+            **{field: value for field, value in changes.items() if value is not None},
+        )  # fmt: skip
         for name, part in STUDIES.items():
             if part.in_document:
                 _draw(path / name, read_json(path / name / "summary.json"))
-    show(record, study_tables.reproduction_report(record), as_json)
-    _raise(failures)
+    show_results(results, as_json)
+    _raise(results.failures)
 
 
 @click.command()
@@ -128,7 +128,7 @@ def study(
     device: str,
     data_dir: Source | None,
     as_json: bool,
-    **changes: int | str | None,
+    **changes: Any,
 ) -> None:
     """Train a grid of models over several seeds.
 
@@ -137,15 +137,15 @@ def study(
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum
     """
-    from ood_fashion import study_tables
+    from ood_fashion.api.studying import study
 
-    dataset = sources.load_dataset(data_dir)
-    given = {field: value for field, value in changes.items() if value is not None}
     path = out or new_path(STUDIES_ROOT, name)
+    watch = functools.partial(_progress, f"Study folder: {path}")
     with working_in(path, resume=True):
-        run = StudyRun.create(path, name, seeds=seeds, changes=given, dataset=dataset, resume=resume)
-        say(f"Study folder: {path}", err=True)
-        (summary,), failures = run_studies([run], **workers, data_dir=data_dir, device=device, progress=_progress)
-        _draw(path, summary)
-    show(summary, study_tables.study_table(summary), as_json)
-    _raise(failures)
+        results = study(
+            name, seeds=seeds, data=data_dir, out=path, resume=resume, device=device, progress=watch, **workers,
+            **{field: value for field, value in changes.items() if value is not None},
+        )  # fmt: skip
+        _draw(path, results.record)
+    show_results(results, as_json)
+    _raise(results.failures)

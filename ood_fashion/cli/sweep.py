@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion import sources
 from ood_fashion.cli.base import (
     PRETRAINED,
     Decorator,
@@ -19,18 +19,16 @@ from ood_fashion.cli.base import (
     json_option,
     limit_option,
     pixels_option,
-    show,
+    show_results,
     trust_option,
     workers_option,
 )
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
 from ood_fashion.corruptions import CORRUPTIONS
-from ood_fashion.errors import DataError
-from ood_fashion.files import absolute
 
 if TYPE_CHECKING:
-    from ood_fashion.sweeps import Sweep
+    pass
 
 
 def _common(command: Any) -> Any:
@@ -78,9 +76,7 @@ def translate(most: int, **options: Any) -> None:
 
     Example: ood-fashion sweep translate --max 8
     """
-    from ood_fashion import sweeps
-
-    _sweep(sweeps.translations(most), **options)
+    _sweep("translate", most, **options)
 
 
 @sweep.command()
@@ -91,9 +87,7 @@ def rotate(step: float, **options: Any) -> None:
 
     Example: ood-fashion sweep rotate --step 15
     """
-    from ood_fashion import sweeps
-
-    _sweep(sweeps.rotations(step), **options)
+    _sweep("rotate", step, **options)
 
 
 @sweep.command()
@@ -105,13 +99,12 @@ def corruptions(names: tuple[str, ...], **options: Any) -> None:
 
     Example: ood-fashion sweep corruptions --limit 1000
     """
-    from ood_fashion import sweeps
-
-    _sweep(sweeps.corruptions(names), **options)
+    _sweep("corruptions", names, **options)
 
 
 def _sweep(
-    chosen: Sweep,
+    kind: str,
+    extent: Any,
     *,
     run_dirs: tuple[Path, ...],
     pretrained: tuple[str, ...],
@@ -127,41 +120,22 @@ def _sweep(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    from ood_fashion import backends, baseline, datasets, run_search, sweep_plots, sweeps, tables
+    from ood_fashion import sweep_plots
+    from ood_fashion.api.measuring import sweep
+    from ood_fashion.api.opening import load_run
 
-    files = run_search.model_files([*run_dirs, *(PRETRAINED[name] for name in pretrained)], model_files)
-    dataset = sources.load_dataset(data_dir)
-    split = datasets.Split(dataset.test.images[:limit], dataset.test.labels[:limit])
-    reference = chosen.reference(reference, list(files), split)
-    from ood_fashion.nn import evaluation
-
-    deciding = sweeps.settings(chosen, files, dataset, len(split))
-    if pixel_range:
-        deciding["pixels"] = pixel_range
-    source = absolute(data_dir, DataError) if isinstance(data_dir, Path) else data_dir
-    paths = tuple(map(absolute, files.values()))
-    pixel_ranges = tuple(pixel_range if path in model_files else None for path in files.values())
-    asked = evaluation.ModelFiles(
-        paths, pixel_ranges, source, limit, device, json.dumps(deciding), deciding["images"], trust
-    )
-    evaluation.load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
-    folder = out or sweeps.default_folder(deciding)
-    with working_in(folder, resume=False):
-        sweeps.open_folder(folder, deciding)
+    @contextmanager
+    def watch(total: int, folder: Path) -> Iterator[Callable[[], object]]:
         say(f"Sweep folder: {folder}", err=True)
-        with progress(len(chosen.points), "shift", quiet=quiet) as advance:
-            hits = sweeps.measure(
-                chosen,
-                len(files),
-                len(split),
-                lambda shifts: backends.side_by_side(
-                    evaluation.hits_under, [(shift, asked) for shift in shifts], **workers
-                ),
-                folder,
-                advance,
-            )
-        report = chosen.report(list(files), hits, reference, standard=baseline.applies(split))
-        sweeps.write_report(folder, report)
-        figures = sweep_plots.pictures(report)
-        draw({folder / f"{name}.png": functools.partial(make, report) for name, make in figures.items()})
-    show({"folder": str(folder), **report}, tables.sweep_report(report), as_json)
+        with working_in(folder, resume=False), progress(total, "shift", quiet=quiet) as advance:
+            yield advance
+
+    models: list[Any] = [*map(load_run, run_dirs), *pretrained, *model_files]
+    results = sweep(
+        models or None, kind, extent, data=data_dir, limit=limit, reference=reference, out=out, device=device,
+        pixel_range=pixel_range, trust=trust, progress=watch, **{"jobs": 1, **workers},
+    )  # fmt: skip
+    figures = sweep_plots.pictures(results.report)
+    folder = Path(results.folder)
+    draw({folder / f"{name}.png": functools.partial(make, results.report) for name, make in figures.items()})
+    show_results(results, as_json)

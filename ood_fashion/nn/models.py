@@ -90,6 +90,11 @@ def build_model(
 
     Raises:
         InvalidValueError: the images are too small for the model.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> ood.build_model("cnn2").count_params()
+        80650
     """
     spec = specs.MODELS[name]
     rows = spec.summary(input_shape, num_classes)

@@ -1,0 +1,42 @@
+from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
+from .api.measuring import compare, evaluate, predict, sweep
+from .api.opening import Run, load_model, load_run, pretrained
+from .api.studying import report, reproduce, study
+from .api.training import train
+from .config import TrainConfig
+from .corruptions import CORRUPTIONS
+from .datasets import Dataset
+from .nn.models import build_model
+from .paper import TEST_SETS
+from .shifts import Shift
+from .specs import MODELS
+from .studies import STUDIES, Study
+
+__version__: str
+__all__ = [
+    "CORRUPTIONS",
+    "MODELS",
+    "STUDIES",
+    "TEST_SETS",
+    "Dataset",
+    "Run",
+    "Shift",
+    "Study",
+    "TrainConfig",
+    "build_model",
+    "compare",
+    "count_parameters",
+    "evaluate",
+    "load_dataset",
+    "load_model",
+    "load_run",
+    "predict",
+    "pretrained",
+    "report",
+    "reproduce",
+    "shift_images",
+    "shifted_dataset",
+    "study",
+    "sweep",
+    "train",
+]

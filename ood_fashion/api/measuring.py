@@ -1,0 +1,419 @@
+"""Measuring models: on shifted images, against each other, over many shifts, and on pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion import baseline, comparison, evaluation, orbits, paper, pictures, sweeps
+from ood_fashion.api.data import Data, load_dataset, shareable_origin
+from ood_fashion.api.opening import Model, OpenedModel, as_classifier, find_run, open_model, several
+from ood_fashion.api.results import Classification, Comparison, Evaluation, RunsEvaluation, SweepResults
+from ood_fashion.backends import side_by_side
+from ood_fashion.datasets import Dataset, split_train
+from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.files import absolute, locked
+from ood_fashion.records import require_same_dataset
+from ood_fashion.run_search import model_files, model_name
+from ood_fashion.shifts import Shift
+
+Shifts = Shift | str | Iterable[Shift | str]
+METRICS = ("accuracy", "all")
+
+Progress = Callable[[int, Path], AbstractContextManager[Callable[[], object]]]
+"""From the number of shifts and the sweep's folder to what is called after each shift."""
+
+
+def no_progress(total: int, folder: Path) -> AbstractContextManager[Callable[[], object]]:
+    """Show nothing."""
+    return nullcontext(lambda: None)
+
+
+def evaluate(
+    model: Model | Sequence[Model],
+    shifts: Shifts = paper.TEST_SETS,
+    *,
+    data: Data = None,
+    metrics: str = "accuracy",
+    tta: str | None = None,
+    calibrate: bool = False,
+    limit: int | None = None,
+    outputs: str = "auto",
+    pixel_range: str | None = None,
+    batch_size: int = 500,
+    device: str = "auto",
+    trust: bool = False,
+) -> Evaluation:
+    """Measure a model's accuracy on shifted test images.
+
+    Args:
+        model: a run, a `keras.Model`, a path, the name of a pretrained model, or a callable from images, float32
+            (n, height, width) in [0, 1], to scores (n, classes) or classes (n,). A method of a scikit-learn estimator
+            that was fitted on height * width features is given rows. A list means several trainings, whose accuracies
+            are summarized.
+        shifts: one shift or several, as text or `Shift`; the five test sets unless given.
+        data: what `load_dataset` takes or gives; Fashion-MNIST unless given.
+        metrics: "accuracy", or "all" for likelihood, calibration and more.
+        tta: an orbit for test-time augmentation, such as "c4": the mean over the quarter turns.
+        calibrate: fit a temperature on the run's validation images, and show what it changes.
+        limit: measure the first `limit` test images only.
+        outputs: what the model gives: "probabilities", "logits", "classes", or "auto" to find out.
+        pixel_range: the pixels that a Keras model takes: "0-1" or "0-255"; None to find out.
+        batch_size: images in a call of a callable.
+        device: "auto", "cpu" or "gpu".
+        trust: as for `load_model`.
+
+    Returns:
+        A row per shift, which prints as a table; `["up4"]` is the row of a shift.
+
+    Raises:
+        InvalidValueError: an argument is out of range.
+        DataError: the dataset is absent or damaged.
+        ModelError: the model cannot be loaded, or does not fit the data.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> result = ood.evaluate("cnn3", ["none", "rotate:90"], limit=1000)
+        >>> [row.shift for row in result]
+        ['none', 'rotate90']
+        >>> result["none"].accuracy > 0.8 > 0.2 > result["rotate90"].accuracy
+        True
+    """
+    if metrics not in METRICS:
+        raise InvalidValueError(f"`metrics`: expected one of {', '.join(METRICS)}. Received: {metrics!r}.")
+    dataset, chosen = load_dataset(data), _distinct(shifts)
+    if isinstance(model, list | tuple):
+        sides = [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in model]
+        named = zip(model, sides, strict=True)
+        names = [str(one) if isinstance(one, str | Path) else name for one, (name, _) in named]
+        return RunsEvaluation(
+            ", ".join(names), comparison.summarize_runs([hits for _, hits in sides]), dataset.class_names, models=names
+        )
+    _select_device(device, model)
+    opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    test, options = dataset.with_test_images(limit), {"tta": tta} if tta else {}
+    full = metrics == "all" or calibrate
+    if opened.is_keras:
+        records = _measure_keras(opened, dataset, test, chosen, full, calibrate, tta, outputs)
+    elif tta or calibrate:
+        raise InvalidValueError("`tta`, `calibrate`: expected a Keras model. Received: a callable.")
+    else:
+        predict = as_classifier(opened.model, dataset)
+        records = evaluation.evaluate(
+            predict, test.test.images, test.test.labels, chosen, full=full, outputs=outputs, batch_size=batch_size
+        )
+    return Evaluation(opened.name, records, test.class_names, _assignment(opened, test, tta), options)
+
+
+def _measure_keras(
+    opened: OpenedModel,
+    dataset: Dataset,
+    test: Dataset,
+    shifts: Sequence[Shift],
+    full: bool,
+    calibrate: bool,
+    tta: str | None,
+    outputs: str,
+) -> list[dict[str, Any]]:
+    from ood_fashion.nn import evaluation as keras_evaluation
+
+    orbit = orbits.parse_orbit(tta) if tta else orbits.Orbit()
+    if not full:
+        return keras_evaluation.evaluate(opened.model, test, shifts, orbit, outputs)
+    temperature = opened.run.temperature if opened.run and not tta else None
+    if calibrate:
+        if opened.run is None:
+            raise InvalidValueError(
+                "`calibrate`: expected a run, whose validation images are known. Received: a model of another origin."
+            )
+        require_same_dataset(
+            opened.run, dataset, "`calibrate` needs its validation images: leave it out, or train with it."
+        )
+        config = opened.run.config
+        _, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
+        temperature = keras_evaluation.calibrate(opened.model, dataset, validation, orbit, outputs)
+    return keras_evaluation.evaluate_fully(opened.model, test, shifts, temperature, orbit, outputs)
+
+
+def _distinct(shifts: Shifts) -> list[Shift]:
+    return list(dict.fromkeys(evaluation.read_shifts(shifts)))
+
+
+def _select_device(device: str, model: Model) -> None:
+    """Choose the device for what TensorFlow has to compute; a callable computes where it does."""
+    if isinstance(model, str | Path) or not callable(model):
+        from ood_fashion.nn.devices import select_device
+
+        select_device(device)
+
+
+def _assignment(opened: OpenedModel, dataset: Dataset, tta: str | None) -> str | None:
+    """Name the model of the assignment whose accuracies may stand beside a model's."""
+    if opened.run is None or tta or not (dataset.is_genuine and opened.run.is_genuine):
+        return None
+    return paper.comparable_model(opened.run.config, genuine=True)
+
+
+def compare(
+    a: Model | Sequence[Model],
+    b: Model | Sequence[Model],
+    shifts: Shifts = paper.TEST_SETS,
+    *,
+    data: Data = None,
+    limit: int | None = None,
+    pixel_range: str | None = None,
+    device: str = "auto",
+    trust: bool = False,
+) -> Comparison:
+    """Test whether one model is more accurate than another on the same shifted images.
+
+    Args:
+        a: as for `evaluate`; a list of several trainings is compared over seeds.
+        b: as many as `a`: one, or several.
+        shifts: one shift or several; the five test sets unless given.
+        data: what `load_dataset` takes or gives; Fashion-MNIST unless given.
+        limit: the first `limit` test images only.
+        pixel_range: as for `evaluate`.
+        device: "auto", "cpu" or "gpu".
+        trust: as for `load_model`.
+
+    Returns:
+        A row per shift: the difference with its 95% interval, p, and p adjusted by Holm's method for the number of
+        shifts; and a conclusion.
+
+    Raises:
+        InvalidValueError: one side has one training, and the other several.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> print(ood.compare("cnn3", "p4mgap-augmented", "rotate90").conclusion)
+        B is more accurate under rotate90. This is about these two trained models on images like these; trained again, \
+they may differ otherwise. Compare several runs a side for that.
+    """
+    dataset, chosen = load_dataset(data), _distinct(shifts)
+    sides = [
+        [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in several(side)] for side in (a, b)
+    ]
+    records = comparison.compare(*([hits for _, hits in side] for side in sides))
+    name_a, name_b = (", ".join(name for name, _ in side) for side in sides)
+    return Comparison(name_a, name_b, records, comparison.conclude(records, "A", "B"))
+
+
+def _correct(
+    model: Model,
+    dataset: Dataset,
+    shifts: Sequence[Shift],
+    limit: int | None,
+    device: str,
+    pixel_range: str | None,
+    trust: bool,
+) -> tuple[str, comparison.Correct]:
+    """Name a model, and say which test images it recognizes under each shift; what a run has saved is read."""
+    run = find_run(model)
+    saved = comparison.saved_classes(run, dataset) if run else {}
+    test = dataset.with_test_images(limit)
+    missing = [shift for shift in shifts if str(shift) not in saved]
+    if run and not missing:
+        name = model_name(run)
+    else:
+        _select_device(device, model)
+        opened = open_model(model, pixel_range=pixel_range, trust=trust)
+        name = opened.name
+        saved |= _predicted_classes(opened, test, missing)
+    return name, {str(shift): saved[str(shift)][:limit] == test.test.labels for shift in shifts}
+
+
+def _predicted_classes(opened: OpenedModel, test: Dataset, shifts: Sequence[Shift]) -> dict[str, NDArray[np.int64]]:
+    if opened.is_keras:
+        from ood_fashion.nn.evaluation import predict as predict_classes
+
+        return {shift: found.classes for shift, found in predict_classes(opened.model, test, shifts).items()}
+    classifier = as_classifier(opened.model, test)
+    return evaluation.classes_under(classifier, test.test.images, test.test.labels, shifts)
+
+
+KINDS: dict[str, Callable[..., sweeps.Sweep]] = {
+    "translate": sweeps.translations,
+    "rotate": sweeps.rotations,
+    "corruptions": sweeps.corruptions,
+}
+"""What makes each kind of sweep, from its largest distance, its step, or the names of its corruptions."""
+
+
+def sweep(
+    models: Model | Sequence[Model] = None,
+    kind: str = "rotate",
+    extent: Any = None,
+    *,
+    data: Data = None,
+    limit: int | None = None,
+    reference: str | None = None,
+    out: str | Path | None = None,
+    jobs: int | None = 1,
+    backend: str = "loky",
+    address: str | None = None,
+    pixel_range: str | None = None,
+    device: str = "auto",
+    trust: bool = False,
+    progress: Progress = no_progress,
+) -> SweepResults:
+    """Measure models over many shifts.
+
+    The results are kept in a folder as they come: the same call again goes on after a kill, and shows what is complete
+    without measuring it again.
+
+    Args:
+        models: one or several of: a run, a path, the name of a pretrained model; the latest complete run unless given.
+        kind: "translate", "rotate" or "corruptions".
+        extent: of "translate" the largest distance in pixels, 8 unless given; of "rotate" the degrees between two
+            angles, 15 unless given; of "corruptions" their names, all unless given.
+        data: what `load_dataset` takes or gives; Fashion-MNIST unless given.
+        limit: the first `limit` test images only.
+        reference: the model whose errors make an mCE of 1, by its name; the assignment's MLP unless given, or the first
+            model on other data.
+        out: the folder; sweeps/KIND-HASH unless given.
+        jobs: worker processes; 1 measures in this process.
+        backend: "loky" or a cluster, as in `backends.BACKENDS`.
+        address: of the cluster.
+        pixel_range: as for `evaluate`.
+        device: "auto", "cpu" or "gpu".
+        trust: as for `load_model`.
+        progress: shows how many shifts are done; nothing unless given.
+
+    Returns:
+        A row per model and shift; `plot()` draws them.
+
+    Raises:
+        InvalidValueError: there is no such kind, or its extent is out of range.
+        RunError: the folder holds something else.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> result = ood.sweep(["mlp", "cnn3"], "rotate", 90, limit=200, out=folder / "sweep")
+        >>> [(row.model, row.shift) for row in result][:2]
+        [('mlp', 'none'), ('mlp', 'rotate90')]
+    """
+    if kind not in KINDS:
+        raise InvalidValueError(f"`kind`: expected one of {', '.join(KINDS)}. Received: {kind!r}.")
+    chosen = KINDS[kind](*([] if extent is None else [extent]))
+    dataset = load_dataset(data)
+    test = dataset.with_test_images(limit).test
+    files = model_files(*_runs_and_files([] if models is None else several(models)))
+    reference = chosen.reference(reference, list(files), test)
+    from ood_fashion.nn import evaluation as keras_evaluation
+
+    settings = sweeps.settings(chosen, files, dataset, len(test)) | ({"pixels": pixel_range} if pixel_range else {})
+    folder = Path(out) if out else sweeps.default_folder(settings)
+    asked = keras_evaluation.ModelFiles(
+        paths=tuple(map(absolute, files.values())),
+        pixel_ranges=tuple(pixel_range if str(path) == name else None for name, path in files.items()),
+        data_dir=shareable_origin(dataset, folder.parent),
+        limit=limit,
+        device=device,
+        content=json.dumps(settings),
+        sha256=settings["images"],
+        trust=trust,
+    )
+    keras_evaluation.load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
+    with locked(folder):
+        sweeps.open_folder(folder, settings)
+        with progress(len(chosen.points), folder) as advance:
+            hits = sweeps.measure(
+                chosen,
+                len(files),
+                len(test),
+                lambda shifts: side_by_side(
+                    keras_evaluation.hits_under,
+                    [(shift, asked) for shift in shifts],
+                    backend=backend,
+                    address=address,
+                    jobs=jobs,
+                ),
+                folder,
+                advance,
+            )
+        report = chosen.report(list(files), hits, reference, standard=baseline.applies(test))
+        sweeps.write_report(folder, report)
+    return SweepResults(str(folder), report)
+
+
+def _runs_and_files(models: Sequence[Model]) -> tuple[list[Path], list[Path]]:
+    """Separate the folders of runs from model files."""
+    run_dirs, files = [], []
+    for model in models:
+        if run := find_run(model):
+            run_dirs.append(run.path)
+        elif isinstance(model, str | Path):
+            files.append(Path(model))
+        else:
+            raise InvalidValueError(
+                "`models`: expected runs, paths or names of pretrained models, which a worker process can load. "
+                f"Received: {type(model).__name__}. Save it first: model.save('NAME.keras')."
+            )
+    return run_dirs, files
+
+
+def predict(
+    images: str | Path | Sequence[str | Path] | NDArray[np.uint8],
+    model: Model,
+    *,
+    class_names: str | Sequence[str] | None = None,
+    outputs: str = "auto",
+    pixel_range: str | None = None,
+    device: str = "auto",
+    trust: bool = False,
+) -> Classification:
+    """Say what pictures show.
+
+    Args:
+        images: PNG or JPEG files, folders of them, or uint8 (n, height, width) of the model's size. Files are trimmed,
+            made grey and resized like Fashion-MNIST's pictures.
+        model: a run, a `keras.Model`, a path, or the name of a pretrained model.
+        class_names: a name per class, or of the dataset that has them; a run knows its own.
+        outputs: as for `evaluate`.
+        pixel_range: as for `evaluate`.
+        device: "auto", "cpu" or "gpu".
+        trust: as for `load_model`.
+
+    Returns:
+        A row per picture: its most probable class.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> data = ood.load_dataset()
+        >>> print(ood.predict(data.test.images[:1], "cnn3-full").rows[0].class_name)
+        Ankle boot
+    """
+    _select_device(device, model)
+    opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    from ood_fashion.nn.evaluation import classify
+    from ood_fashion.nn.model_files import picture_shape
+
+    if isinstance(images, np.ndarray):
+        read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(images)]
+        passed_over: list[str] = []
+        failures: list[str] = []
+    else:
+        paths = [images] if isinstance(images, str | Path) else images
+        read, passed_over, failures = pictures.read_pictures(list(map(Path, paths)), picture_shape(opened.model))
+    if not read:
+        raise DataError(*failures)
+    temperature = (opened.run and opened.run.temperature) or 1.0
+    probabilities = classify(opened.model, np.stack([picture.pixels for picture in read]), temperature, outputs)
+    if opened.run:
+        names: Sequence[str] = opened.run.class_names
+    elif class_names is None or isinstance(class_names, str):
+        names = evaluation.class_names(class_names, probabilities.shape[1])
+    else:
+        names = class_names
+    records = [
+        {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
+        for picture, top in zip(read, evaluation.top_classes(probabilities, names), strict=True)
+    ]
+    return Classification(opened.name, records, failures, passed_over, temperature)

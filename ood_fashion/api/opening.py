@@ -1,0 +1,185 @@
+"""Opening what has been trained: runs, the package's own models, and model files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ood_fashion import paper, runs
+from ood_fashion.api.results import Evaluation
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.files import exists, is_file
+from ood_fashion.run_search import latest_complete_run, model_name, pretrained_runs
+
+
+@dataclass(frozen=True)
+class Run(runs.Run):
+    """A run: what was trained, with which settings, and what came of it.
+
+    Attributes:
+        path: the run folder.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> run = ood.pretrained("cnn3")
+        >>> run.config.batch_size
+        5
+        >>> round(run.results["up4"].accuracy, 2)
+        0.59
+    """
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained `keras.Model`: from float32 (n, height, width, 1) in [0, 1] to logits (n, classes)."""
+        from ood_fashion.nn.model_files import load_model
+
+        return load_model(self.require_complete().require_keras().model_path)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Loss, accuracy, val_loss, val_accuracy and seconds of every epoch."""
+        return self.read_history()
+
+    @property
+    def results(self) -> Evaluation:
+        """All metrics on the five test sets, as they were measured after the training."""
+        model = paper.comparable_model(self.config, genuine=self.is_genuine)
+        return Evaluation(model_name(self), self.read_metrics()["results"], self.class_names, model)
+
+
+def load_run(path: str | Path | None = None) -> Run:
+    """Open a run folder.
+
+    Args:
+        path: the folder; the latest complete run under ./runs unless given.
+
+    Raises:
+        RunError: it is not there or is no run.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> ood.load_run(ood.pretrained("cnn3").path).config.model
+        'cnn3'
+    """
+    return Run((runs.Run.open(Path(path)) if path else latest_complete_run()).path)
+
+
+def pretrained(name: str) -> Run:
+    """Open a trained model that comes with the package.
+
+    Args:
+        name: such as "cnn3", which follows the assignment's protocol, "cnn3-full", trained on 55,000 images, or
+            "p4mgap-augmented", which withstands moves and turns.
+
+    Raises:
+        InvalidValueError: there is none of that name; the message lists those that there are.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> ood.pretrained("p4mgap-augmented").config.augment
+        ('translate:4', 'rotate:45@0.4')
+    """
+    found = pretrained_runs()
+    if name not in found:
+        raise InvalidValueError(f"`name`: expected one of {', '.join(found)}. Received: {name!r}.")
+    return Run(found[name])
+
+
+Model = Any
+"""A run, a `keras.Model`, a path, the name of a pretrained model, or a callable from images to scores."""
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A Keras model or a callable, what to call it, and the run that it comes from, if any."""
+
+    model: Any
+    name: str
+    run: Run | None = None
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether it is a Keras model."""
+        return _is_keras(self.model)
+
+
+def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = False) -> OpenedModel:
+    """Find out what a model is, and load it.
+
+    Args:
+        model: any `Model`.
+        pixel_range: as for `nn.model_files.load_model`.
+        trust: as for `nn.model_files.load_model`.
+
+    Raises:
+        InvalidValueError: it is nothing that classifies images.
+        RunError: the run is not complete.
+        ModelError: the file cannot be loaded.
+    """
+    if run := find_run(model):
+        return OpenedModel(run.model, model_name(run), run)
+    if isinstance(model, str | Path):
+        from ood_fashion.nn.model_files import load_model
+
+        return OpenedModel(load_model(Path(model), pixel_range, trust=trust), str(model))
+    if _is_keras(model) or callable(model):
+        return OpenedModel(model, str(getattr(model, "name", None) or getattr(model, "__name__", "model")))
+    raise InvalidValueError(
+        "`model`: expected a run, a Keras model, a path, the name of a pretrained model, or a callable such as "
+        f"predict_proba. Received: {type(model).__name__}."
+    )
+
+
+def _is_keras(model: Any) -> bool:
+    keras = sys.modules.get("keras")  # without it there is no Keras model
+    return keras is not None and isinstance(model, keras.Model)
+
+
+def as_classifier(function: Callable[[Any], Any], dataset: Dataset) -> Callable[[Any], Any]:
+    """Give an estimator's method, such as scikit-learn's `predict_proba`, images as the rows that it was fitted on."""
+    height, width = dataset.image_shape
+    if getattr(getattr(function, "__self__", None), "n_features_in_", None) == height * width:
+        return lambda images: function(images.reshape(len(images), -1))
+    return function
+
+
+def load_model(path: str | Path, *, trust: bool = False) -> Any:
+    """Load a Keras model: a pretrained one by its name, a run's, a .keras file or a SavedModel folder.
+
+    Args:
+        path: a path, or the name of a pretrained model.
+        trust: load a .keras file of another origin under Keras before 3.15 too, whose safe mode has known holes.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ModelError: the file is absent, of another format, or not loadable without trusting it.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> ood.load_model("cnn3").count_params()
+        68106
+    """
+    return open_model(path, trust=trust).model
+
+
+def find_run(model: Model) -> Run | None:
+    """Return the run that a model is of, if it is one: a run, its folder, or the name of a pretrained model."""
+    if isinstance(model, runs.Run):
+        return model if isinstance(model, Run) else Run(model.path)
+    if isinstance(model, str) and model in pretrained_runs() and not exists(Path(model)):
+        return pretrained(model)
+    if isinstance(model, str | Path) and is_file(Path(model) / "config.json"):
+        return load_run(model)
+    return None
+
+
+def several(models: Model | Sequence[Model]) -> list[Model]:
+    """Return models as a list, from one or several of them."""
+    return list(models) if isinstance(models, list | tuple) else [models]

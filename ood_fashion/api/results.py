@@ -1,0 +1,479 @@
+"""What the public functions return: results that can be printed, shown in a notebook, saved and drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ood_fashion import study_tables, tables
+from ood_fashion.shifts import Shift
+from ood_fashion.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Record = Mapping[str, Any]
+
+
+class Results:
+    """The base of all results. Printing shows its tables, and so does a notebook."""
+
+    @property
+    def record(self) -> Any:
+        """The results as JSON values, as the command line prints them with --json."""
+        raise NotImplementedError
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """The results as frozen dataclasses."""
+        raise NotImplementedError
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that printing shows."""
+        raise NotImplementedError
+
+    def plot(self) -> Figure:
+        """Draw the results and return the matplotlib Figure, which a notebook shows."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Return the results as a JSON document."""
+        return json.dumps(self.record, indent=2, allow_nan=False)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the rows as a DataFrame; pandas must be installed."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def __str__(self) -> str:
+        return "\n\n".join(table.to_text() for table in self.tables)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return "".join(table.to_html() for table in self.tables)
+
+
+class _Row:
+    """A row of results, made of the values of a record that bear its fields' names."""
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Take the fields from a record of JSON values."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type] # each row is a dataclass
+        values = {name: record[name] for name in names if name in record}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class AccuracyResult(_Row):
+    """The accuracy under a shift: `correct` of `n` images, with its 95% Wilson interval."""
+
+    shift: str
+    accuracy: float
+    correct: int
+    n: int
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Metrics(AccuracyResult):
+    """All metrics under a shift; `metrics.full_record` says what each is."""
+
+    balanced_accuracy: float
+    nll: float
+    brier: float
+    ece: float
+    ece_equal_width: float
+    flip_rate: float
+    class_accuracy: tuple[float | None, ...]
+    class_change: tuple[float | None, ...]
+    effective_robustness: float | None = None
+    effective_robustness_sd: float | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Results):
+    """A model under shifts, a row each; `evaluation["up4"]` is the row of a shift.
+
+    Attributes:
+        model: what it is called.
+        records: a `metrics.accuracy_record` or `metrics.full_record` per shift.
+        class_names: of the dataset.
+        assignment: the model of the assignment whose accuracies stand beside these, if any.
+        options: how it was asked, such as the orbit.
+    """
+
+    model: str
+    records: Sequence[Record]
+    class_names: Sequence[str] = ()
+    assignment: str | None = None
+    options: Record | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The model and a record per shift."""
+        return {"model": self.model, **(self.options or {}), "results": list(self.records)}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all metrics were measured."""
+        return any("nll" in record for record in self.records)
+
+    @property
+    def rows(self) -> list[Any]:
+        """An `AccuracyResult` or `Metrics` per shift."""
+        return [(Metrics if self.is_full else AccuracyResult).of(record) for record in self.records]
+
+    def __getitem__(self, shift: object) -> Any:
+        found = {row.shift: row for row in self.rows}
+        return found[str(shift if isinstance(shift, Shift) else Shift.parse(str(shift)))]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The accuracies, or all metrics, and what a temperature changes."""
+        if self.is_full:
+            return tables.metrics_tables(self.records, self.class_names)
+        return [tables.accuracy_table(self.records, self.assignment)]
+
+    def plot(self) -> Figure:
+        """Draw the accuracy under each shift, with its 95% interval."""
+        from ood_fashion import plots
+
+        return plots.accuracies({self.model: self.records})
+
+
+@dataclass(frozen=True, repr=False)
+class RunsEvaluation(Evaluation):
+    """Several trainings under shifts together: `comparison.summarize_runs`, with a `RunsResult` per shift."""
+
+    models: Sequence[str] = ()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The runs and a record per shift."""
+        return {"runs": list(self.models), "results": list(self.records)}
+
+    @property
+    def rows(self) -> list[Any]:
+        """A `RunsResult` per shift."""
+        return [
+            RunsResult(r["shift"], r["accuracy"], r["runs"], r["n"], r["seeds"]["sd"], r["images"]["sd"])
+            for r in self.records
+        ]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The means, and how they vary over seeds and over test sets."""
+        return [study_tables.runs_table(self.records, "\n".join(self.models))]
+
+    def plot(self) -> Figure:
+        """Draw the mean accuracy under each shift, with its 95% interval over the seeds."""
+        from ood_fashion import plots
+
+        means = [{**record, "ci95": record["seeds"]["ci95"] or record["images"]["ci95"]} for record in self.records]
+        return plots.accuracies({f"mean of {len(self.models)}": means})
+
+
+@dataclass(frozen=True)
+class RunsResult(_Row):
+    """The mean accuracy of several trainings under a shift, and its standard deviations."""
+
+    shift: str
+    accuracy: float
+    runs: int
+    n: int
+    sd_over_seeds: float | None
+    sd_over_images: float
+
+
+@dataclass(frozen=True)
+class ComparisonResult(_Row):
+    """Two models, or two sets of trainings, under a shift; p_holm is adjusted for the number of shifts."""
+
+    shift: str
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    interval: tuple[float, float] | None
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Results):
+    """Whether one model beats another: a row per shift, and what may be concluded."""
+
+    a: str
+    b: str
+    records: Sequence[Record]
+    conclusion: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Both names, a record per shift, and the conclusion."""
+        return {"a": self.a, "b": self.b, "results": list(self.records), "conclusion": self.conclusion}
+
+    @property
+    def rows(self) -> list[ComparisonResult]:
+        """A `ComparisonResult` per shift."""
+        return [ComparisonResult.of(record) for record in self.records]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The differences, the conclusion, and each side of several trainings by itself."""
+        return study_tables.comparison_tables(self.records, self.a, self.b, self.conclusion)
+
+    def plot(self) -> Figure:
+        """Draw the difference in accuracy under each shift, with its 95% interval."""
+        from ood_fashion import plots
+
+        return plots.differences(self.records, self.a, self.b)
+
+
+@dataclass(frozen=True)
+class SweepPoint(_Row):
+    """A model's accuracy under one shift of a sweep."""
+
+    model: str
+    shift: str
+    accuracy: float
+    correct: int
+    n: int
+    ci95: tuple[float, float]
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResults(Results):
+    """Several models over many shifts: `sweeps.Sweep.report`, in a folder."""
+
+    folder: str
+    report: dict[str, Any]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The folder and the report."""
+        return {"folder": self.folder, **self.report}
+
+    @property
+    def rows(self) -> list[SweepPoint]:
+        """A `SweepPoint` per model and shift."""
+        return [SweepPoint.of(record) for record in self.report["results"]]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The accuracies, the worst case, and what there is over all shifts."""
+        return tables.sweep_tables(self.report)
+
+    def plot(self) -> Figure:
+        """Draw the accuracy over the shifts."""
+        from ood_fashion import sweep_plots
+
+        return next(iter(sweep_plots.pictures(self.report).values()))(self.report)
+
+
+@dataclass(frozen=True)
+class SettingSummary(_Row):
+    """A setting of a study: the number of trainings, and the mean of each measure."""
+
+    setting: str
+    seeds: int
+    means: Mapping[str, float]
+
+
+@dataclass(frozen=True, repr=False)
+class StudyResults(Results):
+    """What several trainings of every setting say together: `StudyRun.summarize`, in a folder.
+
+    Attributes:
+        folder: of the study.
+        record: the summary, as in its summary.json.
+        failures: a line for each training that failed and is left out.
+    """
+
+    folder: str
+    summary: dict[str, Any]
+    failures: Sequence[str] = ()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The summary, as in summary.json."""
+        return self.summary
+
+    @property
+    def rows(self) -> list[SettingSummary]:
+        """A `SettingSummary` per setting."""
+        return [
+            SettingSummary(s["setting"], len(s["seeds"]), {name: m["mean"] for name, m in s["measures"].items()})
+            for s in self.summary["settings"]
+        ]
+
+    @property
+    def tables(self) -> list[Table]:
+        """A row per setting, and what stopping early would have cost."""
+        return study_tables.study_tables(self.summary)
+
+    def plot(self) -> Figure:
+        """Draw the study's figure."""
+        from ood_fashion import study_plots
+
+        return study_plots.figure(self.summary)
+
+
+@dataclass(frozen=True, repr=False)
+class Reproduction(Results):
+    """The whole assignment beside its own numbers: `reproduction.reproduce`, in a folder."""
+
+    folder: str
+    reproduction: dict[str, Any]
+    failures: Sequence[str] = ()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What reproduction.json holds."""
+        return self.reproduction
+
+    @property
+    def rows(self) -> list[ReportedResult]:
+        """A `ReportedResult` per number of the assignment."""
+        return [
+            ReportedResult(f["problem"], f["setting"], f["measure"], f["document"], f["ours"] and f["ours"]["mean"])
+            for f in self.reproduction["figures"]
+        ]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The numbers, parameter counts, gradient checks, claims and slips."""
+        return study_tables.reproduction_tables(self.reproduction)
+
+
+@dataclass(frozen=True)
+class ReportedResult(_Row):
+    """A number of the assignment, and the mean of ours."""
+
+    problem: str
+    setting: str
+    measure: str
+    assignment: float
+    ours: float | None
+
+
+@dataclass(frozen=True)
+class LayerCount(_Row):
+    """The parameters of a layer, with the formula that counts them."""
+
+    layer: str
+    output_shape: tuple[int, ...]
+    formula: str
+    parameters: int
+
+
+@dataclass(frozen=True, repr=False)
+class ParameterCount(Results):
+    """A model's parameters, layer by layer; `int(count)` is their number."""
+
+    model: str
+    summary: dict[str, Any]
+    differences: Sequence[str] = ()
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters."""
+        return int(self.summary["parameters"])
+
+    @property
+    def multiply_adds(self) -> int:
+        """The multiply-adds that an image takes."""
+        return int(self.summary["multiply_adds"])
+
+    def __int__(self) -> int:
+        return self.parameters
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The layers and the sums."""
+        return self.summary
+
+    @property
+    def rows(self) -> list[LayerCount]:
+        """A `LayerCount` per layer."""
+        return [LayerCount.of(layer) for layer in self.summary["layers"]]
+
+    @property
+    def tables(self) -> list[Table]:
+        """A row per layer, and the sums."""
+        return [tables.parameter_table(self.summary)]
+
+
+@dataclass(frozen=True)
+class Prediction(_Row):
+    """What a picture shows: the most probable class."""
+
+    image: str
+    label: int
+    class_name: str
+    probability: float
+
+
+@dataclass(frozen=True, repr=False)
+class Classification(Results):
+    """What pictures show.
+
+    Attributes:
+        model: what it is called.
+        records: image, prepared (what was done to it) and top (its most probable classes), per picture.
+        failures: a line for each picture that was named and could not be read.
+        passed_over: a line for each that could not be read, in a folder from which others were.
+        temperature: of the run, which its probabilities are calibrated by; 1 without one.
+    """
+
+    model: str
+    records: Sequence[Record]
+    failures: Sequence[str] = ()
+    passed_over: Sequence[str] = ()
+    temperature: float = 1.0
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The model, and a record per picture."""
+        return {"model": self.model, "images": list(self.records)}
+
+    @property
+    def rows(self) -> list[Prediction]:
+        """A `Prediction` per picture."""
+        best = [(record["image"], record["top"][0]) for record in self.records]
+        return [Prediction(image, top["label"], top["class"], top["probability"]) for image, top in best]
+
+    @property
+    def tables(self) -> list[Table]:
+        """The most probable classes of each picture."""
+        return [tables.prediction_table(self.records)]
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What `report` has written.
+
+    Attributes:
+        path: of the HTML page.
+        figures: the paths of the figures.
+        damaged: a line for everything that could not be read.
+        undrawn: a line for each figure that could not be drawn.
+    """
+
+    path: Path
+    figures: Sequence[Path]
+    damaged: Sequence[str]
+    undrawn: Sequence[str]

@@ -1,0 +1,85 @@
+"""A table of texts, and the forms that it can be shown in: plain text, Markdown, HTML and a pandas DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from ood_fashion.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first cell of a row names it.
+
+    Attributes:
+        title: what the table shows; "" where its surroundings say so.
+        columns: the headers.
+        rows: as many texts each.
+        notes: sentences below the table.
+        left: the columns of words, which are aligned to the left as the first is; the others are of numbers.
+        text: a paragraph between title and table.
+
+    Examples:
+        >>> print(Table("Accuracy", ["test set", "accuracy"], [["up4", "0.5730"]], ["n = 10,000"]).to_text())
+        Accuracy
+        <BLANKLINE>
+        test set      accuracy
+        ----------  ----------
+        up4             0.5730
+        n = 10,000
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    left: Collection[int] = ()
+    text: str = ""
+
+    def _lay_out(self, style: str) -> str:
+        align = ["left" if column in (0, *self.left) else "right" for column in range(len(self.columns))]
+        columns, *rows = ([printable(cell) for cell in row] for row in (self.columns, *self.rows))
+        return tabulate(rows, columns, tablefmt=style, disable_numparse=True, colalign=align, headersalign=align)
+
+    def to_text(self) -> str:
+        """Return the table as plain text."""
+        laid_out = "\n".join([self._lay_out("simple"), *self.notes])
+        return "\n\n".join(part for part in (self.title, self.text, laid_out) if part)
+
+    __str__ = to_text
+
+    def to_markdown(self) -> str:
+        """Return the table as Markdown, below its title as a heading."""
+        heading = self.title and f"## {self.title}"
+        return "\n\n".join(part for part in (heading, self.text, self._lay_out("github"), *self.notes) if part)
+
+    def to_html(self) -> str:
+        """Return the table as HTML, its title as the caption."""
+        from markupsafe import Markup
+
+        def cells(row: Sequence[str], tag: str) -> Markup:
+            styles = ["left" if column in (0, *self.left) else "right" for column in range(len(row))]
+            return Markup("").join(
+                Markup('<{0} style="text-align: {1}">{2}</{0}>').format(Markup(tag), style, cell)
+                for style, cell in zip(styles, row, strict=True)
+            )
+
+        caption = Markup("<caption>{}</caption>").format(self.title) if self.title else ""
+        lines = Markup("").join(Markup("<tr>{}</tr>").format(cells(row, "td")) for row in self.rows)
+        below = Markup("").join(Markup("<p>{}</p>").format(note) for note in (self.text, *self.notes) if note)
+        return Markup("<table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}").format(
+            caption, cells(self.columns, "th"), lines, below
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the table as a DataFrame of texts, indexed by the first column; pandas must be installed."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(self.columns)).set_index(self.columns[0])

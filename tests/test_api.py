@@ -1,0 +1,211 @@
+"""The public API: what `import ood_fashion as ood` gives."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+import ood_fashion as ood
+from ood_fashion import paper
+from ood_fashion.datasets import Dataset
+from ood_fashion.errors import DataError, InvalidValueError
+from tests.conftest import Invoke
+
+FUNCTIONS = [name for name in ood.__all__ if name != "__version__" and callable(getattr(ood, name))]
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    heavy = ("tensorflow", "keras", "matplotlib", "scipy", "numpy", "click")
+    code = f"import sys, ood_fashion; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_every_name_resolves_and_is_completed() -> None:
+    assert set(ood.__all__) <= set(dir(ood))
+    stub = ast.parse((Path(ood.__file__).with_suffix(".pyi")).read_text())
+    imported = {alias.name for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert imported == set(ood.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in ("reproduce",)])
+def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of each docstring gives what it says."""
+    monkeypatch.chdir(tmp_path)
+    found = doctest.DocTestFinder(recurse=False).find(getattr(ood, name), name, globs={"folder": tmp_path})
+    assert [test.name for test in found if test.examples] == [name]
+    lines: list[str] = []
+    for test in found:
+        doctest.DocTestRunner().run(test, out=lines.append)
+    assert not lines, "".join(lines)
+
+
+def test_commands_parse_call_and_show() -> None:
+    """No command's body has more than 15 statements, docstring and imports left out."""
+    bodies = {}
+    for path in (Path(ood.__file__).parent / "cli").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and "command" in "".join(map(ast.dump, node.decorator_list)):
+                inner = [n for n in ast.walk(node) if isinstance(n, ast.stmt) and n is not node]
+                left_out = (ast.Import, ast.ImportFrom, ast.FunctionDef)
+                bodies[node.name] = sum(not isinstance(n, left_out) for n in inner) - 1
+    assert len(bodies) > 10
+    assert {name: count for name, count in bodies.items() if count > 15} == {}
+
+
+def test_every_name_is_in_the_docs() -> None:
+    text = (DOCS / "api.md").read_text()
+    assert [name for name in ood.__all__ if f"`{name}" not in text] == []
+
+
+def test_arrays_as_keras_gives_them(small_fashion: Dataset) -> None:
+    (x, y), (x_test, y_test) = small_fashion.train, small_fashion.test
+    whole = ood.load_dataset(((x, y.astype("uint8")[:, None]), (x_test[..., None] / 255, y_test.astype("int32"))))
+    assert whole.sha256 == small_fashion.sha256
+    named = ood.load_dataset((x, y), (x_test, y_test), class_names=list("abcdefghij"))
+    assert (named.sha256, named.class_names) == (small_fashion.sha256, tuple("abcdefghij"))
+    with pytest.raises(DataError, match=r"`class_names`: expected 10 or more, a name for each class\. Received: 2"):
+        ood.load_dataset((x, y), (x_test, y_test), class_names=["a", "b"])
+    with pytest.raises(DataError, match=r"`source`: expected \(x_train, y_train\), \(x_test, y_test\)"):
+        ood.load_dataset((x, y, x))
+
+
+@pytest.fixture(scope="module")
+def run(small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory) -> ood.Run:
+    out = tmp_path_factory.mktemp("api") / "run"
+    return ood.train("mlp", small_fashion, train_size=400, val_size=100, epochs=2, seed=3, out=out, verbose=False)
+
+
+def test_a_run_has_what_was_trained(run: ood.Run, small_fashion: Dataset) -> None:
+    assert run.config == ood.TrainConfig(model="mlp", train_size=400, val_size=100, epochs=2, seed=3)
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    images = small_fashion.test.images[..., None] / np.float32(255)
+    classes = run.model.predict(images, verbose=0).argmax(axis=1)
+    assert run.results["none"].correct == int(np.sum(classes == small_fashion.test.labels))
+    assert [row.shift for row in run.results] == list(paper.TEST_SETS)
+    assert ood.load_run(run.path).config == run.config
+
+
+def test_one_evaluate_for_all(run: ood.Run, small_fashion: Dataset) -> None:
+    """A run, its folder, its model and its model as a function are measured alike."""
+    shifts = ["none", "up4", "fog:3"]
+
+    def predict(images: Any) -> Any:
+        return run.model.predict(images[..., None], verbose=0)
+
+    given = [run, run.path, str(run.path), run.model, run.model_path, predict]
+    results = [ood.evaluate(model, shifts, data=small_fashion, metrics="all") for model in given]
+    for result in results:
+        assert [(row.shift, row.correct, round(row.nll, 4)) for row in result] == [
+            (row.shift, row.correct, round(row.nll, 4)) for row in results[0]
+        ]
+    assert results[0].model == "mlp"
+
+
+def test_results_are_shown_in_every_form(run: ood.Run, small_fashion: Dataset) -> None:
+    result = ood.evaluate(run, data=small_fashion)
+    record = json.loads(result.to_json())
+    assert [row["correct"] for row in record["results"]] == [row.correct for row in result]
+    frame = result.to_pandas()
+    assert list(frame["shift"]) == list(paper.TEST_SETS)
+    assert str(result) == repr(result)
+    assert result._repr_html_().count("<tr>") == 1 + len(result)
+    assert result.plot().axes[0].get_xticklabels()[0].get_text() == "in-domain"
+
+
+def test_a_scikit_learn_model_takes_rows(small_fashion: Dataset) -> None:
+    rows = small_fashion.train.images.reshape(-1, 784) / np.float32(255)
+    classifier = KNeighborsClassifier(3).fit(rows[:300], small_fashion.train.labels[:300])
+    test = small_fashion.test
+    expected = classifier.score(test.images.reshape(-1, 784) / np.float32(255), test.labels)
+    assert ood.evaluate(classifier.predict_proba, "none", data=small_fashion)["none"].accuracy == expected
+    assert ood.evaluate(classifier.predict, "none", data=small_fashion)["none"].accuracy == expected
+    with pytest.raises(InvalidValueError, match=r"`model`: expected a run, a Keras model, .* Received: KNeighbors"):
+        ood.evaluate(classifier, "none", data=small_fashion)
+
+
+def test_comparing_models_of_any_kind(run: ood.Run, small_fashion: Dataset) -> None:
+    zeros = np.zeros(10)
+    result = ood.compare(run, lambda images: np.tile(zeros, (len(images), 1)), ["none", "up4"], data=small_fashion)
+    assert [row.accuracy_a for row in result] == [row.accuracy for row in list(run.results)[:2]]
+    assert [row.accuracy_b for row in result] == [float(np.mean(small_fashion.test.labels == 0))] * 2
+    assert "A is more accurate under none, up4." in str(result)
+    assert len(result.plot().axes[0].lines) == 5
+
+
+def test_a_study_of_ones_own_is_resumed_and_reported(small_fashion: Dataset, tmp_path: Path) -> None:
+    """From arrays, which each worker reads from the study's folder."""
+    study = ood.Study({"one": {"model": "mlp", "epochs": 1}, "two": {"model": "mlp", "epochs": 2}}, title="Epochs")
+    sizes: dict[str, Any] = {"train_size": 200, "val_size": 100}
+    data = ood.load_dataset(tuple(small_fashion.train), tuple(small_fashion.test))
+    first = ood.study(study, seeds=1, data=data, out=tmp_path / "s", jobs=1, **sizes)
+    more = ood.study(study, seeds=2, data=data, out=tmp_path / "s", jobs=1, resume=True, **sizes)
+    assert [(row.setting, row.seeds) for row in more] == [("one", 2), ("two", 2)]
+    assert (
+        first.record["settings"][0]["measures"]["loss"]["values"][0]
+        in (more.record["settings"][0]["measures"]["loss"]["values"])
+    )
+    assert str(more).startswith("Epochs\n")
+    assert more.plot().axes
+    assert ood.report(tmp_path / "s").path.is_file()
+    with pytest.raises(
+        InvalidValueError, match=r"`settings`: expected labels that can name a folder\. Received: 'a/b'"
+    ):
+        ood.Study({"a/b": {}})
+    with pytest.raises(InvalidValueError, match="unknown setting: 'modell'"):
+        ood.Study({"a": {"modell": "mlp"}})
+
+
+def test_a_sweep_as_on_the_command_line(run: ood.Run, small_folder: Path, tmp_path: Path, invoke: Invoke) -> None:
+    result = ood.sweep(run, "rotate", 90, data=small_folder, out=tmp_path / "api")
+    arguments = ("sweep", "rotate", "--step", 90, "--run", run.path, "--data-dir", small_folder, "--quiet", "--json")
+    done = invoke(*arguments, "--out", tmp_path / "cli")
+    assert done.exit_code == 0, done.stderr
+    assert {**json.loads(done.stdout), "folder": ""} == {**json.loads(result.to_json()), "folder": ""}
+    assert result.plot().axes
+    with pytest.raises(InvalidValueError, match="Save it first"):
+        ood.sweep(run.model, data=small_folder)
+
+
+@pytest.fixture
+def callbacks_seen(small_fashion: Dataset, tmp_path: Path) -> list[str]:
+    import keras
+
+    seen: list[str] = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(f"{epoch}"))
+    ood.train("mlp", small_fashion, train_size=200, val_size=50, epochs=2, out=tmp_path / "r", callbacks=[callback],
+              verbose=False)  # fmt: skip
+    return seen
+
+
+def test_callbacks_are_called(callbacks_seen: list[str]) -> None:
+    assert callbacks_seen == ["0", "1"]
+
+
+def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:
+    for call, message in (
+        (lambda: ood.train("cnn9"), "`model`: expected one of mlp"),
+        (lambda: ood.train("mlp", protocol="none"), "`protocol`: expected one of paper, full. Received: 'none'"),
+        (lambda: ood.train("mlp", epoch=3), "unknown setting: 'epoch'"),
+        (lambda: ood.pretrained("vgg"), "`name`: expected one of cnn2"),
+        (lambda: ood.evaluate("cnn3", metrics="f1"), "`metrics`: expected one of accuracy, all. Received: 'f1'"),
+        (lambda: ood.sweep("cnn3", "shear"), "`kind`: expected one of translate, rotate, corruptions"),
+        (lambda: ood.study("nothing", out=tmp_path / "s"), "`study`: expected one of batch-size"),
+        (lambda: ood.study("momentum", out=tmp_path / "t", epoch=1), "changes: expected implementation, epochs"),
+        (lambda: ood.count_parameters("x"), "`model`: expected one of mlp"),
+        (lambda: ood.shift_images(np.zeros((2, 2)), "up"), "shift 'up': unknown"),
+        (lambda: ood.shifted_dataset(split="val"), "`split`: expected one of train, test. Received: 'val'"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidValueError, match=message.replace("(", r"\(")):
+            call()
+    assert list(tmp_path.iterdir()) == []
