@@ -329,17 +329,17 @@ def test_the_size_of_the_pictures_is_read_from_the_model(
     input_shape: tuple[int | None, ...], expected: tuple[int, int]
 ) -> None:
     inputs = keras.Input(input_shape)
-    assert picture_shape(keras.Model(inputs, inputs)) == expected
+    assert picture_shape(keras.Model(inputs, keras.layers.Identity()(inputs))) == expected
 
 
 @pytest.mark.parametrize("input_shape", [(28, 28, 3), (50,), (None,), (4, 4, 4, 1), ()])
 def test_other_inputs_are_no_pictures(input_shape: tuple[int | None, ...]) -> None:
     inputs = keras.Input(input_shape)
     with pytest.raises(ModelError, match=r"expected an input of grey images, .* Received: \(None,"):
-        picture_shape(keras.Model(inputs, inputs))
+        picture_shape(keras.Model(inputs, keras.layers.Identity()(inputs)))
     several = [keras.Input((28, 28)) for _ in range(3)]
     with pytest.raises(ModelError, match="expected an input of grey images"):
-        picture_shape(keras.Model(several, several[0]))
+        picture_shape(keras.Model(several, keras.layers.Add()(several)))
 
 
 def test_a_test_set_alone_may_have_fewer_classes_than_the_model() -> None:
