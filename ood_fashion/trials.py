@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import tempfile
 import threading
@@ -19,9 +18,9 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
 from ood_fashion.histories import History, measures
-from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 from ood_fashion.sources import Source, load_dataset
+from ood_fashion.trainers import TRAINERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,28 +177,10 @@ def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | No
                         f"{trial.path}: expected the dataset that the study began on. Received: {dataset.source} on "
                         f"{platform.node()}, whose content differs."
                     )
-                _TRAINERS[trial.config.implementation](run, trial, dataset, device, threads)
+                TRAINERS[trial.config.implementation](run, trial.path, trial.config, dataset, device, threads=threads)
     except OodFashionError as error:
         return str(error)
     return None
-
-
-def _train_keras(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:
-    from ood_fashion.nn import devices, training
-
-    # Every training is a new model; TensorFlow would warn of tracing so many.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    used_device = devices.select_device(device, threads=threads)
-    training.train(run or start_run(trial.path, trial.config, dataset, used_device, threads), dataset)
-
-
-def _train_numpy(run: Run | None, trial: Trial, dataset: Dataset, device: str, threads: int | None) -> None:
-    from ood_fashion import scratch_runs
-
-    scratch_runs.train(run or start_run(trial.path, trial.config, dataset, "cpu", threads), dataset)
-
-
-_TRAINERS = {"keras": _train_keras, "numpy": _train_numpy}
 
 
 @lru_cache(maxsize=1)
