@@ -136,7 +136,7 @@ class EpochRecorder(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Show one bar over all epochs on standard error, or a line per epoch where that is no terminal.
+    """Show one bar over all epochs on standard error, or a line per epoch where that is no terminal and no notebook.
 
     The time left is for all epochs; early stopping may end sooner.
     """
@@ -150,7 +150,7 @@ class Progress(keras.callbacks.Callback):
             total=self.params["epochs"] * self.params["steps"],
             dynamic_ncols=True,
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() or "ipykernel" in sys.modules),
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, at most {remaining} left{postfix}",
         )
 
