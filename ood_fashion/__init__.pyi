@@ -1,5 +1,6 @@
+from .api.classifying import predict
 from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
-from .api.measuring import compare, evaluate, predict, sweep
+from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
 from .api.studying import report, reproduce, study
 from .api.training import train
@@ -10,7 +11,7 @@ from .nn.models import build_model
 from .paper import TEST_SETS
 from .shifts import Shift
 from .specs import MODELS
-from .studies import STUDIES, Study
+from .study_registry import STUDIES, Study
 
 __version__: str
 __all__ = [

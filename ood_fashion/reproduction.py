@@ -14,7 +14,8 @@ from ood_fashion.files import atomic_write, exists, remove_leftovers, write_json
 from ood_fashion.histories import Record
 from ood_fashion.scratch_runs import check_everything
 from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_unpaired, summarize
-from ood_fashion.studies import STUDIES, StudyRun, run_studies
+from ood_fashion.studies import StudyRun, run_studies
+from ood_fashion.study_registry import STUDIES
 
 _OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
 """The document studied batch sizes with its NumPy network."""

@@ -25,7 +25,8 @@ from ood_fashion.files import read_json
 from ood_fashion.run_search import PRETRAINED_ROOT, pretrained_runs
 from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize, wilson_interval
-from ood_fashion.studies import STUDIES, StudyRun
+from ood_fashion.studies import StudyRun
+from ood_fashion.study_registry import STUDIES
 from ood_fashion.study_tables import estimate
 from ood_fashion.table import Table
 

@@ -34,7 +34,8 @@ from ood_fashion.datasets import GENUINE_SHA256
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run, history_columns
 from ood_fashion.specs import MODELS, describe
-from ood_fashion.studies import STUDIES, StudyRun
+from ood_fashion.studies import StudyRun
+from ood_fashion.study_registry import STUDIES
 
 
 @click.group()

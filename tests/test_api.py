@@ -94,6 +94,7 @@ def test_a_run_has_what_was_trained(run: ood.Run, small_fashion: Dataset) -> Non
     assert run.results["none"].correct == int(np.sum(classes == small_fashion.test.labels))
     assert [row.shift for row in run.results] == list(paper.TEST_SETS)
     assert ood.load_run(run.path).config == run.config
+    assert list(ood.evaluate(run)) == list(ood.evaluate(run.path, data=small_fashion))
 
 
 def test_one_evaluate_for_all(run: ood.Run, small_fashion: Dataset) -> None:

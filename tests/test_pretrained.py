@@ -19,7 +19,7 @@ from ood_fashion.runs import Run
 from ood_fashion.shifts import SHIFTS
 from ood_fashion.sources import load_dataset
 from ood_fashion.specs import describe
-from ood_fashion.studies import STUDIES
+from ood_fashion.study_registry import STUDIES
 from tests.conftest import Invoke
 
 N = 1000

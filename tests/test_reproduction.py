@@ -14,7 +14,7 @@ from ood_fashion.histories import Record
 from ood_fashion.reproduction import _compare, _judge
 from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize
-from ood_fashion.studies import STUDIES
+from ood_fashion.study_registry import STUDIES
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure
 

@@ -21,8 +21,9 @@ from ood_fashion.paper import TEST_SETS
 from ood_fashion.report_folders import read_page
 from ood_fashion.runs import Run
 from ood_fashion.statistics import summarize
-from ood_fashion.studies import STUDIES, StudyRun
+from ood_fashion.studies import StudyRun
 from ood_fashion.study_plots import FIGURES, shifts
+from ood_fashion.study_registry import STUDIES
 from ood_fashion.trials import require_replaceable
 from tests.conftest import Invoke
 from tests.records import write_run

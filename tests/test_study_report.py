@@ -9,7 +9,7 @@ import pytest
 from ood_fashion.datasets import Dataset
 from ood_fashion.pages import to_html
 from ood_fashion.report_folders import read_page
-from ood_fashion.studies import STUDIES
+from ood_fashion.study_registry import STUDIES
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure
 from tests.records import write_study

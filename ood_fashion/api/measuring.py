@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import baseline, comparison, evaluation, orbits, paper, pictures, sweeps
+from ood_fashion import baseline, comparison, evaluation, orbits, paper, sweeps
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
-from ood_fashion.api.opening import Model, OpenedModel, as_classifier, find_run, open_model, several
-from ood_fashion.api.results import Classification, Comparison, Evaluation, RunsEvaluation, SweepResults
+from ood_fashion.api.opening import Model, OpenedModel, Run, as_classifier, find_run, open_model, several
+from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
 from ood_fashion.backends import side_by_side
 from ood_fashion.datasets import Dataset, split_train
-from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import absolute, locked
 from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import model_files, model_name
@@ -58,7 +58,8 @@ def evaluate(
             that was fitted on height * width features is given rows. A list means several trainings, whose accuracies
             are summarized.
         shifts: one shift or several, as text or `Shift`; the five test sets unless given.
-        data: what `load_dataset` takes or gives; Fashion-MNIST unless given.
+        data: what `load_dataset` takes or gives; unless given, what a run was trained on in this process, else
+            Fashion-MNIST.
         metrics: "accuracy", or "all" for likelihood, calibration and more.
         tta: an orbit for test-time augmentation, such as "c4": the mean over the quarter turns.
         calibrate: fit a temperature on the run's validation images, and show what it changes.
@@ -87,7 +88,7 @@ def evaluate(
     """
     if metrics not in METRICS:
         raise InvalidValueError(f"`metrics`: expected one of {', '.join(METRICS)}. Received: {metrics!r}.")
-    dataset, chosen = load_dataset(data), _distinct(shifts)
+    dataset, chosen = load_dataset(_data_for(model, data)), _distinct(shifts)
     if isinstance(model, list | tuple):
         sides = [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in model]
         named = zip(model, sides, strict=True)
@@ -139,6 +140,12 @@ def _measure_keras(
         _, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
         temperature = keras_evaluation.calibrate(opened.model, dataset, validation, orbit, outputs)
     return keras_evaluation.evaluate_fully(opened.model, test, shifts, temperature, orbit, outputs)
+
+
+def _data_for(model: Any, data: Data) -> Data:
+    """Return the data that were given, or else those that the first run was trained on in this process."""
+    first = several(model)[0] if several(model) else None
+    return first.dataset if data is None and isinstance(first, Run) else data
 
 
 def _distinct(shifts: Shifts) -> list[Shift]:
@@ -196,7 +203,7 @@ def compare(
         B is more accurate under rotate90. This is about these two trained models on images like these; trained again, \
 they may differ otherwise. Compare several runs a side for that.
     """
-    dataset, chosen = load_dataset(data), _distinct(shifts)
+    dataset, chosen = load_dataset(_data_for(a, data)), _distinct(shifts)
     sides = [
         [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in several(side)] for side in (a, b)
     ]
@@ -357,63 +364,3 @@ def _runs_and_files(models: Sequence[Model]) -> tuple[list[Path], list[Path]]:
                 f"Received: {type(model).__name__}. Save it first: model.save('NAME.keras')."
             )
     return run_dirs, files
-
-
-def predict(
-    images: str | Path | Sequence[str | Path] | NDArray[np.uint8],
-    model: Model,
-    *,
-    class_names: str | Sequence[str] | None = None,
-    outputs: str = "auto",
-    pixel_range: str | None = None,
-    device: str = "auto",
-    trust: bool = False,
-) -> Classification:
-    """Say what pictures show.
-
-    Args:
-        images: PNG or JPEG files, folders of them, or uint8 (n, height, width) of the model's size. Files are trimmed,
-            made grey and resized like Fashion-MNIST's pictures.
-        model: a run, a `keras.Model`, a path, or the name of a pretrained model.
-        class_names: a name per class, or of the dataset that has them; a run knows its own.
-        outputs: as for `evaluate`.
-        pixel_range: as for `evaluate`.
-        device: "auto", "cpu" or "gpu".
-        trust: as for `load_model`.
-
-    Returns:
-        A row per picture: its most probable class.
-
-    Examples:
-        >>> import ood_fashion as ood
-        >>> data = ood.load_dataset()
-        >>> print(ood.predict(data.test.images[:1], "cnn3-full").rows[0].class_name)
-        Ankle boot
-    """
-    _select_device(device, model)
-    opened = open_model(model, pixel_range=pixel_range, trust=trust)
-    from ood_fashion.nn.evaluation import classify
-    from ood_fashion.nn.model_files import picture_shape
-
-    if isinstance(images, np.ndarray):
-        read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(images)]
-        passed_over: list[str] = []
-        failures: list[str] = []
-    else:
-        paths = [images] if isinstance(images, str | Path) else images
-        read, passed_over, failures = pictures.read_pictures(list(map(Path, paths)), picture_shape(opened.model))
-    if not read:
-        raise DataError(*failures)
-    temperature = (opened.run and opened.run.temperature) or 1.0
-    probabilities = classify(opened.model, np.stack([picture.pixels for picture in read]), temperature, outputs)
-    if opened.run:
-        names: Sequence[str] = opened.run.class_names
-    elif class_names is None or isinstance(class_names, str):
-        names = evaluation.class_names(class_names, probabilities.shape[1])
-    else:
-        names = class_names
-    records = [
-        {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
-        for picture, top in zip(read, evaluation.top_classes(probabilities, names), strict=True)
-    ]
-    return Classification(opened.name, records, failures, passed_over, temperature)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ class Run(runs.Run):
 
     Attributes:
         path: the run folder.
+        dataset: what it was trained on, where it was trained in this process; `evaluate` measures it on that.
 
     Examples:
         >>> import ood_fashion as ood
@@ -32,6 +33,8 @@ class Run(runs.Run):
         >>> round(run.results["up4"].accuracy, 2)
         0.59
     """
+
+    dataset: Dataset | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def model(self) -> Any:

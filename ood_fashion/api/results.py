@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ood_fashion import study_tables, tables
+from ood_fashion.api.rows import (
+    AccuracyResult,
+    ComparisonResult,
+    LayerCount,
+    Metrics,
+    Prediction,
+    ReportedResult,
+    RunsResult,
+    SettingSummary,
+    SweepPoint,
+)
 from ood_fashion.shifts import Shift
 from ood_fashion.table import Table
 
@@ -64,44 +75,6 @@ class Results:
 
     def _repr_html_(self) -> str:
         return "".join(table.to_html() for table in self.tables)
-
-
-class _Row:
-    """A row of results, made of the values of a record that bear its fields' names."""
-
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """Take the fields from a record of JSON values."""
-        names = [field.name for field in fields(cls)]  # type: ignore[arg-type] # each row is a dataclass
-        values = {name: record[name] for name in names if name in record}
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-@dataclass(frozen=True)
-class AccuracyResult(_Row):
-    """The accuracy under a shift: `correct` of `n` images, with its 95% Wilson interval."""
-
-    shift: str
-    accuracy: float
-    correct: int
-    n: int
-    ci95: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Metrics(AccuracyResult):
-    """All metrics under a shift; `metrics.full_record` says what each is."""
-
-    balanced_accuracy: float
-    nll: float
-    brier: float
-    ece: float
-    ece_equal_width: float
-    flip_rate: float
-    class_accuracy: tuple[float | None, ...]
-    class_change: tuple[float | None, ...]
-    effective_robustness: float | None = None
-    effective_robustness_sd: float | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -187,31 +160,6 @@ class RunsEvaluation(Evaluation):
         return plots.accuracies({f"mean of {len(self.models)}": means})
 
 
-@dataclass(frozen=True)
-class RunsResult(_Row):
-    """The mean accuracy of several trainings under a shift, and its standard deviations."""
-
-    shift: str
-    accuracy: float
-    runs: int
-    n: int
-    sd_over_seeds: float | None
-    sd_over_images: float
-
-
-@dataclass(frozen=True)
-class ComparisonResult(_Row):
-    """Two models, or two sets of trainings, under a shift; p_holm is adjusted for the number of shifts."""
-
-    shift: str
-    accuracy_a: float
-    accuracy_b: float
-    difference: float
-    interval: tuple[float, float] | None
-    p: float
-    p_holm: float
-
-
 @dataclass(frozen=True, repr=False)
 class Comparison(Results):
     """Whether one model beats another: a row per shift, and what may be concluded."""
@@ -243,18 +191,6 @@ class Comparison(Results):
         return plots.differences(self.records, self.a, self.b)
 
 
-@dataclass(frozen=True)
-class SweepPoint(_Row):
-    """A model's accuracy under one shift of a sweep."""
-
-    model: str
-    shift: str
-    accuracy: float
-    correct: int
-    n: int
-    ci95: tuple[float, float]
-
-
 @dataclass(frozen=True, repr=False)
 class SweepResults(Results):
     """Several models over many shifts: `sweeps.Sweep.report`, in a folder."""
@@ -282,15 +218,6 @@ class SweepResults(Results):
         from ood_fashion import sweep_plots
 
         return next(iter(sweep_plots.pictures(self.report).values()))(self.report)
-
-
-@dataclass(frozen=True)
-class SettingSummary(_Row):
-    """A setting of a study: the number of trainings, and the mean of each measure."""
-
-    setting: str
-    seeds: int
-    means: Mapping[str, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -359,27 +286,6 @@ class Reproduction(Results):
         return study_tables.reproduction_tables(self.reproduction)
 
 
-@dataclass(frozen=True)
-class ReportedResult(_Row):
-    """A number of the assignment, and the mean of ours."""
-
-    problem: str
-    setting: str
-    measure: str
-    assignment: float
-    ours: float | None
-
-
-@dataclass(frozen=True)
-class LayerCount(_Row):
-    """The parameters of a layer, with the formula that counts them."""
-
-    layer: str
-    output_shape: tuple[int, ...]
-    formula: str
-    parameters: int
-
-
 @dataclass(frozen=True, repr=False)
 class ParameterCount(Results):
     """A model's parameters, layer by layer; `int(count)` is their number."""
@@ -415,16 +321,6 @@ class ParameterCount(Results):
     def tables(self) -> list[Table]:
         """A row per layer, and the sums."""
         return [tables.parameter_table(self.summary)]
-
-
-@dataclass(frozen=True)
-class Prediction(_Row):
-    """What a picture shows: the most probable class."""
-
-    image: str
-    label: int
-    class_name: str
-    probability: float
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,7 +10,8 @@ from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Run
 from ood_fashion.api.results import ReportFiles, Reproduction, StudyResults
 from ood_fashion.files import locked, new_path
-from ood_fashion.studies import STUDIES_ROOT, Study, StudyRun, run_studies
+from ood_fashion.studies import STUDIES_ROOT, StudyRun, run_studies
+from ood_fashion.study_registry import Study
 from ood_fashion.trials import Progress
 
 

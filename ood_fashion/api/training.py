@@ -64,16 +64,17 @@ def train(
     given = given_settings(model, protocol, settings)
     config, path = plan(given, Path(out) if out else None, resume=resume)
     run = Run.open(path) if resume and exists(path / "config.json") else None
+    dataset = None
     with locked(path):
         if run is None or not run.is_complete:
-            trainer = TRAINERS[config.implementation]
+            dataset, trainer = load_dataset(data), TRAINERS[config.implementation]
             run = trainer(
-                run, path, config, load_dataset(data), device, callbacks=callbacks, tensorboard=tensorboard,
+                run, path, config, dataset, device, callbacks=callbacks, tensorboard=tensorboard,
                 verbose=verbose,
             )  # fmt: skip
         else:
             run.tidy()
-    return Run(path)
+    return Run(path, dataset)
 
 
 def plan(

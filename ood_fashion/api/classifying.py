@@ -1,0 +1,75 @@
+"""Saying what pictures show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion import evaluation, pictures
+from ood_fashion.api.measuring import _select_device
+from ood_fashion.api.opening import Model, open_model
+from ood_fashion.api.results import Classification
+from ood_fashion.errors import DataError
+
+
+def predict(
+    images: str | Path | Sequence[str | Path] | NDArray[np.uint8],
+    model: Model,
+    *,
+    class_names: str | Sequence[str] | None = None,
+    outputs: str = "auto",
+    pixel_range: str | None = None,
+    device: str = "auto",
+    trust: bool = False,
+) -> Classification:
+    """Say what pictures show.
+
+    Args:
+        images: PNG or JPEG files, folders of them, or uint8 (n, height, width) of the model's size. Files are trimmed,
+            made grey and resized like Fashion-MNIST's pictures.
+        model: a run, a `keras.Model`, a path, or the name of a pretrained model.
+        class_names: a name per class, or of the dataset that has them; a run knows its own.
+        outputs: as for `evaluate`.
+        pixel_range: as for `evaluate`.
+        device: "auto", "cpu" or "gpu".
+        trust: as for `load_model`.
+
+    Returns:
+        A row per picture: its most probable class.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> data = ood.load_dataset()
+        >>> print(ood.predict(data.test.images[:1], "cnn3-full").rows[0].class_name)
+        Ankle boot
+    """
+    _select_device(device, model)
+    opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    from ood_fashion.nn.evaluation import classify
+    from ood_fashion.nn.model_files import picture_shape
+
+    if isinstance(images, np.ndarray):
+        read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(images)]
+        passed_over: list[str] = []
+        failures: list[str] = []
+    else:
+        paths = [images] if isinstance(images, str | Path) else images
+        read, passed_over, failures = pictures.read_pictures(list(map(Path, paths)), picture_shape(opened.model))
+    if not read:
+        raise DataError(*failures)
+    temperature = (opened.run and opened.run.temperature) or 1.0
+    probabilities = classify(opened.model, np.stack([picture.pixels for picture in read]), temperature, outputs)
+    if opened.run:
+        names: Sequence[str] = opened.run.class_names
+    elif class_names is None or isinstance(class_names, str):
+        names = evaluation.class_names(class_names, probabilities.shape[1])
+    else:
+        names = class_names
+    records = [
+        {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
+        for picture, top in zip(read, evaluation.top_classes(probabilities, names), strict=True)
+    ]
+    return Classification(opened.name, records, failures, passed_over, temperature)

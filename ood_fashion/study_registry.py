@@ -1,0 +1,138 @@
+"""STUDIES: named grids of configs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ood_fashion import paper
+from ood_fashion.config import PROTOCOLS, TrainConfig
+from ood_fashion.errors import InvalidValueError
+
+_ACCURACIES = tuple(f"accuracy {name}" for name in paper.TEST_SETS)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of configs.
+
+    Attributes:
+        settings: a config per setting, by its label, or the fields in which it differs from the defaults of
+            `TrainConfig`; each is trained once a seed.
+        title: what is studied.
+        factor: what differs between settings.
+        measures: the names of `measures` that its table shows.
+        lowest: the measure whose lowest mean makes the best setting, if there is a best one.
+        in_document: whether it is one of the document's, and so a part of `ood-fashion reproduce`.
+
+    Raises:
+        InvalidValueError: a label cannot name a folder, or a setting does not exist or is out of range.
+
+    Examples:
+        >>> import ood_fashion as ood
+        >>> study = ood.Study({"plain": {"model": "cnn3"}, "moved": {"model": "cnn3", "augment": ["translate:4"]}})
+        >>> study.settings["moved"].augment
+        ('translate:4',)
+    """
+
+    settings: Mapping[str, Any]
+    title: str = "Study"
+    factor: str = "setting"
+    measures: Sequence[str] = (*_ACCURACIES, "seconds")
+    lowest: str | None = None
+    in_document: bool = False
+
+    def __post_init__(self) -> None:
+        settings: dict[str, Any] = dict(self.settings)
+        if faulty := [label for label in settings if not label or set(label) & set("/\\\0") or label.startswith(".")]:
+            raise InvalidValueError(
+                f"`settings`: expected labels that can name a folder. Received: {', '.join(map(repr, faulty))}."
+            )
+        if not settings:
+            raise InvalidValueError("`settings`: expected one or more. Received: none.")
+        configs = {
+            label: value if isinstance(value, TrainConfig) else TrainConfig.from_json(value)
+            for label, value in settings.items()
+        }
+        object.__setattr__(self, "settings", configs)
+        object.__setattr__(self, "measures", tuple(self.measures))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        settings = {label: config.to_json() for label, config in self.settings.items()}
+        return {**asdict(self), "settings": settings, "measures": list(self.measures)}
+
+
+_MLP = TrainConfig(model="mlp")
+
+
+_RECIPE = TrainConfig(model="cnn3", **{**PROTOCOLS["full"], **PROTOCOLS["paper"]})
+
+
+STUDIES: dict[str, Study] = {
+    "batch-size": Study(
+        title="Batch size (problem 3.2)",
+        factor="batch size",
+        settings={str(size): replace(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
+        measures=("accuracy none", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
+        in_document=True,
+    ),
+    "early-stopping": Study(
+        title="Early stopping (problem 3.3)",
+        factor="training",
+        settings={"30 epochs": replace(_MLP, patience=None, monitor_test=True)},
+        measures=("accuracy none", "loss", "seconds"),
+        in_document=True,
+    ),
+    "momentum": Study(
+        title="Momentum (problem 3.4)",
+        factor="momentum",
+        settings={str(alpha): replace(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
+        measures=("loss", "accuracy none", "seconds"),
+        lowest="loss",
+        in_document=True,
+    ),
+    "shifts": Study(
+        title="Shifted test sets (problem 3.5)",
+        factor="model",
+        settings={name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")},
+        measures=(*_ACCURACIES, "kept epoch", "seconds"),
+        in_document=True,
+    ),
+    "recipe": Study(
+        title="What each part of the full protocol's recipe buys",
+        factor="recipe",
+        settings={
+            "full": _RECIPE,
+            "constant rate": replace(_RECIPE, schedule="constant"),
+            "no smoothing": replace(_RECIPE, label_smoothing=0.0),
+            "no decay": replace(_RECIPE, weight_decay=0.0),
+            # The same part of a kernel is lost in an update.
+            "SGD": replace(_RECIPE, optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.006),
+        },
+        measures=(*_ACCURACIES, "loss", "seconds"),
+    ),
+    "robust": Study(
+        title="Models that hold",
+        factor="model",
+        settings={name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")}
+        | {
+            "cnn3-full": TrainConfig(model="cnn3", **PROTOCOLS["full"]),
+            "p4cnn": TrainConfig(model="p4cnn", **PROTOCOLS["full"]),
+            "p4mcnn": TrainConfig(model="p4mcnn", **PROTOCOLS["full"]),
+            "p4mcnn-augmented": TrainConfig(
+                model="p4mcnn", **{**PROTOCOLS["full"], "epochs": 20}, augment=("translate:4", "rotate:45")
+            ),
+            "p4mgap": TrainConfig(model="p4mgap", **PROTOCOLS["full"]),
+            # Less to hold it back, as it has more to learn; and some images unturned, which are sharper.
+            "p4mgap-augmented": TrainConfig(
+                model="p4mgap",
+                **{**PROTOCOLS["full"], "epochs": 20, "learning_rate": 0.004}
+                | {"weight_decay": 0.05, "label_smoothing": 0.0},
+                augment=("translate:4", "rotate:45@0.4"),
+            ),
+        },
+        measures=(*_ACCURACIES, "seconds"),
+    ),
+}
