@@ -169,7 +169,7 @@ def measure_from_python() -> dict[str, int]:
     model = api.load_model("stranger.keras", trust=True)
     run = api.train("mlp", data, train_size=400, val_size=100, epochs=1, verbose=False)
     assert len(run.results) == len(paper.TEST_SETS)
-    api.compare(run, "p4mgap-augmented", "up4", data=data)
+    api.compare(run, run.model, "up4")
     settings = {"slow": {"model": "mlp", "learning_rate": 0.001}, "fast": {"model": "mlp"}}
     study = api.study(api.Study(settings), data=data, seeds=1, jobs=1, epochs=1, train_size=200, val_size=50)
     for results in (run.results, study):
