@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from ood_fashion.api.rows import (
     LayerCount,
     Metrics,
     Prediction,
+    Record,
     ReportedResult,
     RunsResult,
     SettingSummary,
@@ -26,8 +27,6 @@ from ood_fashion.table import Table
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-Record = Mapping[str, Any]
 
 
 class Results:

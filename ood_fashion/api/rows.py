@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
-from ood_fashion.api.results import Record
+Record = Mapping[str, Any]
+"""JSON values by name."""
 
 
 class _Row:
