@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,27 +30,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Results:
-    """The base of all results. Printing shows its tables, and so does a notebook."""
+class Results(ABC):
+    """The base of all results. Printing shows its tables, and so does a notebook.
+
+    Those with a picture have `plot()`, which returns a matplotlib Figure.
+    """
 
     @property
+    @abstractmethod
     def record(self) -> Any:
         """The results as JSON values, as the command line prints them with --json."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def rows(self) -> Sequence[Any]:
         """The results as frozen dataclasses."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def tables(self) -> list[Table]:
         """The tables that printing shows."""
-        raise NotImplementedError
-
-    def plot(self) -> Figure:
-        """Draw the results and return the matplotlib Figure, which a notebook shows."""
-        raise NotImplementedError
 
     def to_json(self) -> str:
         """Return the results as a JSON document."""
