@@ -155,16 +155,16 @@ _FIXED: tuple[tuple[str, str, str, Any], ...] = (
 
 Rule = tuple[str, Callable[[Any], bool]]
 
-_MOST_WHOLE = 2**31 - 1
+_MAX_WHOLE = 2**31 - 1
 
 
 def _whole(least: int, *, optional: bool = False) -> Rule:
     def holds(value: Any) -> bool:
         if value is None:
             return optional
-        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST_WHOLE
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_WHOLE
 
-    return f"a whole number from {least} to {_MOST_WHOLE:,}{', or none' if optional else ''}", holds
+    return f"a whole number from {least} to {_MAX_WHOLE:,}{', or none' if optional else ''}", holds
 
 
 def _is_number(value: Any) -> bool:

@@ -41,7 +41,7 @@ def quiet_tensorflow() -> Iterator[None]:
         failed = False
         try:
             yield
-        except Exception:
+        except Exception:  # an interrupt is no failure of the import, and leaves its log unseen
             failed = True
             raise
         finally:

@@ -81,7 +81,7 @@ class Stopped(KeyboardInterrupt):
 _REMINDER_S = 0.2
 
 
-_MOST_SHOWN = 500
+_MAX_SHOWN = 500
 """Characters of an unexpected error; TensorFlow's may be pages."""
 
 
@@ -208,5 +208,5 @@ class CommandGroup(click.Group):
             if isinstance(error, OodFashionError):
                 running = _running(ctx)
                 _fail(error.exit_code, *(with_options(str(line), running) for line in error.args))
-            what = f"unexpected {type(error).__name__}: {textwrap.shorten(str(error), _MOST_SHOWN)}"
+            what = f"unexpected {type(error).__name__}: {textwrap.shorten(str(error), _MAX_SHOWN)}"
             _fail(1, f"{what}. Show where: ood-fashion --debug {ctx.invoked_subcommand} ...")

@@ -70,13 +70,13 @@ def _draw(path: Path, summary: Record) -> None:
         draw({path / f"{summary['study']}.{ending}": figure for ending in ("png", "svg")})
 
 
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 
 
 def _raise(failures: Sequence[str]) -> None:
     if failures:
-        more = f" ... and {len(failures) - _MOST_SHOWN} more" * (len(failures) > _MOST_SHOWN)
-        shown = " ".join(failures[:_MOST_SHOWN])
+        more = f" ... and {len(failures) - _MAX_SHOWN} more" * (len(failures) > _MAX_SHOWN)
+        shown = " ".join(failures[:_MAX_SHOWN])
         raise RunError(f"{len(failures)} trainings failed and are left out: {shown}{more}")
 
 

@@ -256,13 +256,13 @@ def summarize_error(error: Exception) -> str:
     """Return an error's text on one line, or the beginning and the end of a long one, which tells the reason last."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("Arguments received by ")[0]
     text = " ".join(plain.split()) or type(error).__name__
-    return text if len(text) <= _MOST_REASON else f"{text[: _MOST_REASON // 2]} ... {text[-_MOST_REASON // 2 :]}"
+    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON // 2]} ... {text[-_MAX_REASON // 2 :]}"
 
 
 _SIGNATURE = "serving_default"
 
 
-_MOST_REASON = 300
+_MAX_REASON = 300
 
 
 def picture_shape(model: keras.Model) -> tuple[int, int]:
