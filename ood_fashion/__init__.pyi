@@ -8,8 +8,7 @@ from .config import TrainConfig
 from .corruptions import CORRUPTIONS
 from .datasets import Dataset
 from .nn.models import build_model
-from .paper import TEST_SETS
-from .shifts import Shift
+from .shifts import TEST_SETS, Shift
 from .specs import MODELS
 from .study_registry import STUDIES, Study
 

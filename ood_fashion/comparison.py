@@ -62,7 +62,7 @@ def correct_predictions(
         dataset: whose test images to ask about.
         shifts: what to do to the images, one after another.
         pixel_range: what the model of a file takes, as for `nn.models.load_model`; a run's is known.
-        device: one of `config.DEVICES`, for what has to be computed.
+        device: one of `parallel.DEVICES`, for what has to be computed.
         trust: as for `nn.models.load_model`.
 
     Raises:

@@ -37,7 +37,6 @@ ENGINES = ("auto", "compiled", "stock")
 STRATEGIES = ("single", "mirrored")
 EXPORT_FORMATS = ("npz", "idx", "tfds")
 PIXEL_RANGES = ("0-1", "0-255")
-DEVICES = ("auto", "cpu", "gpu")
 
 
 @dataclass(frozen=True, slots=True)

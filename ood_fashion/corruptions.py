@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from ood_fashion import pixel_ops
 from ood_fashion.affine import Floats, Matrix, SourceMap
+from ood_fashion.images import blocks
 
 SEVERITIES = (1, 2, 3, 4, 5)
 MOST_SEED = 2**31 - 1
-BLOCK_PIXELS = 1_000_000
-"""About how many pixels are corrupted at a time, so that what is needed in between stays small."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +92,6 @@ class PixelCorruption(Corruption):
             levels = np.rint(np.clip(self.op(pixels, draw, *self.table[severity - 1]), 0, 1) * 255)
             corrupted[block] = levels.astype(np.float32) / np.float32(255)
         return corrupted
-
-
-def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Cut (n, height, width) into slices of the first axis of some `BLOCK_PIXELS` each."""
-    n, height, width = shape
-    step = max(1, BLOCK_PIXELS // max(1, height * width))
-    return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
 def random_key(name: str, seed: int) -> tuple[int, int]:

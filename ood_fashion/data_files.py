@@ -13,9 +13,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.corruptions import blocks
 from ood_fashion.errors import DataError
 from ood_fashion.files import MOST_UNPACKED, opened_npz, reason
+from ood_fashion.images import blocks
 
 _MOST_LABEL = 65_535
 

@@ -6,7 +6,6 @@ arrays in an .npz file, or a dataset of TensorFlow Datasets.
 
 from __future__ import annotations
 
-import hashlib
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError
-
-Images = NDArray[np.uint8]
-Labels = NDArray[np.int64]
+from ood_fashion.images import Images, Labels, sha256_of
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -59,16 +56,6 @@ GENUINE_SHA256 = {
     "test labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
 }
 """SHA-256 of the uint8 array bytes; the files' own checksums vary with the compressor."""
-
-
-def compact(array: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
-    """Return pixels or labels in the smallest type of unsigned integers that holds them: uint8, for 256 classes."""
-    return np.ascontiguousarray(array, np.min_scalar_type(array.max(initial=0)))
-
-
-def sha256_of(array: NDArray[Any]) -> str:
-    """Return the hash of an array's bytes when `compact`."""
-    return hashlib.sha256(compact(array).data).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion import __version__
-from ood_fashion.datasets import FILES, Dataset, compact
+from ood_fashion.datasets import FILES, Dataset
 from ood_fashion.errors import ExportError, RunError
 from ood_fashion.files import TEMPORARY, is_vacant, list_folder, locked, read_json, reason, write_json
+from ood_fashion.images import compact
 from ood_fashion.shifts import Shift, file_name
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.runs import Predictions
 from ood_fashion.shifts import Shift
 from ood_fashion.statistics import wilson_interval
 
@@ -321,3 +320,12 @@ def worst_of_random(hits: NDArray[np.bool_], count: int, seed: int) -> NDArray[n
     shifts, n = hits.shape
     drawn = np.random.default_rng(seed).integers(0, shifts, (count, n))
     return np.asarray(np.take_along_axis(hits, drawn, axis=0).all(axis=0))
+
+
+class Predictions(NamedTuple):
+    """What a model says of a test set."""
+
+    classes: NDArray[np.int64]
+    """The predicted class of each image, (n,)."""
+    confidences: NDArray[np.float32]
+    """The probability that the model gives it, (n,)."""

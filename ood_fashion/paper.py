@@ -8,9 +8,6 @@ from typing import Any
 
 from ood_fashion.config import TrainConfig
 
-TEST_SETS = ("none", "up4", "rotate90", "rotate180", "rotate270")
-"""The document's five test sets, by the names of `ood_fashion.shifts.SHIFTS`."""
-
 PARAMETERS = {"mlp": 101_770, "cnn2": 80_650, "cnn3": 68_106}
 """Parameter counts, problem 3.5 ii and iv."""
 

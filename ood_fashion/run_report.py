@@ -15,12 +15,12 @@ from ood_fashion import paper, run_plots, tables
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.histories import History, Record
-from ood_fashion.metrics import accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
+from ood_fashion.metrics import Predictions, accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
 from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.plots import test_set
 from ood_fashion.records import require_same_dataset
 from ood_fashion.report_parts import configuration_section, folder_name, identifier
-from ood_fashion.runs import Predictions, Run
+from ood_fashion.runs import Run
 from ood_fashion.shifts import Shift
 from ood_fashion.sources import Source, load_dataset
 from ood_fashion.specs import MODELS

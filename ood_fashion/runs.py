@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ from ood_fashion.files import (
     remove_leftovers,
     write_json,
 )
+from ood_fashion.metrics import Predictions
 from ood_fashion.specs import MODELS
 
 
@@ -64,15 +65,6 @@ class Checkpoint:
 
     values: dict[str, Any]
     arrays: dict[str, list[NDArray[Any]]]
-
-
-class Predictions(NamedTuple):
-    """What a model says of a test set."""
-
-    classes: NDArray[np.int64]
-    """The predicted class of each image, (n,)."""
-    confidences: NDArray[np.float32]
-    """The probability that the model gives it, (n,)."""
 
 
 @dataclass(frozen=True)

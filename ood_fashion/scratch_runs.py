@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ood_fashion import paper
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, Labels, Split, split_train
+from ood_fashion.datasets import Dataset, Split, split_train
 from ood_fashion.errors import DivergenceError, RunError
 from ood_fashion.evaluation import full_records
 from ood_fashion.from_scratch import SEED, checks, mlp
@@ -25,11 +25,12 @@ from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
+from ood_fashion.images import Labels, to_unit_range
 from ood_fashion.layer_specs import Dense
 from ood_fashion.metrics import accuracy, predictions
 from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
-from ood_fashion.shifts import SHIFTS, Shift, to_unit_range
+from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
 from ood_fashion.specs import MODELS
 
 PROTOCOL: dict[str, Any] = {**paper.MLP_PROTOCOL, "seed": SEED}
@@ -147,7 +148,7 @@ def train(
             f"The weights of epoch {kept_epoch(history, config)} are in {run.model_path}."
         ) from error
     run.write_weights(network.parameters)
-    scores = {name: score(network, dataset, SHIFTS[name]) for name in paper.TEST_SETS}
+    scores = {name: score(network, dataset, SHIFTS[name]) for name in TEST_SETS}
     run.write_predictions({name: predictions(values) for name, values in scores.items()})
     results = full_records(scores.items(), scores["none"], dataset.test)
     metrics = {"model": config.model, "results": results, "training": training_summary(history, config)}

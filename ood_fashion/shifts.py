@@ -24,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.affine import Floats, SourceMap
-from ood_fashion.corruptions import CORRUPTIONS, MOST_SEED, SEVERITIES, Corruption, blocks, random_key
+from ood_fashion.corruptions import CORRUPTIONS, MOST_SEED, SEVERITIES, Corruption, random_key
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.images import blocks, to_unit_range
 
 Indices = NDArray[np.int64]
 
@@ -267,12 +268,6 @@ class Shift:
         return shifted
 
 
-def to_unit_range(images: NDArray[Any]) -> NDArray[np.float32]:
-    """Convert uint8 pixels in 0-255 to float32 in 0-1; floats only change their type."""
-    pixels = images.astype(np.float32)
-    return pixels / np.float32(255) if images.dtype == np.uint8 else pixels
-
-
 SHIFTS: dict[str, Shift] = {
     "none": Shift(),
     "up4": Shift((Translate(0, -4),)),
@@ -280,6 +275,10 @@ SHIFTS: dict[str, Shift] = {
     "rotate180": Shift((Rotate(180),)),
     "rotate270": Shift((Rotate(270),)),
 }
+
+TEST_SETS = ("none", "up4", "rotate90", "rotate180", "rotate270")
+"""The document's five test sets, by the names of `ood_fashion.shifts.SHIFTS`."""
+
 _NAME_OF_STEPS = {shift.steps: name for name, shift in SHIFTS.items()}
 USAGE = f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, CORRUPTION:SEVERITY, or a chain of these with '+'"
 

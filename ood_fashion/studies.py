@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion import paper
-from ood_fashion.backends import side_by_side
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
 from ood_fashion.histories import Histories, Record, best_setting
+from ood_fashion.parallel import side_by_side
 from ood_fashion.runs import Run, history_columns
 from ood_fashion.sources import Source
 from ood_fashion.statistics import summarize
@@ -272,8 +272,8 @@ def run_studies(
         study_runs: the studies; all their trials are run from one queue.
         jobs: trainings at a time; None chooses. A cluster decides itself.
         data_dir: as in `datasets.load_dataset`.
-        device: one of `config.DEVICES`.
-        backend: a name in `backends.BACKENDS`.
+        device: one of `parallel.DEVICES`.
+        backend: a name in `parallel.BACKENDS`.
         address: of the backend's cluster; None starts one on this machine.
         progress: wraps the iterator over the trials' outcomes, of which it is told the number.
 

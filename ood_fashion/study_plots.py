@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from ood_fashion import paper, plots
 from ood_fashion.datasets import GENUINE_SHA256
 from ood_fashion.plots import COLOURS
+from ood_fashion.shifts import TEST_SETS
 
 Summary = Mapping[str, Any]
 
@@ -121,21 +122,21 @@ def shifts(summary: Summary) -> Figure:
     figure, (axis,) = _figure()
     settings = summary["settings"]
     width = 0.8 / len(settings)
-    places = np.arange(len(paper.TEST_SETS))
+    places = np.arange(len(TEST_SETS))
     colours = COLOURS if len(settings) <= len(COLOURS) else matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined] # a list of colours
     label = "document"
     comparable = paper.comparable_models(summary["changes"], genuine=summary.get("sha256") == GENUINE_SHA256)
     for number, setting in enumerate(settings):
-        summaries = [setting["measures"][f"accuracy {name}"] for name in paper.TEST_SETS]
+        summaries = [setting["measures"][f"accuracy {name}"] for name in TEST_SETS]
         x = places + (number - (len(settings) - 1) / 2) * width
         axis.bar(x, [s["mean"] for s in summaries], width * 0.92, yerr=_bars(summaries), capsize=2,
                  color=colours[number % len(colours)], label=setting["setting"])  # fmt: skip
         if setting["setting"] in comparable:
             figures = paper.ACCURACY[setting["setting"]]
-            points = [(place, figures[name]) for place, name in zip(x, paper.TEST_SETS, strict=True) if name in figures]
+            points = [(place, figures[name]) for place, name in zip(x, TEST_SETS, strict=True) if name in figures]
             axis.plot(*zip(*points, strict=True), "x", color="black", ms=5, label=label)
             label = "_"  # says nothing of it in the legend again
-    axis.set_xticks(places, ["in-domain", *paper.TEST_SETS[1:]])
+    axis.set_xticks(places, ["in-domain", *TEST_SETS[1:]])
     axis.set(ylabel="test accuracy", ylim=(0, 1))
     axis.legend(frameon=False, fontsize="small")
     axis.set_title(f"Shifted test sets: {_seeds(summary)}", fontsize="medium")

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ood_fashion import paper
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.shifts import TEST_SETS
 
-_ACCURACIES = tuple(f"accuracy {name}" for name in paper.TEST_SETS)
+_ACCURACIES = tuple(f"accuracy {name}" for name in TEST_SETS)
 
 
 @dataclass(frozen=True)

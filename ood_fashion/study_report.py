@@ -14,6 +14,7 @@ from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.plots import test_set
 from ood_fashion.report_parts import configuration_section, folder_name
 from ood_fashion.runs import Run
+from ood_fashion.shifts import TEST_SETS
 from ood_fashion.sources import Source
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES
@@ -58,14 +59,12 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
 
 def _document_table(models: Collection[str]) -> Table:
     rows = [
-        [model, *(f"{figures[shift]:.4f}" if shift in figures else "-" for shift in paper.TEST_SETS)]
+        [model, *(f"{figures[shift]:.4f}" if shift in figures else "-" for shift in TEST_SETS)]
         for model, figures in paper.ACCURACY.items()
         if model in models
     ]
     notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in paper.SLIPS.items()]
-    return Table(
-        "The document's accuracies, of one training each", ["model", *map(test_set, paper.TEST_SETS)], rows, notes
-    )
+    return Table("The document's accuracies, of one training each", ["model", *map(test_set, TEST_SETS)], rows, notes)
 
 
 def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:

@@ -11,14 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ood_fashion import paper
-from ood_fashion.backends import first_line, side_by_side
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
 from ood_fashion.histories import History, measures
+from ood_fashion.parallel import first_line, side_by_side
 from ood_fashion.runs import Run
+from ood_fashion.shifts import TEST_SETS
 from ood_fashion.sources import Source, load_dataset
 from ood_fashion.trainers import TRAINERS
 
@@ -60,7 +60,7 @@ class Trial:
         metrics, history = run.read_metrics(), run.read_history()
         try:
             measured = measures(history, metrics)
-            _ = [measured[f"accuracy {name}"] for name in paper.TEST_SETS]
+            _ = [measured[f"accuracy {name}"] for name in TEST_SETS]
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{self.path}: expected the metrics of a run. Received: {error!r} missing.") from error
         return history, measured, metrics["results"][0]["n"]
@@ -100,13 +100,13 @@ def run_trials(
 
     Args:
         trials: what to train.
-        backend: a name in `backends.BACKENDS`.
-        address: as in `backends.side_by_side`.
+        backend: a name in `parallel.BACKENDS`.
+        address: as in `parallel.side_by_side`.
         jobs: as there.
         data_dir: as in `datasets.load_dataset`.
-        device: one of `config.DEVICES`.
+        device: one of `parallel.DEVICES`.
         progress: watches.
-        total: as in `backends.side_by_side`.
+        total: as in `parallel.side_by_side`.
 
     Returns:
         What went wrong, by the absolute path of each trial that failed; the others can be read.

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ood_fashion import baseline, paper, sweeps
+from ood_fashion import baseline, sweeps
 from ood_fashion.config import TrainConfig
 from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.datasets import Dataset
 from ood_fashion.nn import evaluation, model_files, training
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts import TEST_SETS, Shift
 from ood_fashion.sources import load_dataset
 
 TRAININGS = [
@@ -71,7 +71,7 @@ def main(folder: Path) -> None:
     files = dict(trained(config, folder, dataset) for config in tqdm(TRAININGS, desc="trainings"))
     score = evaluation.scorer([model_files.load_model(file) for file in files.values()], dataset)
     # A folder a corruption, so that a new one is measured alone.
-    sets = {"document": [Shift.parse(text) for text in paper.TEST_SETS], "rotations": sweeps.rotations(15).shifts}
+    sets = {"document": [Shift.parse(text) for text in TEST_SETS], "rotations": sweeps.rotations(15).shifts}
     sets |= {name: sweeps.corruptions([name]).shifts[1:] for name in CORRUPTIONS}
     rows: dict[str, dict[str, float]] = {}
     for name, shifts in sets.items():

@@ -19,11 +19,12 @@ from typing import Any
 
 import click
 
-from ood_fashion import paper, specs
+from ood_fashion import specs
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.files import read_json
 from ood_fashion.run_search import PRETRAINED_ROOT, pretrained_runs
 from ood_fashion.runs import Run
+from ood_fashion.shifts import TEST_SETS
 from ood_fashion.statistics import summarize, wilson_interval
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES
@@ -91,7 +92,7 @@ def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
     for setting in summary["settings"]:
         name, measured = setting["setting"], setting["measures"]
         description = specs.describe(STUDIES["robust"].settings[name].model)
-        accuracies = {shift: measured[f"accuracy {shift}"] for shift in paper.TEST_SETS}
+        accuracies = {shift: measured[f"accuracy {shift}"] for shift in TEST_SETS}
         rotations = [accuracies[f"rotate{angle}"]["values"] for angle in (90, 180, 270)]
         every_angle = [row["mean"] for row in turned if Path(row["model"]).name.rpartition("-s")[0] == name]
         worst = [min(values) for values in zip(*(row["values"] for row in accuracies.values()), strict=True)]

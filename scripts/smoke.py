@@ -24,12 +24,11 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 
 import ood_fashion as api
-from ood_fashion import paper
 from ood_fashion.cli import main as ood
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.run_search import pretrained_runs
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts import TEST_SETS, Shift
 from ood_fashion.sources import load_dataset
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "scikit-image", "h5py", "click", "pillow", "protobuf",
@@ -157,7 +156,7 @@ def measure_shipped(dataset: Dataset) -> dict[str, Any]:
 
     numbers: dict[str, Any] = {}
     for name, folder in pretrained_runs().items():
-        predictions = predict(load_model(folder / "model.keras"), dataset, map(Shift.parse, paper.TEST_SETS))
+        predictions = predict(load_model(folder / "model.keras"), dataset, map(Shift.parse, TEST_SETS))
         found = {shift: int((given.classes == dataset.test.labels).sum()) for shift, given in predictions.items()}
         numbers[name] = found | {"classes": digest(given.classes for given in predictions.values())}
     return numbers
@@ -168,7 +167,7 @@ def measure_from_python() -> dict[str, int]:
     data = api.load_dataset("small.npz")
     model = api.load_model("stranger.keras", trust=True)
     run = api.train("mlp", data, train_size=400, val_size=100, epochs=1, verbose=False)
-    assert len(run.results) == len(paper.TEST_SETS)
+    assert len(run.results) == len(TEST_SETS)
     api.compare(run, run.model, "up4")
     settings = {"slow": {"model": "mlp", "learning_rate": 0.001}, "fast": {"model": "mlp"}}
     study = api.study(api.Study(settings), data=data, seeds=1, jobs=1, epochs=1, train_size=200, val_size=50)

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
 from ood_fashion.evaluation import full_records
 from ood_fashion.metrics import predictions, to_logits
 from ood_fashion.runs import Run
+from ood_fashion.shifts import TEST_SETS
 from ood_fashion.studies import StudyRun
 
 EPOCHS = 3
 
 
 def write_run(
-    path: Path, dataset: Dataset, config: TrainConfig | None = None, shifts: tuple[str, ...] = paper.TEST_SETS
+    path: Path, dataset: Dataset, config: TrainConfig | None = None, shifts: tuple[str, ...] = TEST_SETS
 ) -> Run:
     """Write a complete run whose predictions are right less and less often from one shift to the next."""
     config = config or TrainConfig(model="mlp")

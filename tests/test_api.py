@@ -15,9 +15,9 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 import ood_fashion as ood
-from ood_fashion import paper
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.shifts import TEST_SETS
 from tests.conftest import Invoke
 
 FUNCTIONS = [name for name in ood.__all__ if name != "__version__" and callable(getattr(ood, name))]
@@ -92,7 +92,7 @@ def test_a_run_has_what_was_trained(run: ood.Run, small_fashion: Dataset) -> Non
     images = small_fashion.test.images[..., None] / np.float32(255)
     classes = run.model.predict(images, verbose=0).argmax(axis=1)
     assert run.results["none"].correct == int(np.sum(classes == small_fashion.test.labels))
-    assert [row.shift for row in run.results] == list(paper.TEST_SETS)
+    assert [row.shift for row in run.results] == list(TEST_SETS)
     assert ood.load_run(run.path).config == run.config
     assert list(ood.evaluate(run)) == list(ood.evaluate(run.path, data=small_fashion))
 
@@ -118,7 +118,7 @@ def test_results_are_shown_in_every_form(run: ood.Run, small_fashion: Dataset) -
     record = json.loads(result.to_json())
     assert [row["correct"] for row in record["results"]] == [row.correct for row in result]
     frame = result.to_pandas()
-    assert list(frame["shift"]) == list(paper.TEST_SETS)
+    assert list(frame["shift"]) == list(TEST_SETS)
     assert str(result) == repr(result)
     assert result._repr_html_().count("<tr>") == 1 + len(result)
     assert result.plot().axes[0].get_xticklabels()[0].get_text() == "in-domain"

@@ -15,10 +15,10 @@ import joblib
 import pytest
 
 from ood_fashion import trials
-from ood_fashion.backends import BACKENDS, side_by_side
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import BackendError
 from ood_fashion.files import write_folder
+from ood_fashion.parallel import BACKENDS, side_by_side
 from ood_fashion.studies import StudyRun
 from tests.conftest import Invoke
 

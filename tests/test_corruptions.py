@@ -18,7 +18,8 @@ from skimage.util import random_noise
 from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES, random_key
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts import Corrupt, Shift, to_unit_range
+from ood_fashion.images import to_unit_range
+from ood_fashion.shifts import Corrupt, Shift
 from ood_fashion.tables import corruption_table
 
 NAMES = list(CORRUPTIONS)
@@ -65,7 +66,7 @@ def test_an_image_is_the_same_whatever_the_batch_and_order(
     order = np.random.default_rng(0).permutation(len(images))
     np.testing.assert_array_equal(apply(f"{name}:4", images[order], order), together[order])
     np.testing.assert_array_equal(apply(f"{name}:4", images[7:8], np.array([7])), together[7:8])
-    monkeypatch.setattr("ood_fashion.corruptions.BLOCK_PIXELS", 7 * 784)
+    monkeypatch.setattr("ood_fashion.images.BLOCK_PIXELS", 7 * 784)
     np.testing.assert_array_equal(apply(f"{name}:4", images), together)
     np.testing.assert_array_equal(to_unit_range(Shift.parse(f"{name}:4+jpeg:1").apply_uint8(images)),
                                   apply(f"{name}:4+jpeg:1", images))  # fmt: skip

@@ -9,14 +9,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from ood_fashion import paper
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation import evaluate, read_outputs
 from ood_fashion.metrics import to_probabilities
 from ood_fashion.nn import evaluation as keras_evaluation
 from ood_fashion.nn.models import build_model
-from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
 from ood_fashion.statistics import wilson_interval
 
 KERNEL = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
@@ -37,7 +36,7 @@ def test_a_callable_is_measured_as_by_hand(small_fashion: Dataset) -> None:
 
 def test_a_keras_model_in_a_callable_has_the_pipelines_accuracies(small_fashion: Dataset) -> None:
     model = build_model("mlp", seed=2)
-    shifts = [*(SHIFTS[name] for name in paper.TEST_SETS), Shift.parse("up4+shot_noise:2")]
+    shifts = [*(SHIFTS[name] for name in TEST_SETS), Shift.parse("up4+shot_noise:2")]
     test = small_fashion.test
     records = evaluate(lambda batch: model(batch[..., None]), test.images, test.labels, shifts)
     assert records == keras_evaluation.evaluate(model, small_fashion, shifts)

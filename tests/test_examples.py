@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_digits
 
-from ood_fashion import paper
 from ood_fashion.corruptions import CORRUPTIONS
+from ood_fashion.shifts import TEST_SETS
 from tests.conftest import Invoke, write_idx_folder
 
 EXAMPLES = Path(__file__).parents[1] / "docs/examples"
@@ -51,7 +51,7 @@ def test_a_keras_model_of_another_program(small_folder: Path, tmp_path: Path, in
     done = invoke(*suite, "--model-file", "my_saved_model")
     assert done.exit_code == 0, done.stderr
     assert len(json.loads(done.stdout)["results"]) == 1 + 5 * len(CORRUPTIONS)
-    assert [record["shift"] for record in results[0]] == list(paper.TEST_SETS)
+    assert [record["shift"] for record in results[0]] == list(TEST_SETS)
     assert results[0][0]["accuracy"] > 0.4 > results[0][2]["accuracy"]
 
 
@@ -61,8 +61,8 @@ def test_a_model_in_a_callable(small_folder: Path, tmp_path: Path, example: str)
     if example == "pytorch_model.py":
         pytest.importorskip("torch", reason="PyTorch is in the extra bench, for it takes gigabytes")
     suite = [f"{name}:3" for name in CORRUPTIONS]
-    shown = accuracies(run(example, tmp_path, *paper.TEST_SETS, *suite, OOD_FASHION_DATA=small_folder))
-    assert list(shown) == [*paper.TEST_SETS, *suite]
+    shown = accuracies(run(example, tmp_path, *TEST_SETS, *suite, OOD_FASHION_DATA=small_folder))
+    assert list(shown) == [*TEST_SETS, *suite]
     assert shown["none"] > 0.5 > shown["rotate90"]
 
 

@@ -25,9 +25,10 @@ from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ood_fashion import paper, sources, tfds_reader
+from ood_fashion import sources, tfds_reader
 from ood_fashion.cli import main
 from ood_fashion.nn.models import build_model
+from ood_fashion.shifts import TEST_SETS
 from ood_fashion.sweeps import rotations
 from tests.command_lines import KINDS, SUFFIXES, VARIABLES, Case, Place, draw_case
 from tests.conftest import write_idx_folder
@@ -63,7 +64,7 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Things:
     np.savez(folder / "npz", x_train=train.images, y_train=train.labels, x_test=test.images, y_test=test.labels)
     build_model("mlp", input_shape=(8, 8, 1), num_classes=3).save(folder / "model.keras")
     keras.Sequential([keras.Input((8, 8, 1)), keras.layers.ReLU()]).save(folder / "misfit.keras")
-    for name, shifts in (("run", paper.TEST_SETS), ("short", ("none",))):
+    for name, shifts in (("run", TEST_SETS), ("short", ("none",))):
         write_run(folder / name, dataset, shifts=shifts)
         shutil.copy(folder / "model.keras", folder / name)
     Image.fromarray(test.images[0]).save(folder / "picture.png")

@@ -18,9 +18,10 @@ from selenium.webdriver.chrome.service import Service
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import RunError
+from ood_fashion.metrics import Predictions
 from ood_fashion.pages import to_html
 from ood_fashion.report_folders import read_page
-from ood_fashion.runs import Predictions, Run
+from ood_fashion.runs import Run
 from ood_fashion.sources import load_dataset
 from ood_fashion.sweep_plots import PICTURES
 from ood_fashion.sweeps import Sweep, corruptions, rotations, translations, write_report

@@ -14,8 +14,9 @@ from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import RunError
 from ood_fashion.files import atomic_write
+from ood_fashion.metrics import Predictions
 from ood_fashion.run_search import find_runs, find_unfinished_run, latest_complete_run, new_run_path
-from ood_fashion.runs import Checkpoint, Predictions, Run, history_columns
+from ood_fashion.runs import Checkpoint, Run, history_columns
 
 
 def make(path: Path, *, complete: bool = False, **settings: Any) -> Run:

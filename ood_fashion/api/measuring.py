@@ -15,13 +15,13 @@ from ood_fashion import baseline, comparison, evaluation, orbits, paper, sweeps
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Model, OpenedModel, Run, as_classifier, find_run, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
-from ood_fashion.backends import side_by_side
 from ood_fashion.datasets import Dataset, split_train
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import absolute, locked
+from ood_fashion.parallel import side_by_side
 from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import model_files, model_name
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts import TEST_SETS, Shift
 
 Shifts = Shift | str | Iterable[Shift | str]
 METRICS = ("accuracy", "all")
@@ -37,7 +37,7 @@ def no_progress(total: int, folder: Path) -> AbstractContextManager[Callable[[],
 
 def evaluate(
     model: Model | Sequence[Model],
-    shifts: Shifts = paper.TEST_SETS,
+    shifts: Shifts = TEST_SETS,
     *,
     data: Data = None,
     metrics: str = "accuracy",
@@ -170,7 +170,7 @@ def _assignment(opened: OpenedModel, dataset: Dataset, tta: str | None) -> str |
 def compare(
     a: Model | Sequence[Model],
     b: Model | Sequence[Model],
-    shifts: Shifts = paper.TEST_SETS,
+    shifts: Shifts = TEST_SETS,
     *,
     data: Data = None,
     limit: int | None = None,
@@ -286,7 +286,7 @@ def sweep(
             model on other data.
         out: the folder; sweeps/KIND-HASH unless given.
         jobs: worker processes; 1 measures in this process.
-        backend: "loky" or a cluster, as in `backends.BACKENDS`.
+        backend: "loky" or a cluster, as in `parallel.BACKENDS`.
         address: of the cluster.
         pixel_range: as for `evaluate`.
         device: "auto", "cpu" or "gpu".

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
-from ood_fashion import backends
+from ood_fashion import parallel
 from ood_fashion.cli.process import say
-from ood_fashion.config import DEVICES, PIXEL_RANGES, TrainConfig
+from ood_fashion.config import PIXEL_RANGES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
+from ood_fashion.parallel import DEVICES
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.shifts import USAGE, Shift
 from ood_fashion.specs import MODELS
@@ -67,7 +68,7 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
 
     Args:
         what: a worker computes, in the plural.
-        jobs: the default; None stands for that of `backends.side_by_side`.
+        jobs: the default; None stands for that of `parallel.side_by_side`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -78,7 +79,7 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
         )
         @click.option(
             "--backend",
-            type=click.Choice(list(backends.BACKENDS)),
+            type=click.Choice(list(parallel.BACKENDS)),
             default="loky",
             show_default=True,
             help="Worker processes of this machine, or a cluster.",
@@ -87,7 +88,7 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
         @functools.wraps(command)
         def with_workers(**arguments: Any) -> None:
             workers = {name: arguments.pop(name) for name in ("backend", "address", "jobs")}
-            backends.check_options(**workers)
+            parallel.check_options(**workers)
             if workers["address"] is None and workers["jobs"] is None:
                 workers["jobs"] = jobs
             command(workers=workers, **arguments)

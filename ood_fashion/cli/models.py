@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ood_fashion import augmentations, comparison, orbits, paper, sources
+from ood_fashion import augmentations, comparison, orbits, sources
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     ModelFile,
@@ -32,7 +32,7 @@ from ood_fashion.cli.process import working_in
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
-from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
 from ood_fashion.sources import Source
 from ood_fashion.specs import MODELS
 
@@ -227,7 +227,7 @@ def _given(settings: dict[str, Any], protocol: str | None, no_early_stopping: bo
 )
 @click.option("--tta", help=f"Ask about each image under every element of an orbit: {orbits.USAGE}.")
 @click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
-@click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(paper.TEST_SETS)}.")
+@click.option("--all", "all_sets", is_flag=True, help=f"The document's five test sets: {', '.join(TEST_SETS)}.")
 @limit_option
 @device_option
 @data_dir_option
@@ -260,7 +260,7 @@ def evaluate(
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
     if tta:
         orbits.parse_orbit(tta)  # so that what is wrong with it is known before a model is loaded
-    chosen = [*(paper.TEST_SETS if all_sets else ()), *shifts] or ["none"]
+    chosen = [*(TEST_SETS if all_sets else ()), *shifts] or ["none"]
     if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
@@ -316,7 +316,7 @@ def compare(
     results = compare(
         comparison.expand(a),
         comparison.expand(b),
-        shifts or paper.TEST_SETS,
+        shifts or TEST_SETS,
         data=data_dir,
         pixel_range=pixel_range,
         device=device,

@@ -49,7 +49,7 @@ def select_device(device: str = "auto", threads: int | None = None) -> str:
     A GPU takes memory as it needs it, unless TensorFlow uses it already.
 
     Args:
-        device: one of `config.DEVICES`; "auto" takes the GPUs that are visible to TensorFlow, if any.
+        device: one of `parallel.DEVICES`; "auto" takes the GPUs that are visible to TensorFlow, if any.
         threads: of the CPU, that operations may use; as many as TensorFlow takes unless given.
 
     Returns:

@@ -19,14 +19,21 @@ from scipy.special import entr
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import DataError, InvalidValueError, ModelError, PixelRangeWarning
 from ood_fashion.evaluation import OUTPUTS, full_records, read_outputs, read_shifts
-from ood_fashion.metrics import accuracy_record, are_scores, fit_temperature, predictions, to_logits, to_probabilities
+from ood_fashion.metrics import (
+    Predictions,
+    accuracy_record,
+    are_scores,
+    fit_temperature,
+    predictions,
+    to_logits,
+    to_probabilities,
+)
 from ood_fashion.nn.default_settings import default_settings
 from ood_fashion.nn.devices import select_device
 from ood_fashion.nn.model_files import check_fit, load_model, summarize_error
 from ood_fashion.nn.model_io import find_outputs, with_pixel_range
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.orbits import Orbit
-from ood_fashion.runs import Predictions
 from ood_fashion.shifts import Shift
 from ood_fashion.sources import Source, load_dataset
 
@@ -146,7 +153,7 @@ class ModelFiles:
         pixel_ranges: what each model takes, as for `models.load_model`.
         data_dir: as for `datasets.load_dataset`.
         limit: only so many test images, the first; None takes all.
-        device: one of `config.DEVICES`.
+        device: one of `parallel.DEVICES`.
         content: what decides the models' and the images' content: files may change under their names.
         sha256: of the test images.
         trust: as for `models.load_model`.

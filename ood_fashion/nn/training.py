@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ood_fashion import paper
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, split_train
 from ood_fashion.errors import DivergenceError
@@ -25,7 +24,7 @@ from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
 from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
-from ood_fashion.shifts import SHIFTS
+from ood_fashion.shifts import SHIFTS, TEST_SETS
 
 
 def initial_model(config: TrainConfig, dataset: Dataset) -> keras.Model:
@@ -193,7 +192,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
     score = scorer([model], dataset)
-    scores = {name: score(SHIFTS[name])[0] for name in paper.TEST_SETS}
+    scores = {name: score(SHIFTS[name])[0] for name in TEST_SETS}
     run.write_predictions({name: predictions(values) for name, values in scores.items()})
     temperature = calibrate(model, dataset, validation) if config.calibrate else None
     metrics = {

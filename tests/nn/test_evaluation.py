@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from ood_fashion import paper
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ModelError
 from ood_fashion.metrics import to_probabilities
@@ -17,7 +16,7 @@ from ood_fashion.nn import evaluation
 from ood_fashion.nn.evaluation import Scorer, calibrate, evaluate, evaluate_fully, predict, scorer
 from ood_fashion.nn.models import build_model
 from ood_fashion.orbits import parse_orbit
-from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
 from ood_fashion.statistics import wilson_interval
 from tests.nn.test_default_settings import other_settings
 
@@ -39,7 +38,7 @@ def test_accuracies_equal_those_computed_by_hand(fashion: Dataset) -> None:
         "rotate180": scaled[:, ::-1, ::-1],
         "rotate270": np.stack([image.T[:, ::-1] for image in scaled]),
     }
-    records = evaluate(model, some, [SHIFTS[name] for name in paper.TEST_SETS])
+    records = evaluate(model, some, [SHIFTS[name] for name in TEST_SETS])
     for record, (name, shifted) in zip(records, by_hand.items(), strict=True):
         correct = int((model.predict(shifted[..., None], verbose=0).argmax(axis=1) == labels).sum())
         assert record == {
@@ -105,9 +104,9 @@ def test_unshifted_images_are_scored_once_for_all_metrics(
         return counted
 
     monkeypatch.setattr(evaluation, "scorer", counting)
-    records = evaluate_fully(build_model("mlp"), small_fashion, [SHIFTS[name] for name in paper.TEST_SETS])
-    assert [record["shift"] for record in records] == list(paper.TEST_SETS)
-    assert sorted(asked) == sorted(paper.TEST_SETS)
+    records = evaluate_fully(build_model("mlp"), small_fashion, [SHIFTS[name] for name in TEST_SETS])
+    assert [record["shift"] for record in records] == list(TEST_SETS)
+    assert sorted(asked) == sorted(TEST_SETS)
 
 
 def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 from ood_fashion.errors import BackendError, InvalidValueError, OodFashionError
 
+DEVICES = ("auto", "cpu", "gpu")
+
 _MOST_JOBS = 4
 """Unless told otherwise, for each takes about 1 GB."""
 
