@@ -5,10 +5,10 @@ from .api.opening import Run, load_model, load_run, pretrained
 from .api.studying import report, reproduce, study
 from .api.training import train
 from .config import TrainConfig
-from .corruptions import CORRUPTIONS
 from .datasets import Dataset
 from .nn.models import build_model
-from .shifts import TEST_SETS, Shift
+from .shifts.corruptions import CORRUPTIONS
+from .shifts.shift import TEST_SETS, Shift
 from .specs import MODELS
 from .study_registry import STUDIES, Study
 

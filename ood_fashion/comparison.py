@@ -15,7 +15,7 @@ from ood_fashion.files import exists, is_file, is_folder, match
 from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_hits
 
 Correct = Mapping[str, NDArray[np.bool_]]

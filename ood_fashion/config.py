@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ood_fashion.augmentations import Augmentation
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.shifts.augmentations import Augmentation
 from ood_fashion.specs import MODELS
 
 PROTOCOLS: dict[str, dict[str, Any]] = {

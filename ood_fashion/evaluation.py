@@ -23,7 +23,7 @@ from ood_fashion.metrics import (
     to_logits,
     to_probabilities,
 )
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 
 OUTPUTS = ("auto", "probabilities", "logits", "classes")
 """What a classifier may be declared to give; "auto" looks at the values."""

@@ -26,7 +26,7 @@ from ood_fashion.datasets import FILES, Dataset
 from ood_fashion.errors import ExportError, RunError
 from ood_fashion.files import TEMPORARY, is_vacant, list_folder, locked, read_json, reason, write_json
 from ood_fashion.images import compact
-from ood_fashion.shifts import Shift, file_name
+from ood_fashion.shifts.shift import Shift, file_name
 
 
 def _write_npz(dataset: Dataset, shift: Shift, folder: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.statistics import wilson_interval
 
 

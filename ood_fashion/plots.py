@@ -16,11 +16,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ood_fashion import baseline
-from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import atomic_write
-from ood_fashion.shifts import Corrupt, Shift
+from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.shifts.shift import Corrupt, Shift
 from ood_fashion.text import printable
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

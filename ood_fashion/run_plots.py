@@ -18,7 +18,7 @@ from ood_fashion import baseline, plots
 from ood_fashion.histories import History
 from ood_fashion.images import Images
 from ood_fashion.plots import COLOURS, MARKERS, literal, style, test_set
-from ood_fashion.shifts import Indices, Shift
+from ood_fashion.shifts.shift import Indices, Shift
 from ood_fashion.statistics import wilson_interval
 
 WIDTH = 4.8

@@ -21,7 +21,7 @@ from ood_fashion.plots import test_set
 from ood_fashion.records import require_same_dataset
 from ood_fashion.report_parts import configuration_section, folder_name, identifier
 from ood_fashion.runs import Run
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.sources import Source, load_dataset
 from ood_fashion.specs import MODELS
 from ood_fashion.table import Table

@@ -30,7 +30,7 @@ from ood_fashion.layer_specs import Dense
 from ood_fashion.metrics import accuracy, predictions
 from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
-from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
+from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 from ood_fashion.specs import MODELS
 
 PROTOCOL: dict[str, Any] = {**paper.MLP_PROTOCOL, "seed": SEED}

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from ood_fashion import paper, plots
 from ood_fashion.datasets import GENUINE_SHA256
 from ood_fashion.plots import COLOURS
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.shift import TEST_SETS
 
 Summary = Mapping[str, Any]
 

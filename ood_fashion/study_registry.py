@@ -8,7 +8,7 @@ from typing import Any
 
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.shift import TEST_SETS
 
 _ACCURACIES = tuple(f"accuracy {name}" for name in TEST_SETS)
 

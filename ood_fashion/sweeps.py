@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion import baseline
-from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
 from ood_fashion.files import (
@@ -40,7 +39,8 @@ from ood_fashion.files import (
     write_json,
 )
 from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
-from ood_fashion.shifts import Corrupt, Rotate, Shift, Translate
+from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.shifts.shift import Corrupt, Rotate, Shift, Translate
 
 SWEEPS_ROOT = Path("sweeps")
 """Where sweeps go when no folder is named."""

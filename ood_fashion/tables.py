@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ood_fashion import paper
-from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.runs import Run
+from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.table import Table
 from ood_fashion.text import printable
 

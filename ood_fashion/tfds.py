@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split
 from ood_fashion.errors import DataError
 from ood_fashion.images import blocks
 from ood_fashion.native_log import quiet_tensorflow
-from ood_fashion.shifts import SHIFTS, Corrupt, Shift, file_name
+from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.shifts.shift import SHIFTS, Corrupt, Shift, file_name
 from ood_fashion.sources import load_dataset
 
 with quiet_tensorflow():

@@ -18,7 +18,7 @@ from ood_fashion.files import absolute, is_folder, list_folder, locked, write_fo
 from ood_fashion.histories import History, measures
 from ood_fashion.parallel import first_line, side_by_side
 from ood_fashion.runs import Run
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.sources import Source, load_dataset
 from ood_fashion.trainers import TRAINERS
 

@@ -1,6 +1,6 @@
 """Make what docs/corruptions.md shows: the table of the corruptions' parameters, and how long each takes.
 
-table  the parameters, from `ood_fashion.corruptions`
+table  the parameters, from `ood_fashion.shifts.corruptions`
 times  seconds of each corruption at each severity over the test images, in this process
 """
 
@@ -12,8 +12,8 @@ import click
 from tabulate import tabulate
 
 from ood_fashion import tables
-from ood_fashion.corruptions import CORRUPTIONS, SEVERITIES
-from ood_fashion.shifts import Corrupt, Shift
+from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.shifts.shift import Corrupt, Shift
 from ood_fashion.sources import load_dataset
 
 

@@ -24,7 +24,7 @@ from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.files import read_json
 from ood_fashion.run_search import PRETRAINED_ROOT, pretrained_runs
 from ood_fashion.runs import Run
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.statistics import summarize, wilson_interval
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES

@@ -40,7 +40,7 @@ import numpy as np
 
 from ood_fashion.datasets import FILES, Dataset, Split
 from ood_fashion.export import export
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.sources import load_dataset
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200

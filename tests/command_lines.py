@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from ood_fashion.corruptions import CORRUPTIONS
+from ood_fashion.shifts.corruptions import CORRUPTIONS
 
 FRAGMENTS = (
     "a", "é", "中", "e\u0301", "\u05d0", "😀", "_", ".", "-", "--json=", "~", "$", "$\\frac$", "\\", "^", "%s", "{0}",

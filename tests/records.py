@@ -11,7 +11,7 @@ from ood_fashion.datasets import Dataset
 from ood_fashion.evaluation import full_records
 from ood_fashion.metrics import predictions, to_logits
 from ood_fashion.runs import Run
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies import StudyRun
 
 EPOCHS = 3

@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import ood_fashion as ood
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, InvalidValueError
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.shift import TEST_SETS
 from tests.conftest import Invoke
 
 FUNCTIONS = [name for name in ood.__all__ if name != "__version__" and callable(getattr(ood, name))]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ood_fashion.augmentations import Augmentation
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.shifts.augmentations import Augmentation
 
 
 @pytest.mark.parametrize(

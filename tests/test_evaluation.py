@@ -15,7 +15,7 @@ from ood_fashion.evaluation import evaluate, read_outputs
 from ood_fashion.metrics import to_probabilities
 from ood_fashion.nn import evaluation as keras_evaluation
 from ood_fashion.nn.models import build_model
-from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
+from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 from ood_fashion.statistics import wilson_interval
 
 KERNEL = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_digits
 
-from ood_fashion.corruptions import CORRUPTIONS
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.corruptions import CORRUPTIONS
+from ood_fashion.shifts.shift import TEST_SETS
 from tests.conftest import Invoke, write_idx_folder
 
 EXAMPLES = Path(__file__).parents[1] / "docs/examples"

@@ -17,7 +17,7 @@ from ood_fashion.config import EXPORT_FORMATS
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import ExportError
 from ood_fashion.export import FORMATS, export
-from ood_fashion.shifts import Shift, file_name
+from ood_fashion.shifts.shift import Shift, file_name
 from ood_fashion.sources import load_idx_folder, load_npz
 from tests.conftest import Invoke
 

@@ -18,7 +18,7 @@ from PIL import Image
 from ood_fashion.data_files import read_idx, read_npz
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.pictures import read_picture
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 from tests.hostile import (
     archive,
     check_refused,

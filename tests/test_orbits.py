@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.orbits import parse_orbit
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.orbits import parse_orbit
+from ood_fashion.shifts.shift import Shift
 
 
 def test_the_quarter_turns() -> None:

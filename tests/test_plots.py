@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ood_fashion.corruptions import SEVERITIES
 from ood_fashion.datasets import Dataset
 from ood_fashion.export import export
 from ood_fashion.plots import accuracy_per_epoch, corruption_gallery, shift_gallery
 from ood_fashion.report_folders import read_page
 from ood_fashion.report_parts import identifier
-from ood_fashion.shifts import Shift, file_name
+from ood_fashion.shifts.corruptions import SEVERITIES
+from ood_fashion.shifts.shift import Shift, file_name
 from tests.records import write_run
 
 RANDOM = ("gaussian_noise:3", "up4+impulse_noise:2,7")

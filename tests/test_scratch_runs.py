@@ -15,7 +15,7 @@ from ood_fashion.metrics import accuracy_record, predictions
 from ood_fashion.records import start_run
 from ood_fashion.run_search import latest_complete_run, new_run_path
 from ood_fashion.runs import Run
-from ood_fashion.shifts import SHIFTS
+from ood_fashion.shifts.shift import SHIFTS
 
 SMALL: dict[str, Any] = {**scratch_runs.PROTOCOL, "train_size": 403, "val_size": 150, "epochs": 4}
 

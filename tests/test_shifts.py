@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.images import to_unit_range
-from ood_fashion.shifts import SHIFTS, Corrupt, Rotate, Shift, Step, Translate
+from ood_fashion.shifts.corruptions import CORRUPTIONS
+from ood_fashion.shifts.shift import SHIFTS, Corrupt, Rotate, Shift, Step, Translate
 
 CORNER = np.array([[[1, 2, 0], [3, 0, 0], [0, 0, 0]]], np.float32)
 """Nothing about it is symmetric: 1 in the upper left, 2 to its right, 3 below it."""

@@ -19,7 +19,7 @@ from ood_fashion.errors import RunError
 from ood_fashion.histories import Histories
 from ood_fashion.report_folders import read_page
 from ood_fashion.runs import Run
-from ood_fashion.shifts import TEST_SETS
+from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.statistics import summarize
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_plots import FIGURES, shifts

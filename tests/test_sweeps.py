@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from ood_fashion import baseline
-from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.metrics import worst_case, worst_of_random
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.corruptions import CORRUPTIONS
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.statistics import wilson_interval
 from ood_fashion.sweeps import (
     Hits,

@@ -13,11 +13,11 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 
 from ood_fashion import datasets
-from ood_fashion.corruptions import CORRUPTIONS
 from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split
 from ood_fashion.errors import DataError
 from ood_fashion.export import export
-from ood_fashion.shifts import SHIFTS, Shift, file_name
+from ood_fashion.shifts.corruptions import CORRUPTIONS
+from ood_fashion.shifts.shift import SHIFTS, Shift, file_name
 from ood_fashion.tfds import OodFashion, config_for, parse_config_name
 from tests.conftest import as_arrays, write_idx_folder
 from tests.test_shifts import shifts

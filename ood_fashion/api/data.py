@@ -16,7 +16,7 @@ from ood_fashion.data_files import to_labels, to_pixels
 from ood_fashion.datasets import Dataset
 from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.files import absolute, atomic_write, exists
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 
 Arrays = Sequence[Any]
 """Images, (n, height, width) or (n, height, width, 1), and labels, (n,) or (n, 1)."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import baseline, comparison, evaluation, orbits, paper, sweeps
+from ood_fashion import baseline, comparison, evaluation, paper, sweeps
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Model, OpenedModel, Run, as_classifier, find_run, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
@@ -21,7 +21,8 @@ from ood_fashion.files import absolute, locked
 from ood_fashion.parallel import side_by_side
 from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import model_files, model_name
-from ood_fashion.shifts import TEST_SETS, Shift
+from ood_fashion.shifts import orbits
+from ood_fashion.shifts.shift import TEST_SETS, Shift
 
 Shifts = Shift | str | Iterable[Shift | str]
 METRICS = ("accuracy", "all")

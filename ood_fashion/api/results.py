@@ -22,7 +22,7 @@ from ood_fashion.api.rows import (
     SettingSummary,
     SweepPoint,
 )
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.table import Table
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ood_fashion.config import PIXEL_RANGES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
 from ood_fashion.parallel import DEVICES
 from ood_fashion.run_search import pretrained_runs
-from ood_fashion.shifts import USAGE, Shift
+from ood_fashion.shifts.shift import USAGE, Shift
 from ood_fashion.specs import MODELS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ood_fashion import augmentations, comparison, orbits, sources
+from ood_fashion import comparison, sources
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     ModelFile,
@@ -32,7 +32,8 @@ from ood_fashion.cli.process import working_in
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
-from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
+from ood_fashion.shifts import augmentations, orbits
+from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 from ood_fashion.sources import Source
 from ood_fashion.specs import MODELS
 
@@ -72,7 +73,8 @@ def data(
 
     Example: ood-fashion data --export shifted --format idx --shift fog:3
     """
-    from ood_fashion import datasets, export, tables
+    from ood_fashion import export, tables
+    from ood_fashion.datasets import describe
 
     if preview or gallery:
         from ood_fashion import plots
@@ -81,7 +83,7 @@ def data(
             plots.check_format(picture)
     dataset = sources.load_dataset(data_dir, download=not offline)
     chosen = shifts or tuple(SHIFTS.values())
-    record = datasets.describe(dataset)
+    record = describe(dataset)
     if folder:
         record["export"] = {"folder": str(folder), **export.export(dataset, chosen, folder, file_format)}
     if preview:

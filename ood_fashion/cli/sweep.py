@@ -25,7 +25,7 @@ from ood_fashion.cli.base import (
 )
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
-from ood_fashion.corruptions import CORRUPTIONS
+from ood_fashion.shifts.corruptions import CORRUPTIONS
 
 if TYPE_CHECKING:
     pass

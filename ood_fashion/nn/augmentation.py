@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ood_fashion.augmentations import Augmentation
+from ood_fashion.shifts.augmentations import Augmentation
 
 
 class Maps(NamedTuple):

@@ -33,8 +33,8 @@ from ood_fashion.nn.devices import select_device
 from ood_fashion.nn.model_files import check_fit, load_model, summarize_error
 from ood_fashion.nn.model_io import find_outputs, with_pixel_range
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
-from ood_fashion.orbits import Orbit
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.orbits import Orbit
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.sources import Source, load_dataset
 
 _IMAGES_AT_A_TIME = 50 * EVALUATION_BATCH_SIZE

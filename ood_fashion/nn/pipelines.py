@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ood_fashion.augmentations import Augmentation
 from ood_fashion.datasets import Split
 from ood_fashion.layer_specs import Shape
 from ood_fashion.nn.augmentation import augment
-from ood_fashion.shifts import Indices, Shift
+from ood_fashion.shifts.augmentations import Augmentation
+from ood_fashion.shifts.shift import Indices, Shift
 
 EVALUATION_BATCH_SIZE = 500
 UNSHIFTED = Shift()

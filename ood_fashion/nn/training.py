@@ -24,7 +24,7 @@ from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
 from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
-from ood_fashion.shifts import SHIFTS, TEST_SETS
+from ood_fashion.shifts.shift import SHIFTS, TEST_SETS
 
 
 def initial_model(config: TrainConfig, dataset: Dataset) -> keras.Model:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ood_fashion.augmentations import Augmentation
 from ood_fashion.config import TrainConfig
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.nn import engine
@@ -14,7 +13,8 @@ from ood_fashion.nn.augmentation import augment
 from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import training_batches, training_stacks
 from ood_fashion.nn.training import compile_as_configured
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.augmentations import Augmentation
+from ood_fashion.shifts.shift import Shift
 
 WHOLE = [
     ["translate:4"],

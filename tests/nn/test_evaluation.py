@@ -15,8 +15,8 @@ from ood_fashion.metrics import to_probabilities
 from ood_fashion.nn import evaluation
 from ood_fashion.nn.evaluation import Scorer, calibrate, evaluate, evaluate_fully, predict, scorer
 from ood_fashion.nn.models import build_model
-from ood_fashion.orbits import parse_orbit
-from ood_fashion.shifts import SHIFTS, TEST_SETS, Shift
+from ood_fashion.shifts.orbits import parse_orbit
+from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 from ood_fashion.statistics import wilson_interval
 from tests.nn.test_default_settings import other_settings
 

@@ -19,8 +19,8 @@ from ood_fashion.metrics import full_record
 from ood_fashion.nn.evaluation import calibrate, classify, evaluate, evaluate_fully, predict, scorer
 from ood_fashion.nn.model_files import load_model
 from ood_fashion.nn.model_io import find_outputs, with_pixel_range
-from ood_fashion.orbits import parse_orbit
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.orbits import parse_orbit
+from ood_fashion.shifts.shift import Shift
 from tests.conftest import Invoke
 
 SHIFTS = ["none", "up4", "gaussian_noise:3"]

@@ -19,7 +19,7 @@ from ood_fashion.nn.evaluation import classify, evaluate, predict, scorer
 from ood_fashion.nn.model_files import check_fit, load_model, picture_shape, summarize_error
 from ood_fashion.nn.models import build_model, compare_with_spec
 from ood_fashion.runs import Run
-from ood_fashion.shifts import Shift
+from ood_fashion.shifts.shift import Shift
 
 
 @pytest.mark.parametrize("name", specs.MODELS)

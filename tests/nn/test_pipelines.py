@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ood_fashion.datasets import Dataset, Split
 from ood_fashion.nn.pipelines import shifted_batches, training_batches
-from ood_fashion.shifts import SHIFTS, Shift
+from ood_fashion.shifts.shift import SHIFTS, Shift
 
 CORRUPTED = ["gaussian_noise:3", "up4+fog:2,9", "rotate:30+elastic:1+rotate90", "erase:3+jpeg:2+translate:0,3"]
 EXACT = [*SHIFTS, "translate:3,-7", "translate:0,27", "translate:-1e300,0", "up4+rotate90+translate:2,2", *CORRUPTED]

@@ -4,7 +4,7 @@ Every function takes images, float32 (n, height, width) in [0, 1], a `Draw` of r
 returns floats of the same shape, which its caller clips to [0, 1]. Lengths are in pixels of a 28x28 image, and grow
 and shrink with the smaller side of others. Outside the image all is 0. No image depends on the others in the batch.
 
-Which parameters make which severity, and where they come from, is in `ood_fashion.corruptions`.
+Which parameters make which severity, and where they come from, is in `ood_fashion.shifts.corruptions`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.affine import Floats, SourceMap
+from ood_fashion.shifts.affine import Floats, SourceMap
 
 NOMINAL_SIDE = 28
 

@@ -1,7 +1,6 @@
 """The corruptions of images as data: what each does, and its parameters at severities 1 to 5 with where they come from.
 
-`ood_fashion.shifts` writes one as NAME:SEVERITY, or NAME:SEVERITY,SEED where it draws random numbers. Those belong to
-the seed, the corruption and the image's index alone: not to the severity, so that a higher one does more of the same.
+A `Shift` writes one as NAME:SEVERITY, or NAME:SEVERITY,SEED where it draws random numbers. Those belong to the seed, the corruption and the image's index alone: not to the severity, so that a higher one does more of the same.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import pixel_ops
-from ood_fashion.affine import Floats, Matrix, SourceMap
 from ood_fashion.images import blocks
+from ood_fashion.shifts import pixel_ops
+from ood_fashion.shifts.affine import Floats, Matrix, SourceMap
 
 SEVERITIES = (1, 2, 3, 4, 5)
 MOST_SEED = 2**31 - 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts import number_text
+from ood_fashion.shifts.shift import number_text
 
 
 class Kind(NamedTuple):

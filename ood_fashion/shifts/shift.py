@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.affine import Floats, SourceMap
-from ood_fashion.corruptions import CORRUPTIONS, MOST_SEED, SEVERITIES, Corruption, random_key
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.images import blocks, to_unit_range
+from ood_fashion.shifts.affine import Floats, SourceMap
+from ood_fashion.shifts.corruptions import CORRUPTIONS, MOST_SEED, SEVERITIES, Corruption, random_key
 
 Indices = NDArray[np.int64]
 
@@ -277,7 +277,7 @@ SHIFTS: dict[str, Shift] = {
 }
 
 TEST_SETS = ("none", "up4", "rotate90", "rotate180", "rotate270")
-"""The document's five test sets, by the names of `ood_fashion.shifts.SHIFTS`."""
+"""The document's five test sets, by the names of `ood_fashion.shifts.shift.SHIFTS`."""
 
 _NAME_OF_STEPS = {shift.steps: name for name, shift in SHIFTS.items()}
 USAGE = f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, CORRUPTION:SEVERITY, or a chain of these with '+'"

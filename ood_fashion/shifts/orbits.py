@@ -11,7 +11,7 @@ from itertools import product
 from typing import NamedTuple
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts import Rotate, Shift, Translate
+from ood_fashion.shifts.shift import Rotate, Shift, Translate
 
 USAGE = "c4, or translate:N with N from 1 to 14, and /sharpest after it or not"
 MOST_PIXELS = 14

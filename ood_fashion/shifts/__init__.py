@@ -1,0 +1,1 @@
+"""Shifts of images: translations, rotations, corruptions, and the random changes of training images."""
