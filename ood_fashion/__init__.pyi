@@ -5,7 +5,7 @@ from .api.opening import Run, load_model, load_run, pretrained
 from .api.studying import report, reproduce, study
 from .api.training import train
 from .config import TrainConfig
-from .datasets import Dataset
+from .data.dataset import Dataset
 from .nn.models import build_model
 from .shifts.corruptions import CORRUPTIONS
 from .shifts.shift import TEST_SETS, Shift

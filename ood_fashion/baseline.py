@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.datasets import GENUINE_SHA256, Split
+from ood_fashion.data.dataset import GENUINE_SHA256, Split
 from ood_fashion.images import sha256_of
 from ood_fashion.metrics import fit_baseline, predicted_accuracy
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.files import exists, is_file, is_folder, match
 from ood_fashion.records import require_same_dataset

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ood_fashion import baseline
-from ood_fashion.data_files import describe_faulty
-from ood_fashion.datasets import CLASS_NAMES, Split
+from ood_fashion.data.dataset import CLASS_NAMES, Split
+from ood_fashion.data.readers import describe_faulty
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.metrics import (
     accuracy_record,
@@ -216,7 +216,7 @@ def class_names(dataset: str | None, scores: int) -> tuple[str, ...]:
     or the 37 that TensorFlow Datasets declares, of which the last ten are none either, and have numbers for names.
 
     Args:
-        dataset: a name in `datasets.CLASS_NAMES`; None takes Fashion-MNIST where that has as many, else numbers.
+        dataset: a name in `dataset.CLASS_NAMES`; None takes Fashion-MNIST where that has as many, else numbers.
         scores: how many classes the model scores.
 
     Raises:

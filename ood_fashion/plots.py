@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ood_fashion import baseline
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import atomic_write
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES

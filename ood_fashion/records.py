@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ood_fashion import __version__
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, split_train
+from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import RunError
 from ood_fashion.files import exists
 from ood_fashion.histories import stopped_at

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import exists, is_file, is_folder
 from ood_fashion.pages import Page
 from ood_fashion.run_report import run_page
-from ood_fashion.sources import Source
 from ood_fashion.study_report import reproduction_page, study_page
 from ood_fashion.sweep_report import sweep_page
 

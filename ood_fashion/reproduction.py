@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion import paper, specs, study_tables
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.files import atomic_write, exists, remove_leftovers, write_json
 from ood_fashion.histories import Record
 from ood_fashion.scratch_runs import check_everything

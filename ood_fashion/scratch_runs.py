@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ood_fashion import paper
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, Split, split_train
+from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import DivergenceError, RunError
 from ood_fashion.evaluation import full_records
 from ood_fashion.from_scratch import SEED, checks, mlp

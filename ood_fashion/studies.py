@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion import paper
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.sources import Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
 from ood_fashion.histories import Histories, Record, best_setting
 from ood_fashion.parallel import side_by_side
 from ood_fashion.runs import Run, history_columns
-from ood_fashion.sources import Source
 from ood_fashion.statistics import summarize
 from ood_fashion.study_registry import STUDIES, Study
 from ood_fashion.trials import Progress, Trial, run_trials

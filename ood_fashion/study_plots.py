@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ood_fashion import paper, plots
-from ood_fashion.datasets import GENUINE_SHA256
+from ood_fashion.data.dataset import GENUINE_SHA256
 from ood_fashion.plots import COLOURS
 from ood_fashion.shifts.shift import TEST_SETS
 

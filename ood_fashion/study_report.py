@@ -7,7 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ood_fashion import paper, study_plots, study_tables
-from ood_fashion.datasets import GENUINE_SHA256
+from ood_fashion.data.dataset import GENUINE_SHA256
+from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
 from ood_fashion.pages import Drawing, Page, Section
@@ -15,7 +16,6 @@ from ood_fashion.plots import test_set
 from ood_fashion.report_parts import configuration_section, folder_name
 from ood_fashion.runs import Run
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.sources import Source
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES
 from ood_fashion.table import Table

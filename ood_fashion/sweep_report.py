@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ood_fashion import sweep_plots, tables
+from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
 from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.report_parts import folder_name
-from ood_fashion.sources import Source
 
 _CAPTIONS = {
     "translate": "Accuracy over translations",

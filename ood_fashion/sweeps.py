@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion import baseline
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
 from ood_fashion.files import (
     access,

@@ -31,7 +31,7 @@ def parameter_table(model: Mapping[str, Any]) -> Table:
 
 
 def dataset_table(record: Mapping[str, Any]) -> str:
-    """Show what `datasets.describe` says."""
+    """Show what `dataset.describe` says."""
     everything = {"name": "all", **record["images"]}
     rows = [(row["name"], f"{row['train']:,}", f"{row['test']:,}") for row in [*record["classes"], everything]]
     height, width = record["image_shape"]

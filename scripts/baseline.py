@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from ood_fashion import baseline, sweeps
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.nn import evaluation, model_files, training
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 from ood_fashion.shifts.shift import TEST_SETS, Shift
-from ood_fashion.sources import load_dataset
 
 TRAININGS = [
     *(TrainConfig(name, size) for size in (500, 2_000, 10_000) for name in ("mlp", "cnn2", "cnn3")),

@@ -34,10 +34,10 @@ from contenders import CONTENDERS, Run, Work, time_call
 from tabulate import tabulate
 
 from ood_fashion import specs
-from ood_fashion.datasets import Split
+from ood_fashion.data.dataset import Split
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.images import to_unit_range
 from ood_fashion.paper import PARAMETERS
-from ood_fashion.sources import load_dataset
 from ood_fashion.sweeps import rotations, translations
 
 

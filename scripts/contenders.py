@@ -12,7 +12,7 @@ import numpy as np
 
 from ood_fashion import layer_specs, specs
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Split
+from ood_fashion.data.dataset import Split
 
 LEARNING_RATE = 0.01
 Run = Callable[[], object]

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from ood_fashion.datasets import GENUINE_SHA256
+from ood_fashion.data.dataset import GENUINE_SHA256
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run, history_columns
 from ood_fashion.specs import MODELS, describe

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 import ood_fashion as api
 from ood_fashion.cli import main as ood
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import TEST_SETS, Shift
-from ood_fashion.sources import load_dataset
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "scikit-image", "h5py", "click", "pillow", "protobuf",
             "matplotlib", "tabulate", "tensorflow-datasets")  # fmt: skip

@@ -38,10 +38,10 @@ from zipfile import ZipFile
 import click
 import numpy as np
 
-from ood_fashion.datasets import FILES, Dataset, Split
-from ood_fashion.export import export
+from ood_fashion.data.dataset import FILES, Dataset, Split
+from ood_fashion.data.export import export
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.sources import load_dataset
 
 TRAIN_IMAGES, TEST_IMAGES = 600, 200
 TENSORFLOWS_OWN = "SystemError: <built-in function __import__> returned a result with an exception set"
@@ -89,7 +89,7 @@ def _run(arguments: list[str], out: str, log: str) -> None:
 def _stand_in_for_the_download(target: Path) -> None:
     import tensorflow_datasets as tfds
 
-    from ood_fashion import tfds_reader
+    from ood_fashion.data import tfds_reader
 
     os.environ["TFDS_DATA_DIR"] = str(target)
     module: Any = tfds.image_classification.mnist
@@ -106,7 +106,7 @@ class Workshop:
     def __init__(self) -> None:
         self.context = get_context("forkserver")
         self.context.set_forkserver_preload(
-            ["ood_fashion.cli", "ood_fashion.nn.training", "ood_fashion.study_plots", "ood_fashion.tfds"]
+            ["ood_fashion.cli", "ood_fashion.nn.training", "ood_fashion.study_plots", "ood_fashion.data.tfds"]
         )  # fmt: skip
         whole = load_dataset(download=False)
         train = Split(whole.train.images[:TRAIN_IMAGES], whole.train.labels[:TRAIN_IMAGES])

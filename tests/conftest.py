@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
-from ood_fashion import sources
 from ood_fashion.cli import main
-from ood_fashion.datasets import FILES, Dataset, Split
-from ood_fashion.sources import load_dataset
+from ood_fashion.data import sources
+from ood_fashion.data.dataset import FILES, Dataset, Split
+from ood_fashion.data.sources import load_dataset
 
 # Files of a fixture are written anew for every example.
 _FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.evaluation import full_records
 from ood_fashion.metrics import predictions, to_logits
 from ood_fashion.runs import Run

@@ -15,7 +15,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 import ood_fashion as ood
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.shifts.shift import TEST_SETS
 from tests.conftest import Invoke

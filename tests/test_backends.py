@@ -15,7 +15,7 @@ import joblib
 import pytest
 
 from ood_fashion import trials
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import BackendError
 from ood_fashion.files import write_folder
 from ood_fashion.parallel import BACKENDS, side_by_side

@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 
 from ood_fashion import baseline, paper
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.evaluation import full_records
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.sweeps import corruptions, rotations, translations

@@ -19,7 +19,7 @@ import pytest
 from ood_fashion import paper
 from ood_fashion.cli import main
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.nn.models import build_model
 from ood_fashion.specs import MODELS
 from tests.conftest import Invoke
@@ -319,7 +319,7 @@ def test_a_bug_is_one_line_unless_debugging(invoke: Invoke, monkeypatch: pytest.
     def broken(*arguments: object, **options: object) -> None:
         raise KeyError("surprise")
 
-    monkeypatch.setattr("ood_fashion.sources.load_dataset", broken)
+    monkeypatch.setattr("ood_fashion.data.sources.load_dataset", broken)
     result = invoke("data")
     assert result.exit_code == 1
     assert result.stderr == "Error: unexpected KeyError: 'surprise'. Show where: ood-fashion --debug data ...\n"
@@ -330,7 +330,7 @@ def test_a_bug_with_a_long_story_is_one_line(invoke: Invoke, monkeypatch: pytest
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("Graph execution error:\n\n  detected at node" + "\n  of a graph" * 1000)
 
-    monkeypatch.setattr("ood_fashion.sources.load_dataset", broken)
+    monkeypatch.setattr("ood_fashion.data.sources.load_dataset", broken)
     (line,) = invoke("data").stderr.splitlines()
     assert line.startswith("Error: unexpected RuntimeError: Graph execution error: detected at node of a graph of a")
     assert line.endswith(" [...]. Show where: ood-fashion --debug data ...")
@@ -341,7 +341,7 @@ def test_interruption_exits_with_130(invoke: Invoke, monkeypatch: pytest.MonkeyP
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ood_fashion.sources.load_dataset", interrupted)
+    monkeypatch.setattr("ood_fashion.data.sources.load_dataset", interrupted)
     result = invoke("data")
     assert (result.exit_code, result.stderr) == (130, "Error: interrupted.\n")
 

@@ -15,13 +15,13 @@ from click.shell_completion import ShellComplete
 from ood_fashion.cli import main
 from ood_fashion.comparison import compare, conclude, expand
 from ood_fashion.config import TrainConfig
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.metrics import Predictions
 from ood_fashion.nn.training import train
 from ood_fashion.records import start_run
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run
-from ood_fashion.sources import load_dataset
 from ood_fashion.statistics import compare_paired, compare_unpaired
 from ood_fashion.study_tables import comparison_tables
 from tests.conftest import Invoke

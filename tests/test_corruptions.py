@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage import feature, transform
 from skimage.util import random_noise
 
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.images import to_unit_range
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES, random_key

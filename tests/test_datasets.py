@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ood_fashion import tfds_reader
-from ood_fashion.data_files import read_idx
-from ood_fashion.datasets import FILES, Dataset, describe, split_train
+from ood_fashion.data import tfds_reader
+from ood_fashion.data.dataset import FILES, Dataset, describe, split_train
+from ood_fashion.data.readers import read_idx
+from ood_fashion.data.sources import load_dataset, load_idx_folder
 from ood_fashion.errors import DataError
-from ood_fashion.sources import load_dataset, load_idx_folder
 from tests.conftest import as_arrays, idx_bytes, write_idx_folder
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation import evaluate, read_outputs
 from ood_fashion.metrics import to_probabilities

@@ -14,11 +14,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ood_fashion.config import EXPORT_FORMATS
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
+from ood_fashion.data.export import FORMATS, export
+from ood_fashion.data.sources import load_idx_folder, load_npz
 from ood_fashion.errors import ExportError
-from ood_fashion.export import FORMATS, export
 from ood_fashion.shifts.shift import Shift, file_name
-from ood_fashion.sources import load_idx_folder, load_npz
 from tests.conftest import Invoke
 
 SHIFTS = [Shift.parse(text) for text in ("up4", "translate:0.5,-1+fog:3,4")]

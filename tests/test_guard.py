@@ -25,8 +25,8 @@ from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ood_fashion import sources, tfds_reader
 from ood_fashion.cli import main
+from ood_fashion.data import sources, tfds_reader
 from ood_fashion.nn.models import build_model
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.sweeps import rotations

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ood_fashion.data_files import read_idx, read_npz
+from ood_fashion.data.pictures import read_picture
+from ood_fashion.data.readers import read_idx, read_npz
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.pictures import read_picture
 from ood_fashion.shifts.shift import Shift
 from tests.hostile import (
     archive,

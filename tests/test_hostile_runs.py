@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ood_fashion.data_files import read_npz
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.readers import read_npz
 from ood_fashion.runs import Run
 from tests.hostile import (
     JSON,

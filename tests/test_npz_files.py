@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ood_fashion.datasets import Dataset, describe, split_train
+from ood_fashion.data.dataset import Dataset, describe, split_train
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import DataError
-from ood_fashion.sources import load_dataset
 from tests.conftest import Invoke
 
 

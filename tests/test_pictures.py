@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageDraw
 
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.pictures import read_picture, read_pictures
 from ood_fashion.errors import DataError
-from ood_fashion.pictures import read_picture, read_pictures
 
 SHAPE = (28, 28)
 

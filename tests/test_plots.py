@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ood_fashion.datasets import Dataset
-from ood_fashion.export import export
+from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.export import export
 from ood_fashion.plots import accuracy_per_epoch, corruption_gallery, shift_gallery
 from ood_fashion.report_folders import read_page
 from ood_fashion.report_parts import identifier

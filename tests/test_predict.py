@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ood_fashion.datasets import FASHION_CLASSES, Dataset
+from ood_fashion.data.dataset import FASHION_CLASSES, Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation import class_names
 from ood_fashion.nn.models import build_model

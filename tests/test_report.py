@@ -16,13 +16,13 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import RunError
 from ood_fashion.metrics import Predictions
 from ood_fashion.pages import to_html
 from ood_fashion.report_folders import read_page
 from ood_fashion.runs import Run
-from ood_fashion.sources import load_dataset
 from ood_fashion.sweep_plots import PICTURES
 from ood_fashion.sweeps import Sweep, corruptions, rotations, translations, write_report
 from tests.conftest import Invoke, as_arrays, write_idx_folder

@@ -11,7 +11,7 @@ import pytest
 import ood_fashion
 from ood_fashion import records
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import RunError
 from ood_fashion.files import atomic_write
 from ood_fashion.metrics import Predictions

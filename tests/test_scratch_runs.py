@@ -9,7 +9,7 @@ import pytest
 
 from ood_fashion import scratch_runs
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, DivergenceError, RunError
 from ood_fashion.metrics import accuracy_record, predictions
 from ood_fashion.records import start_run

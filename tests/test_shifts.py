@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.images import to_unit_range
 from ood_fashion.shifts.corruptions import CORRUPTIONS

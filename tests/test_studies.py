@@ -14,7 +14,7 @@ import matplotlib.image
 import pytest
 from matplotlib.category import StrCategoryLocator
 
-from ood_fashion.datasets import GENUINE_SHA256, Dataset
+from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
 from ood_fashion.errors import RunError
 from ood_fashion.histories import Histories
 from ood_fashion.report_folders import read_page

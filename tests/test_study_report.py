@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.pages import to_html
 from ood_fashion.report_folders import read_page
 from ood_fashion.study_registry import STUDIES

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ood_fashion import baseline
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.metrics import worst_case, worst_of_random
 from ood_fashion.shifts.corruptions import CORRUPTIONS

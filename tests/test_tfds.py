@@ -12,13 +12,13 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given
 
-from ood_fashion import datasets
-from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split
+from ood_fashion.data import dataset
+from ood_fashion.data.dataset import FASHION_CLASSES, Dataset, Split
+from ood_fashion.data.export import export
+from ood_fashion.data.tfds import OodFashion, config_for, parse_config_name
 from ood_fashion.errors import DataError
-from ood_fashion.export import export
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 from ood_fashion.shifts.shift import SHIFTS, Shift, file_name
-from ood_fashion.tfds import OodFashion, config_for, parse_config_name
 from tests.conftest import as_arrays, write_idx_folder
 from tests.test_shifts import shifts
 
@@ -27,7 +27,7 @@ from tests.test_shifts import shifts
 def _small_source(small_fashion: Dataset, small_folder: Path) -> Iterator[None]:
     """Take the first images for all of Fashion-MNIST."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "GENUINE_SHA256", small_fashion.sha256)
+        patch.setattr(dataset, "GENUINE_SHA256", small_fashion.sha256)
         patch.setenv("OOD_FASHION_DATA", str(small_folder))
         yield
 

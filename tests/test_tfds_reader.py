@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from ood_fashion import sources, tfds_reader
-from ood_fashion.datasets import FILES, Dataset, describe
+from ood_fashion.data import sources, tfds_reader
+from ood_fashion.data.dataset import FILES, Dataset, describe
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import DataError, InvalidValueError
-from ood_fashion.sources import load_dataset
 from tests.conftest import as_arrays, write_idx_folder
 
 
@@ -82,7 +82,7 @@ def test_tensorflow_datasets_gives_other_sets_by_name(
     assert load_dataset(name).sha256 == dataset.sha256
 
 
-class TinySet(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]
+class TinySet(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What a test makes of it."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import evaluation, pictures
+from ood_fashion import evaluation
 from ood_fashion.api.measuring import _select_device
 from ood_fashion.api.opening import Model, open_model
 from ood_fashion.api.results import Classification
+from ood_fashion.data import pictures
 from ood_fashion.errors import DataError
 
 

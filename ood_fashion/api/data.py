@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import paper, sources, specs
+from ood_fashion import paper, specs
 from ood_fashion.api.results import ParameterCount
-from ood_fashion.data_files import to_labels, to_pixels
-from ood_fashion.datasets import Dataset
+from ood_fashion.data import sources
+from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.readers import to_labels, to_pixels
 from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.files import absolute, atomic_write, exists
 from ood_fashion.shifts.shift import Shift

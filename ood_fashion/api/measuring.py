@@ -15,7 +15,7 @@ from ood_fashion import baseline, comparison, evaluation, paper, sweeps
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Model, OpenedModel, Run, as_classifier, find_run, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
-from ood_fashion.datasets import Dataset, split_train
+from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import absolute, locked
 from ood_fashion.parallel import side_by_side

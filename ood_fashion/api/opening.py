@@ -11,7 +11,7 @@ from typing import Any
 
 from ood_fashion import paper, runs
 from ood_fashion.api.results import Evaluation
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import exists, is_file
 from ood_fashion.run_search import latest_complete_run, model_name, pretrained_runs

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ood_fashion import comparison, sources
+from ood_fashion import comparison
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     ModelFile,
@@ -30,11 +30,12 @@ from ood_fashion.cli.base import (
 )
 from ood_fashion.cli.process import working_in
 from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES
+from ood_fashion.data import sources
+from ood_fashion.data.sources import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
 from ood_fashion.shifts import augmentations, orbits
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-from ood_fashion.sources import Source
 from ood_fashion.specs import MODELS
 
 
@@ -73,8 +74,9 @@ def data(
 
     Example: ood-fashion data --export shifted --format idx --shift fog:3
     """
-    from ood_fashion import export, tables
-    from ood_fashion.datasets import describe
+    from ood_fashion import tables
+    from ood_fashion.data import export
+    from ood_fashion.data.dataset import describe
 
     if preview or gallery:
         from ood_fashion import plots

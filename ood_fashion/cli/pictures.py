@@ -17,7 +17,7 @@ from ood_fashion.cli.base import (
     trust_option,
 )
 from ood_fashion.cli.process import say
-from ood_fashion.datasets import CLASS_NAMES
+from ood_fashion.data.dataset import CLASS_NAMES
 from ood_fashion.errors import DataError
 
 

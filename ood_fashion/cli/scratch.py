@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion import sources
 from ood_fashion.cli.base import data_dir_option, draw, json_option, resume_option, setting, show
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.config import DTYPES, TrainConfig
+from ood_fashion.data import sources
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
 
@@ -91,7 +91,8 @@ def _check_mlp(
     config: TrainConfig, data_dir: Path | None, *, gradient: bool, magnitude: bool, quiet: bool
 ) -> list[dict[str, Any]]:
     """Check the gradients that are to be checked before a training, and show them."""
-    from ood_fashion import scratch_runs, scratch_tables, sources
+    from ood_fashion import scratch_runs, scratch_tables
+    from ood_fashion.data import sources
 
     checks = scratch_runs.check_mlp(config, sources.load_dataset(data_dir), gradient=gradient, magnitude=magnitude)
     if checks and not quiet:

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Split
+from ood_fashion.data.dataset import Split
 from ood_fashion.layer_specs import Conv2D
 from ood_fashion.nn.layers import patch_kernels, with_patch_kernels
 from ood_fashion.nn.pipelines import augmented, training_batches, training_stacks

@@ -16,7 +16,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
+from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError, PixelRangeWarning
 from ood_fashion.evaluation import OUTPUTS, full_records, read_outputs, read_shifts
 from ood_fashion.metrics import (
@@ -35,7 +36,6 @@ from ood_fashion.nn.model_io import find_outputs, with_pixel_range
 from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.sources import Source, load_dataset
 
 _IMAGES_AT_A_TIME = 50 * EVALUATION_BATCH_SIZE
 """More are scored one part after another, so that a large set takes little more memory than its own."""

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ood_fashion.datasets import Split
+from ood_fashion.data.dataset import Split
 from ood_fashion.layer_specs import Shape
 from ood_fashion.nn.augmentation import augment
 from ood_fashion.shifts.augmentations import Augmentation

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, split_train
+from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import DivergenceError
 from ood_fashion.evaluation import full_records
 from ood_fashion.files import atomic_write

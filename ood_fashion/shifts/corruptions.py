@@ -1,6 +1,7 @@
 """The corruptions of images as data: what each does, and its parameters at severities 1 to 5 with where they come from.
 
-A `Shift` writes one as NAME:SEVERITY, or NAME:SEVERITY,SEED where it draws random numbers. Those belong to the seed, the corruption and the image's index alone: not to the severity, so that a higher one does more of the same.
+A `Shift` writes one as NAME:SEVERITY, or NAME:SEVERITY,SEED where it draws random numbers. Those belong to the seed,
+the corruption and the image's index alone: not to the severity, so that a higher one does more of the same.
 """
 
 from __future__ import annotations

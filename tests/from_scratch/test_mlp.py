@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DivergenceError
 from ood_fashion.from_scratch.layers import Array, Labels, SoftmaxCrossEntropy
 from ood_fashion.from_scratch.mlp import SGD, Epoch, Network, build_mlp, evaluate, fit

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.nn import engine
 from ood_fashion.nn.augmentation import augment
 from ood_fashion.nn.models import build_model

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DeviceError, InvalidValueError
 from ood_fashion.nn.devices import make_strategy, select_device
 from ood_fashion.nn.model_files import load_model

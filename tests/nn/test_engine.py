@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ood_fashion import specs
 from ood_fashion.config import PROTOCOLS, TrainConfig
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.nn import engine
 from ood_fashion.nn.engine import CompiledTrainer, calls_per_epoch, steps_per_program, training_data
 from ood_fashion.nn.layers import patch_kernels

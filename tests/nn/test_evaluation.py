@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import ModelError
 from ood_fashion.metrics import to_probabilities
 from ood_fashion.nn import evaluation

@@ -10,7 +10,7 @@ import pytest
 from scipy import signal
 
 from ood_fashion import layer_specs
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.layer_specs import group_order
 from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D

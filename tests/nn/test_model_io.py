@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, PixelRangeWarning
 from ood_fashion.metrics import full_record
 from ood_fashion.nn.evaluation import calibrate, classify, evaluate, evaluate_fully, predict, scorer

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ood_fashion import layer_specs, specs
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.nn import models
 from ood_fashion.nn.evaluation import classify, evaluate, predict, scorer

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ood_fashion.datasets import Dataset, Split
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.nn.pipelines import shifted_batches, training_batches
 from ood_fashion.shifts.shift import SHIFTS, Shift
 

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ood_fashion import run_search
 from ood_fashion.config import TrainConfig
-from ood_fashion.datasets import Dataset, Split, split_train
+from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
 from ood_fashion.layer_specs import BatchNorm, Dense, Flatten
 from ood_fashion.nn.callbacks import TensorBoard

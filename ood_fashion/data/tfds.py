@@ -1,7 +1,7 @@
 """Shifted Fashion-MNIST for TensorFlow Datasets: importing this module registers the builder `ood_fashion`.
 
     import tensorflow_datasets as tfds
-    import ood_fashion.tfds
+    import ood_fashion.data.tfds
 
     tfds.load("ood_fashion/rotate90", split="test")
 
@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from ood_fashion.datasets import FASHION_CLASSES, Dataset, Split
+from ood_fashion.data.dataset import FASHION_CLASSES, Dataset, Split
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import DataError
 from ood_fashion.images import blocks
 from ood_fashion.native_log import quiet_tensorflow
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import SHIFTS, Corrupt, Shift, file_name
-from ood_fashion.sources import load_dataset
 
 with quiet_tensorflow():
     import tensorflow as tf

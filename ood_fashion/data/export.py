@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion import __version__
-from ood_fashion.datasets import FILES, Dataset
+from ood_fashion.data.dataset import FILES, Dataset
 from ood_fashion.errors import ExportError, RunError
 from ood_fashion.files import TEMPORARY, is_vacant, list_folder, locked, read_json, reason, write_json
 from ood_fashion.images import compact
@@ -58,7 +58,7 @@ def _write_idx_file(folder: Path, key: str, array: NDArray[np.unsignedinteger[An
 
 
 def _write_tfds(dataset: Dataset, shift: Shift, folder: Path) -> None:
-    from ood_fashion import tfds
+    from ood_fashion.data import tfds
 
     tfds.prepare(dataset, shift, folder)
 

@@ -10,11 +10,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.data_files import read_idx, read_npz
-from ood_fashion.datasets import CLASS_NAMES, FILES, OTHER_NAMES, Dataset, Split
+from ood_fashion.data.dataset import CLASS_NAMES, FILES, OTHER_NAMES, Dataset, Split
+from ood_fashion.data.readers import read_idx, read_npz
+from ood_fashion.data.tfds_reader import DownloadError, read_tfds
 from ood_fashion.errors import DataError
 from ood_fashion.files import is_file, match
-from ood_fashion.tfds_reader import DownloadError, read_tfds
 
 _SPLITS = ("train", "test")
 
@@ -42,7 +42,7 @@ def load_idx_folder(folder: Path, source: str) -> Dataset:
 
 
 def load_npz(path: Path) -> Dataset:
-    """Read x_test and y_test, and x_train and y_train if they are there, as `data_files.read_npz` does.
+    """Read x_test and y_test, and x_train and y_train if they are there, as `readers.read_npz` does.
 
     Raises:
         DataError: the file is damaged or holds something else, or counts, sizes or labels do not match.
