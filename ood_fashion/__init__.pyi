@@ -6,10 +6,10 @@ from .api.studying import report, reproduce, study
 from .api.training import train
 from .config import TrainConfig
 from .data.dataset import Dataset
-from .nn.models import build_model
+from .models.build import build_model
+from .models.specs import MODELS
 from .shifts.corruptions import CORRUPTIONS
 from .shifts.shift import TEST_SETS, Shift
-from .specs import MODELS
 from .study_registry import STUDIES, Study
 
 __version__: str

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.files import exists, is_file, is_folder, match
+from ood_fashion.files import exists, match
 from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run
-from ood_fashion.shifts.shift import Shift
 from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_hits
 
 Correct = Mapping[str, NDArray[np.bool_]]
@@ -44,50 +43,6 @@ def expand(pattern: str) -> list[Path]:
     return found
 
 
-def correct_predictions(
-    path: Path,
-    dataset: Dataset,
-    shifts: Sequence[Shift],
-    pixel_range: str | None = None,
-    *,
-    device: str = "auto",
-    trust: bool = False,
-) -> Correct:
-    """Say which test images a run's model, or that in a model file, recognises under each shift.
-
-    What the run has saved is read; TensorFlow is needed for the rest alone.
-
-    Args:
-        path: a run folder or what `nn.models.load_model` takes.
-        dataset: whose test images to ask about.
-        shifts: what to do to the images, one after another.
-        pixel_range: what the model of a file takes, as for `nn.models.load_model`; a run's is known.
-        device: one of `parallel.DEVICES`, for what has to be computed.
-        trust: as for `nn.models.load_model`.
-
-    Raises:
-        DeviceError: the device is not there.
-        RunError: the run is not complete, or was tested on other images.
-        ModelError: the model cannot be loaded or does not fit the data.
-    """
-    saved: dict[str, NDArray[np.int64]] = {}
-    model_path = path
-    if is_folder(path) and not is_file(path / "saved_model.pb"):
-        run = Run.open(path)
-        model_path, saved = run.model_path, saved_classes(run, dataset)
-    if missing := [shift for shift in shifts if str(shift) not in saved]:
-        if model_path != path:
-            run.require_keras()
-        from ood_fashion.nn.devices import select_device
-        from ood_fashion.nn.evaluation import predict
-        from ood_fashion.nn.model_files import load_model
-
-        select_device(device)
-        model = load_model(model_path, pixel_range if model_path == path else None, trust=trust)
-        saved |= {shift: found.classes for shift, found in predict(model, dataset, missing).items()}
-    return {str(shift): saved[str(shift)] == dataset.test.labels for shift in shifts}
-
-
 def saved_classes(run: Run, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
     """Return the classes that a run has predicted for the test images, (n,), by the text form of the shift.
 
@@ -108,7 +63,7 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
     """Compare two sides under every shift.
 
     Args:
-        side_a: `correct_predictions` of one model, or of two or more trainings of it.
+        side_a: of one model, or of two or more trainings of it.
         side_b: as many of another, at least two if A has two.
 
     Returns:
@@ -146,7 +101,7 @@ def summarize_runs(side: Sequence[Correct]) -> list[dict[str, Any]]:
     """Describe several trainings: a record per shift of `statistics.summarize_hits`.
 
     Args:
-        side: `correct_predictions` of each.
+        side: of each training.
     """
     return [{"shift": shift, **summarize_hits(hits_under(shift, side))} for shift in side[0]]
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.models.specs import MODELS
 from ood_fashion.shifts.augmentations import Augmentation
-from ood_fashion.specs import MODELS
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "paper": {"train_size": 10_000, "val_size": 2_000},

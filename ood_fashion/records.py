@@ -18,8 +18,8 @@ from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import RunError
 from ood_fashion.files import exists
 from ood_fashion.histories import stopped_at
+from ood_fashion.models.specs import MODELS
 from ood_fashion.runs import Run
-from ood_fashion.specs import MODELS
 
 PACKAGES = {"keras": ("tensorflow", "keras", "numpy"), "numpy": ("numpy",)}
 """The packages that decide a run beside this one, by implementation."""

@@ -17,13 +17,13 @@ from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.histories import History, Record
 from ood_fashion.metrics import Predictions, accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
+from ood_fashion.models.specs import MODELS
 from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.plots import test_set
 from ood_fashion.records import require_same_dataset
 from ood_fashion.report_parts import configuration_section, folder_name, identifier
 from ood_fashion.runs import Run
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.specs import MODELS
 from ood_fashion.table import Table
 
 _GALLERY_CLASSES, _GALLERY_ROWS = 10, 5

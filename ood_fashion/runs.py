@@ -46,7 +46,7 @@ from ood_fashion.files import (
     write_json,
 )
 from ood_fashion.metrics import Predictions
-from ood_fashion.specs import MODELS
+from ood_fashion.models.specs import MODELS
 
 
 def history_columns(config: TrainConfig) -> tuple[str, ...]:

@@ -26,12 +26,12 @@ from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
 from ood_fashion.images import Labels, to_unit_range
-from ood_fashion.layer_specs import Dense
 from ood_fashion.metrics import accuracy, predictions
+from ood_fashion.models.layer_specs import Dense
+from ood_fashion.models.specs import MODELS
 from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-from ood_fashion.specs import MODELS
 
 PROTOCOL: dict[str, Any] = {**paper.MLP_PROTOCOL, "seed": SEED}
 """Where the document's NumPy network differs from the defaults of `TrainConfig`."""

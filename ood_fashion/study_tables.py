@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ood_fashion import paper, specs
+from ood_fashion import paper
+from ood_fashion.models import specs
 from ood_fashion.statistics import SIGNIFICANCE, wilson_interval
 from ood_fashion.table import Table
 from ood_fashion.tables import test_set

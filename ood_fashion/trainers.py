@@ -31,15 +31,16 @@ def _train_keras(
     tensorboard: bool = False,
     verbose: bool = False,
 ) -> Run:
+    from ood_fashion import _tensorflow
     from ood_fashion.nn import callbacks as own
-    from ood_fashion.nn import devices, training
+    from ood_fashion.nn import training
 
     if tensorboard:
         own.require_tensorboard()
     # Every training is a new model; TensorFlow would warn of tracing so many.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    used_device = devices.select_device(device, threads=threads)
-    devices.make_strategy(config)  # so that what is wrong with it is known before there is a folder
+    used_device = _tensorflow.select_device(device, threads=threads)
+    training.make_strategy(config)  # so that what is wrong with it is known before there is a folder
     run = run or start_run(path, config, dataset, used_device, threads)
     if verbose:
         _announce(run)

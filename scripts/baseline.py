@@ -18,7 +18,8 @@ from ood_fashion import baseline, sweeps
 from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.nn import evaluation, model_files, training
+from ood_fashion.model_loading import load_model
+from ood_fashion.nn import evaluation, training
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 from ood_fashion.shifts.corruptions import CORRUPTIONS
@@ -69,7 +70,7 @@ def main(folder: Path) -> None:
     """Train, measure and write."""
     dataset = load_dataset(download=False)
     files = dict(trained(config, folder, dataset) for config in tqdm(TRAININGS, desc="trainings"))
-    score = evaluation.scorer([model_files.load_model(file) for file in files.values()], dataset)
+    score = evaluation.scorer([load_model(file) for file in files.values()], dataset)
     # A folder a corruption, so that a new one is measured alone.
     sets = {"document": [Shift.parse(text) for text in TEST_SETS], "rotations": sweeps.rotations(15).shifts}
     sets |= {name: sweeps.corruptions([name]).shifts[1:] for name in CORRUPTIONS}
@@ -78,7 +79,7 @@ def main(folder: Path) -> None:
         rows |= measured(name, [shift for shift in shifts if str(shift) not in rows], files, score, folder, dataset)
     # Translations are many, and take the CNNs an hour.
     mlps = {name: file for name, file in files.items() if name.startswith("mlp")}
-    score = evaluation.scorer([model_files.load_model(file) for file in mlps.values()], dataset)
+    score = evaluation.scorer([load_model(file) for file in mlps.values()], dataset)
     moved = [shift for shift in sweeps.translations(8).shifts if str(shift) not in rows]
     rows |= measured("translations", moved, mlps, score, folder, dataset)
     with baseline.PATH.open("w", newline="") as file:

@@ -33,10 +33,10 @@ import numpy as np
 from contenders import CONTENDERS, Run, Work, time_call
 from tabulate import tabulate
 
-from ood_fashion import specs
 from ood_fashion.data.dataset import Split
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.images import to_unit_range
+from ood_fashion.models import specs
 from ood_fashion.paper import PARAMETERS
 from ood_fashion.sweeps import rotations, translations
 
@@ -224,9 +224,9 @@ def _call_each(function: Callable[[Any], Any], arguments: Sequence[Any]) -> None
 @_json_option
 def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | None) -> None:
     """Time shifts of the 289 translations and the 24 rotations against `predict`, in turn, after warming up."""
+    from ood_fashion.models.build import build_model
     from ood_fashion.nn.evaluation import scorer
-    from ood_fashion.nn.models import build_model
-    from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE
+    from ood_fashion.nn.shifted import EVALUATION_BATCH_SIZE
 
     dataset = load_dataset(download=False)
     n, images = len(dataset.test), to_unit_range(dataset.test.images)[..., np.newaxis]
@@ -268,8 +268,8 @@ def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | 
 def augment(model: str, images: int, rounds: int, json_path: Path | None) -> None:
     """Time epochs of the compiled engine under augmentations against plain ones, in turn, after warming up."""
     from ood_fashion.config import TrainConfig
+    from ood_fashion.models.build import build_model
     from ood_fashion.nn import engine
-    from ood_fashion.nn.models import build_model
     from ood_fashion.nn.training import compile_as_configured
 
     train = load_dataset(download=False).train

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ood_fashion import layer_specs, specs
 from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Split
+from ood_fashion.models import layer_specs, specs
 
 LEARNING_RATE = 0.01
 Run = Callable[[], object]
@@ -48,8 +48,8 @@ def _better(candidates: dict[str, Run]) -> tuple[Run, str]:
 
 def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     """Set up this package's engine, compiled."""
+    from ood_fashion.models.build import build_model
     from ood_fashion.nn import engine
-    from ood_fashion.nn.models import build_model
     from ood_fashion.nn.training import compile_as_configured
 
     config = TrainConfig(
@@ -66,7 +66,7 @@ def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
 def _stock(work: Work, split: Split, steps_per_execution: int) -> Run:
     import keras
 
-    from ood_fashion.nn.models import build_model
+    from ood_fashion.models.build import build_model
 
     model = build_model(work.model)
     model.compile(

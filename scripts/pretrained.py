@@ -19,9 +19,9 @@ from typing import Any
 
 import click
 
-from ood_fashion import specs
 from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.files import read_json
+from ood_fashion.models import specs
 from ood_fashion.run_search import PRETRAINED_ROOT, pretrained_runs
 from ood_fashion.runs import Run
 from ood_fashion.shifts.shift import TEST_SETS

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from ood_fashion.data.dataset import GENUINE_SHA256
+from ood_fashion.models.specs import MODELS, describe
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.runs import Run, history_columns
-from ood_fashion.specs import MODELS, describe
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES
 

@@ -151,8 +151,8 @@ def save_stranger(path: Path) -> None:
 
 def measure_shipped(dataset: Dataset) -> dict[str, Any]:
     """Measure each model of the package's own: how many images it recognises, and a hash of all classes it gives."""
+    from ood_fashion.model_loading import load_model
     from ood_fashion.nn.evaluation import predict
-    from ood_fashion.nn.model_files import load_model
 
     numbers: dict[str, Any] = {}
     for name, folder in pretrained_runs().items():

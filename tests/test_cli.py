@@ -20,8 +20,8 @@ from ood_fashion import paper
 from ood_fashion.cli import main
 from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.nn.models import build_model
-from ood_fashion.specs import MODELS
+from ood_fashion.models.build import build_model
+from ood_fashion.models.specs import MODELS
 from tests.conftest import Invoke
 from tests.records import write_run
 
@@ -108,7 +108,7 @@ def test_params(invoke: Invoke) -> None:
 
 
 def test_params_verify_fails_on_a_difference(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ood_fashion.nn.models.build_model", lambda name: build_model(name, num_classes=11))
+    monkeypatch.setattr("ood_fashion.models.build.build_model", lambda name: build_model(name, num_classes=11))
     result = invoke("params", "--model", "mlp", "--verify")
     assert result.exit_code == 1
     assert "expected ('logits_3', (10,), 1290) from the formulas. Received: ('logits_3', (11,), 1419)" in result.stderr

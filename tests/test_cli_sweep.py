@@ -9,7 +9,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from ood_fashion.nn.models import build_model
+from ood_fashion.models.build import build_model
 from tests.conftest import Invoke
 
 

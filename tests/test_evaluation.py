@@ -13,8 +13,8 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation import evaluate, read_outputs
 from ood_fashion.metrics import to_probabilities
+from ood_fashion.models.build import build_model
 from ood_fashion.nn import evaluation as keras_evaluation
-from ood_fashion.nn.models import build_model
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 from ood_fashion.statistics import wilson_interval
 

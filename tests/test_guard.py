@@ -27,7 +27,7 @@ from PIL import Image
 
 from ood_fashion.cli import main
 from ood_fashion.data import sources, tfds_reader
-from ood_fashion.nn.models import build_model
+from ood_fashion.models.build import build_model
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.sweeps import rotations
 from tests.command_lines import KINDS, SUFFIXES, VARIABLES, Case, Place, draw_case

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ood_fashion.config import TrainConfig
-from ood_fashion.nn.model_files import load_model
-from ood_fashion.nn.models import build_model
+from ood_fashion.model_loading import load_model
+from ood_fashion.models.build import build_model
 from ood_fashion.runs import Run
 from tests.hostile import (
     JSON,

@@ -12,12 +12,12 @@ from PIL import Image
 
 from ood_fashion.data.dataset import FASHION_CLASSES, Dataset, Split
 from ood_fashion.data.sources import load_dataset
+from ood_fashion.model_loading import load_model
+from ood_fashion.models.specs import describe
 from ood_fashion.nn.evaluation import scorer
-from ood_fashion.nn.model_files import load_model
 from ood_fashion.run_search import SUGGESTED, pretrained_runs
 from ood_fashion.runs import Run
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS
-from ood_fashion.specs import describe
 from ood_fashion.study_registry import STUDIES
 from tests.conftest import Invoke
 

@@ -6,7 +6,7 @@ import pytest
 
 from ood_fashion import paper
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.layer_specs import (
+from ood_fashion.models.layer_specs import (
     Conv2D,
     GroupConv2D,
     GroupMaxPool,
@@ -15,7 +15,7 @@ from ood_fashion.layer_specs import (
     MaxPool2D,
     ZeroPad2D,
 )
-from ood_fashion.specs import MODELS, ModelSpec, describe
+from ood_fashion.models.specs import MODELS, ModelSpec, describe
 
 
 @pytest.mark.parametrize("name", paper.PARAMETERS)

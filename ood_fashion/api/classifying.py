@@ -49,8 +49,8 @@ def predict(
     """
     _select_device(device, model)
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    from ood_fashion.models.files import picture_shape
     from ood_fashion.nn.evaluation import classify
-    from ood_fashion.nn.model_files import picture_shape
 
     if isinstance(images, np.ndarray):
         read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(images)]

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import paper, specs
+from ood_fashion import paper
 from ood_fashion.api.results import ParameterCount
 from ood_fashion.data import sources
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.readers import to_labels, to_pixels
 from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.files import absolute, atomic_write, exists
+from ood_fashion.models import specs
 from ood_fashion.shifts.shift import Shift
 
 Arrays = Sequence[Any]
@@ -160,7 +161,7 @@ def shifted_dataset(
         >>> ood.shifted_dataset("rotate90").element_spec[0].shape
         TensorShape([None, 28, 28, 1])
     """
-    from ood_fashion.nn.pipelines import shifted_batches
+    from ood_fashion.nn.shifted import shifted_batches
 
     if split not in ("train", "test"):
         raise InvalidValueError(f"`split`: expected one of train, test. Received: {split!r}.")
@@ -188,8 +189,8 @@ def count_parameters(model: str, *, verify: bool = False) -> ParameterCount:
     summary = {**specs.describe(model), "document": paper.PARAMETERS.get(model)}
     if not verify:
         return ParameterCount(model, summary)
-    from ood_fashion.nn.devices import select_device
-    from ood_fashion.nn.models import compare_with_spec
+    from ood_fashion._tensorflow import select_device
+    from ood_fashion.models.build import compare_with_spec
 
     select_device()
     differences = compare_with_spec(model)

@@ -18,6 +18,7 @@ from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, Swee
 from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import absolute, locked
+from ood_fashion.model_loading import ModelFiles, hits_under, load_scorer
 from ood_fashion.parallel import side_by_side
 from ood_fashion.records import require_same_dataset
 from ood_fashion.run_search import model_files, model_name
@@ -156,7 +157,7 @@ def _distinct(shifts: Shifts) -> list[Shift]:
 def _select_device(device: str, model: Model) -> None:
     """Choose the device for what TensorFlow has to compute; a callable computes where it does."""
     if isinstance(model, str | Path) or not callable(model):
-        from ood_fashion.nn.devices import select_device
+        from ood_fashion._tensorflow import select_device
 
         select_device(device)
 
@@ -314,11 +315,10 @@ def sweep(
     test = dataset.with_test_images(limit).test
     files = model_files(*_runs_and_files([] if models is None else several(models)))
     reference = chosen.reference(reference, list(files), test)
-    from ood_fashion.nn import evaluation as keras_evaluation
 
     settings = sweeps.settings(chosen, files, dataset, len(test)) | ({"pixels": pixel_range} if pixel_range else {})
     folder = Path(out) if out else sweeps.default_folder(settings)
-    asked = keras_evaluation.ModelFiles(
+    asked = ModelFiles(
         paths=tuple(map(absolute, files.values())),
         pixel_ranges=tuple(pixel_range if str(path) == name else None for name, path in files.items()),
         data_dir=shareable_origin(dataset, folder.parent),
@@ -328,7 +328,7 @@ def sweep(
         sha256=settings["images"],
         trust=trust,
     )
-    keras_evaluation.load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
+    load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
     with locked(folder):
         sweeps.open_folder(folder, settings)
         with progress(len(chosen.points), folder) as advance:
@@ -337,7 +337,7 @@ def sweep(
                 len(files),
                 len(test),
                 lambda shifts: side_by_side(
-                    keras_evaluation.hits_under,
+                    hits_under,
                     [(shift, asked) for shift in shifts],
                     backend=backend,
                     address=address,

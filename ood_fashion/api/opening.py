@@ -39,7 +39,7 @@ class Run(runs.Run):
     @cached_property
     def model(self) -> Any:
         """The trained `keras.Model`: from float32 (n, height, width, 1) in [0, 1] to logits (n, classes)."""
-        from ood_fashion.nn.model_files import load_model
+        from ood_fashion.model_loading import load_model
 
         return load_model(self.require_complete().require_keras().model_path)
 
@@ -116,8 +116,8 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
 
     Args:
         model: any `Model`.
-        pixel_range: as for `nn.model_files.load_model`.
-        trust: as for `nn.model_files.load_model`.
+        pixel_range: as for `model_loading.load_model`.
+        trust: as for `model_loading.load_model`.
 
     Raises:
         InvalidValueError: it is nothing that classifies images.
@@ -127,7 +127,7 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
     if run := find_run(model):
         return OpenedModel(run.model, model_name(run), run)
     if isinstance(model, str | Path):
-        from ood_fashion.nn.model_files import load_model
+        from ood_fashion.model_loading import load_model
 
         return OpenedModel(load_model(Path(model), pixel_range, trust=trust), str(model))
     if _is_keras(model) or callable(model):

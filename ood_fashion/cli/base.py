@@ -15,10 +15,10 @@ from ood_fashion import parallel
 from ood_fashion.cli.process import say
 from ood_fashion.config import PIXEL_RANGES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
+from ood_fashion.models.specs import MODELS
 from ood_fashion.parallel import DEVICES
 from ood_fashion.run_search import pretrained_runs
 from ood_fashion.shifts.shift import USAGE, Shift
-from ood_fashion.specs import MODELS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

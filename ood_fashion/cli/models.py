@@ -34,9 +34,9 @@ from ood_fashion.data import sources
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
+from ood_fashion.models.specs import MODELS
 from ood_fashion.shifts import augmentations, orbits
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-from ood_fashion.specs import MODELS
 
 
 @click.command()

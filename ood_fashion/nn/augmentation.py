@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
+from ood_fashion._tensorflow import tf
 from ood_fashion.shifts.augmentations import Augmentation
 
 

@@ -10,11 +10,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import keras
-import tensorflow as tf
 from tqdm import tqdm
 
 from ood_fashion import runs
+from ood_fashion._tensorflow import keras, tf
 from ood_fashion.errors import DivergenceError, OodFashionError
 from ood_fashion.files import access, exists
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import entr
 
+from ood_fashion._tensorflow import default_settings, keras, tf
 from ood_fashion.data.dataset import Dataset, Split
-from ood_fashion.data.sources import Source, load_dataset
-from ood_fashion.errors import DataError, InvalidValueError, ModelError, PixelRangeWarning
+from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.evaluation import OUTPUTS, full_records, read_outputs, read_shifts
 from ood_fashion.metrics import (
     Predictions,
@@ -29,11 +23,9 @@ from ood_fashion.metrics import (
     to_logits,
     to_probabilities,
 )
-from ood_fashion.nn.default_settings import default_settings
-from ood_fashion.nn.devices import select_device
-from ood_fashion.nn.model_files import check_fit, load_model, summarize_error
+from ood_fashion.models.files import check_fit, summarize_error
 from ood_fashion.nn.model_io import find_outputs, with_pixel_range
-from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
+from ood_fashion.nn.shifted import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.shifts.shift import Shift
 
@@ -142,57 +134,6 @@ def _model_errors(models: Sequence[keras.Model]) -> Iterator[None]:
         raise ModelError(
             f"model {names}: expected a model that TensorFlow can run. Received: {summarize_error(error)}"
         ) from error
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """Models and the test images to ask them about, by what any process can load.
-
-    Attributes:
-        paths: as for `models.load_model`.
-        pixel_ranges: what each model takes, as for `models.load_model`.
-        data_dir: as for `datasets.load_dataset`.
-        limit: only so many test images, the first; None takes all.
-        device: one of `parallel.DEVICES`.
-        content: what decides the models' and the images' content: files may change under their names.
-        sha256: of the test images.
-        trust: as for `models.load_model`.
-    """
-
-    paths: tuple[Path, ...]
-    pixel_ranges: tuple[str | None, ...]
-    data_dir: Source | None
-    limit: int | None
-    device: str
-    content: str
-    sha256: str
-    trust: bool = False
-
-
-@lru_cache(maxsize=1)
-def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray[np.int64]]:
-    """Load models and images, once a process; return what scores them, and the labels, (n,).
-
-    Raises:
-        ModelError: a model cannot be loaded or does not fit the data.
-        DataError: the test images are others here, or cannot be read.
-    """
-    select_device(files.device, threads=threads)
-    dataset = load_dataset(files.data_dir)
-    if dataset.sha256["test images"] != files.sha256:
-        raise DataError(f"{dataset.source}: expected the test images that were asked for. Received: others.")
-    split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
-    files_and_ranges = zip(files.paths, files.pixel_ranges, strict=True)
-    models = [load_model(path, pixel_range, trust=files.trust) for path, pixel_range in files_and_ranges]
-    return scorer(models, dataset, split), split.labels
-
-
-def hits_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:
-    """Return the shift, and whether each model is right about each image under it, (models, n)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PixelRangeWarning)  # of which the process that asks has warned
-        score, labels = load_scorer(files, threads)
-    return shift, score(shift).argmax(axis=2) == labels
 
 
 def mean_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

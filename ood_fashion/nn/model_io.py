@@ -6,15 +6,14 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from ood_fashion._tensorflow import keras, tf
 from ood_fashion.config import PIXEL_RANGES
 from ood_fashion.errors import InvalidValueError, PixelRangeWarning
 from ood_fashion.evaluation import output_kind
-from ood_fashion.layer_specs import Shape
 from ood_fashion.metrics import are_scores
+from ood_fashion.models.layer_specs import Shape
 
 _PROBES = 64
 _MOST_SCALE = 0.01

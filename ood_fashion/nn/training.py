@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
-import tensorflow as tf
-
+from ood_fashion._tensorflow import default_settings, keras, tf
 from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, split_train
-from ood_fashion.errors import DivergenceError
+from ood_fashion.errors import DivergenceError, InvalidValueError
 from ood_fashion.evaluation import full_records
 from ood_fashion.files import atomic_write
 from ood_fashion.metrics import predictions
+from ood_fashion.models.build import build_model
 from ood_fashion.nn import engine
 from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
-from ood_fashion.nn.default_settings import default_settings
-from ood_fashion.nn.devices import make_strategy
 from ood_fashion.nn.evaluation import calibrate, scorer
-from ood_fashion.nn.models import build_model
-from ood_fashion.nn.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
+from ood_fashion.nn.shifted import EVALUATION_BATCH_SIZE, shifted_batches
 from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
 from ood_fashion.runs import Run
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS
@@ -203,3 +200,35 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
     }
     run.write_metrics(metrics)
     return metrics
+
+
+STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
+    "single": tf.distribute.get_strategy,
+    # Two of them in one process would give different sums between devices the same number.
+    "mirrored": functools.cache(tf.distribute.MirroredStrategy),
+}
+"""What makes each of `config.STRATEGIES`."""
+
+
+def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
+    """Make what trains a config's model on one device, or on all that TensorFlow sees.
+
+    Keras averages over the devices' parts of a batch, which is the mean over the batch where they are equally large.
+
+    Raises:
+        InvalidValueError: the devices cannot share the batches equally, or another strategy is in use.
+    """
+    if tf.distribute.has_strategy():  # which "single" would take for its own
+        raise InvalidValueError(
+            f"`strategy` {config.strategy}: expected no scope of another strategy around the training. "
+            f"Received: {type(tf.distribute.get_strategy()).__name__}. Leave its scope() first."
+        )
+    strategy = STRATEGIES[config.strategy]()
+    devices = strategy.num_replicas_in_sync
+    for name in ("batch_size", "train_size", "val_size"):
+        if (value := getattr(config, name)) % devices:
+            raise InvalidValueError(
+                f"`strategy` {config.strategy}: expected a multiple of the number of devices, {devices}, "
+                f"as `{name}`. Received: {value}. Set `{name}`."
+            )
+    return strategy

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ood_fashion.layer_specs import BatchNorm, Conv2D, GlobalAveragePool2D, MaxBlurPool2D, ZeroPad2D
-from ood_fashion.nn.blur_pool import MaxBlurPooling2D
-from ood_fashion.nn.models import build_model
-from ood_fashion.specs import MODELS, ModelSpec
+from ood_fashion.models.blur_pool import MaxBlurPooling2D
+from ood_fashion.models.build import build_model
+from ood_fashion.models.layer_specs import BatchNorm, Conv2D, GlobalAveragePool2D, MaxBlurPool2D, ZeroPad2D
+from ood_fashion.models.specs import MODELS, ModelSpec
 
 
 @pytest.mark.parametrize(("pool_size", "shape"), [(2, (2, 9, 12, 3)), (3, (1, 11, 8, 2)), (2, (1, 4, 4, 1))])

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism, is_op_determinism_enabled
 
-from ood_fashion.nn.default_settings import default_settings
+from ood_fashion._tensorflow import default_settings
 
 DEFAULTS = ("float32", "float32", 1e-7, "channels_last", None, None, False, "", True, False)
 OTHERS = ("float16", "mixed_bfloat16", 0.01, "channels_first", 1, 2, True, "autoclustering", False, True)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ood_fashion._tensorflow import select_device
 from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DeviceError, InvalidValueError
-from ood_fashion.nn.devices import make_strategy, select_device
-from ood_fashion.nn.model_files import load_model
-from ood_fashion.nn.training import train
+from ood_fashion.model_loading import load_model
+from ood_fashion.nn.training import make_strategy, train
 from ood_fashion.records import start_run
 from ood_fashion.runs import Run
 

@@ -12,9 +12,9 @@ from scipy import stats
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import ModelError
 from ood_fashion.metrics import to_probabilities
+from ood_fashion.models.build import build_model
 from ood_fashion.nn import evaluation
 from ood_fashion.nn.evaluation import Scorer, calibrate, evaluate, evaluate_fully, predict, scorer
-from ood_fashion.nn.models import build_model
 from ood_fashion.shifts.orbits import parse_orbit
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 from ood_fashion.statistics import wilson_interval

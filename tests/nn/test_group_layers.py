@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from ood_fashion import layer_specs
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.layer_specs import group_order
-from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
-from ood_fashion.nn.model_files import load_model
-from ood_fashion.nn.models import build_model, compare_with_spec
-from ood_fashion.specs import MODELS, ModelSpec
+from ood_fashion.model_loading import load_model
+from ood_fashion.models import layer_specs
+from ood_fashion.models.build import build_model, compare_with_spec
+from ood_fashion.models.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
+from ood_fashion.models.layer_specs import group_order
+from ood_fashion.models.specs import MODELS, ModelSpec
 
 CHANNELS = 3
 

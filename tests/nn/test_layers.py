@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ood_fashion.nn import layers
+from ood_fashion.models import patch_layers
 
 
 def outputs_and_gradients(layer: keras.layers.Layer, inputs: np.ndarray, patches: bool) -> list[np.ndarray]:
@@ -24,23 +24,23 @@ def outputs_and_gradients(layer: keras.layers.Layer, inputs: np.ndarray, patches
     run = tf.function(compute, jit_compile=patches, autograph=False, reduce_retracing=False)
     if not patches:
         return [tensor.numpy() for tensor in run(tf.constant(inputs))]
-    with layers.patch_kernels():
+    with patch_layers.patch_kernels():
         return [tensor.numpy() for tensor in run(tf.constant(inputs))]
 
 
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
-        (layers.Conv2D(4, 7), (2, 28, 28, 1)),
-        (layers.Conv2D(5, (2, 3), activation="relu"), (3, 6, 7, 2)),
-        (layers.Conv2D(3, 1), (1, 4, 4, 8)),
-        (layers.Conv2D(2, 4, use_bias=False), (2, 4, 4, 1)),
-        (layers.Conv2D(2, 3, strides=2), (2, 9, 9, 2)),  # not by patches
-        (layers.Conv2D(2, 3, padding="same"), (2, 5, 5, 2)),
-        (layers.MaxPooling2D(2), (2, 6, 8, 3)),
-        (layers.MaxPooling2D(2), (2, 11, 5, 3)),
-        (layers.MaxPooling2D(3), (1, 10, 9, 2)),
-        (layers.MaxPooling2D(3, strides=2), (1, 9, 9, 2)),
+        (patch_layers.Conv2D(4, 7), (2, 28, 28, 1)),
+        (patch_layers.Conv2D(5, (2, 3), activation="relu"), (3, 6, 7, 2)),
+        (patch_layers.Conv2D(3, 1), (1, 4, 4, 8)),
+        (patch_layers.Conv2D(2, 4, use_bias=False), (2, 4, 4, 1)),
+        (patch_layers.Conv2D(2, 3, strides=2), (2, 9, 9, 2)),  # not by patches
+        (patch_layers.Conv2D(2, 3, padding="same"), (2, 5, 5, 2)),
+        (patch_layers.MaxPooling2D(2), (2, 6, 8, 3)),
+        (patch_layers.MaxPooling2D(2), (2, 11, 5, 3)),
+        (patch_layers.MaxPooling2D(3), (1, 10, 9, 2)),
+        (patch_layers.MaxPooling2D(3, strides=2), (1, 9, 9, 2)),
     ],
 )
 def test_both_kernels_agree(layer: keras.layers.Layer, shape: tuple[int, ...]) -> None:
@@ -57,24 +57,24 @@ def test_the_first_of_equal_maxima_takes_the_gradient() -> None:
     """Equal values are common: the background's activations are all the same."""
     inputs = np.ones((1, 4, 4, 1), np.float32)
     for patches in (True, False):
-        _, gradient = outputs_and_gradients(layers.MaxPooling2D(2), inputs, patches)
+        _, gradient = outputs_and_gradients(patch_layers.MaxPooling2D(2), inputs, patches)
         assert (gradient[0, :, :, 0] != 0).tolist() == [[True, False] * 2, [False] * 4] * 2
 
 
 def test_the_patches_are_used() -> None:
-    layer = layers.Conv2D(2, 3)
+    layer = patch_layers.Conv2D(2, 3)
     layer.build((None, 8, 8, 1))
     trace = tf.function(layer.call, autograph=False).get_concrete_function
     spec = tf.TensorSpec((1, 8, 8, 1))
     assert "Conv2D" in {node.type for node in trace(spec).graph.get_operations()}
-    with layers.patch_kernels():
+    with patch_layers.patch_kernels():
         graph = tf.function(layer.call, autograph=False).get_concrete_function(spec).graph
     assert "Conv2D" not in {node.type for node in graph.get_operations()}
 
 
 def test_configuration_is_the_stock_layers() -> None:
     stock = keras.layers.Conv2D(3, 2, activation="relu", name="c")
-    twin = layers.with_patch_kernels(stock)
-    assert type(twin) is layers.Conv2D
+    twin = patch_layers.with_patch_kernels(stock)
+    assert type(twin) is patch_layers.Conv2D
     assert twin.get_config() == stock.get_config()
-    assert type(layers.with_patch_kernels(keras.layers.Flatten())) is keras.layers.Flatten
+    assert type(patch_layers.with_patch_kernels(keras.layers.Flatten())) is keras.layers.Flatten

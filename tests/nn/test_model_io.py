@@ -16,8 +16,8 @@ from keras import layers
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, PixelRangeWarning
 from ood_fashion.metrics import full_record
+from ood_fashion.model_loading import load_model
 from ood_fashion.nn.evaluation import calibrate, classify, evaluate, evaluate_fully, predict, scorer
-from ood_fashion.nn.model_files import load_model
 from ood_fashion.nn.model_io import find_outputs, with_pixel_range
 from ood_fashion.shifts.orbits import parse_orbit
 from ood_fashion.shifts.shift import Shift

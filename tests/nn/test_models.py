@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ood_fashion import layer_specs, specs
 from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError
-from ood_fashion.nn import models
+from ood_fashion.model_loading import load_model
+from ood_fashion.models import build, layer_specs, specs
+from ood_fashion.models.build import build_model, compare_with_spec
+from ood_fashion.models.files import check_fit, picture_shape, summarize_error
 from ood_fashion.nn.evaluation import classify, evaluate, predict, scorer
-from ood_fashion.nn.model_files import check_fit, load_model, picture_shape, summarize_error
-from ood_fashion.nn.models import build_model, compare_with_spec
 from ood_fashion.runs import Run
 from ood_fashion.shifts.shift import Shift
 
@@ -31,10 +31,10 @@ def test_a_difference_from_the_spec_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
     def one_too_many(layer: layer_specs.Dense, name: str, seed: int) -> keras.layers.Layer:
         return dense(dataclasses.replace(layer, units=layer.units + 1), name, seed)
 
-    dense = models.LAYERS[layer_specs.Dense]
-    patched = dict(models.LAYERS)
+    dense = build.LAYERS[layer_specs.Dense]
+    patched = dict(build.LAYERS)
     patched[layer_specs.Dense] = one_too_many
-    monkeypatch.setattr(models, "LAYERS", patched)
+    monkeypatch.setattr(build, "LAYERS", patched)
     differences = compare_with_spec("mlp")
     assert differences[0] == (
         "mlp: expected ('dense_2', (128,), 100480) from the formulas. Received: ('dense_2', (129,), 101265) from Keras."
@@ -44,7 +44,7 @@ def test_a_difference_from_the_spec_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_layer_kind_can_be_built() -> None:
     used = {type(layer) for spec in specs.MODELS.values() for layer in spec.with_logits(10)}
-    assert used <= set(models.LAYERS)
+    assert used <= set(build.LAYERS)
 
 
 @pytest.mark.parametrize("name", specs.MODELS)

@@ -18,10 +18,11 @@ from ood_fashion import run_search
 from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
-from ood_fashion.layer_specs import BatchNorm, Dense, Flatten
+from ood_fashion.model_loading import load_model
+from ood_fashion.models.build import build_model
+from ood_fashion.models.layer_specs import BatchNorm, Dense, Flatten
+from ood_fashion.models.specs import MODELS, ModelSpec
 from ood_fashion.nn.callbacks import TensorBoard
-from ood_fashion.nn.model_files import load_model
-from ood_fashion.nn.models import build_model
 from ood_fashion.nn.pipelines import training_batches
 from ood_fashion.nn.training import (
     OPTIMIZERS,
@@ -33,7 +34,6 @@ from ood_fashion.nn.training import (
 )
 from ood_fashion.records import growing_settings, kept_epoch, start_run
 from ood_fashion.runs import Run
-from ood_fashion.specs import MODELS, ModelSpec
 from tests.nn.test_default_settings import other_settings
 
 SMALL: dict[str, Any] = {

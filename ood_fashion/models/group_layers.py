@@ -19,12 +19,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-import tensorflow as tf
-
+from ood_fashion._tensorflow import keras, tf
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.layer_specs import group_channels, group_order
-from ood_fashion.nn.layers import Conv2D
+from ood_fashion.models.layer_specs import group_channels, group_order
+from ood_fashion.models.patch_layers import Conv2D
 
 Dims = tuple[int | None, ...]
 

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-import keras
-import tensorflow as tf
+from ood_fashion._tensorflow import keras, tf
 
 _patch_kernels = ContextVar("patch_kernels", default=False)
 

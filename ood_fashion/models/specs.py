@@ -1,6 +1,6 @@
 """Models as data: which layers each has; its output shapes and its parameter counts in closed form.
 
-Nothing here knows Keras; `ood_fashion.nn.models` builds the Keras model that a spec describes.
+Nothing here knows Keras; `ood_fashion.models.build` builds the Keras model that a spec describes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.layer_specs import (
+from ood_fashion.models.layer_specs import (
     BatchNorm,
     Conv2D,
     Dense,

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,25 +13,19 @@ from typing import Any
 from zipfile import ZipFile
 
 import h5py
-import keras
-import tensorflow as tf
 
-from ood_fashion import layer_specs, specs
-from ood_fashion.errors import ModelError, RunError
+from ood_fashion._tensorflow import keras, tf
+from ood_fashion.errors import ModelError
 from ood_fashion.files import MOST_TEXT, MOST_UNPACKED, is_file, is_folder
-from ood_fashion.nn.model_io import with_pixel_range
-from ood_fashion.nn.models import build_model
-from ood_fashion.runs import Run
+from ood_fashion.models import layer_specs, specs
+from ood_fashion.models.build import build_model
 
 _SAFE_KERAS = (3, 15)
 """The first version whose safe mode has none of the holes that are known."""
 
 
-def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = False) -> keras.Model:
+def load_file(path: Path, *, trust: bool = False) -> keras.Model:
     """Load a .keras file, without running code that it may bring along (`safe_mode`), or a SavedModel folder.
-
-    A run's model.keras is opened by every version of Keras, whichever wrote it: the run's spec says what to build, and
-    the file's weights are read.
 
     A SavedModel is a graph of TensorFlow operations, some of which read and write files: it is not safe to run a
     stranger's. Its signature `serving_default` is used, which must have one input and one output. A recurrent layer
@@ -40,15 +33,12 @@ def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = Fals
 
     Args:
         path: the file or folder.
-        pixel_range: as for `model_io.with_pixel_range`, whose result is returned.
-        trust: load a .keras file that no run wrote under Keras before 3.15 too, whose safe mode has known holes.
+        trust: load a .keras file under Keras before 3.15 too, whose safe mode has known holes.
 
     Raises:
-        InvalidValueError: there is no such range.
         ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
     """
-    model = _load_saved_model(path) if is_folder(path, ModelError) else _load_keras_file(path, trust)
-    return with_pixel_range(model, pixel_range)
+    return _load_saved_model(path) if is_folder(path, ModelError) else _load_keras_file(path, trust)
 
 
 def _load_keras_file(path: Path, trust: bool) -> keras.Model:
@@ -59,8 +49,6 @@ def _load_keras_file(path: Path, trust: bool) -> keras.Model:
         )
     if not is_file(path, ModelError):
         raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
-    if run := _find_run(path):
-        return _load_trained(run)
     if not trust and tuple(map(int, keras.__version__.split(".")[:2])) < _SAFE_KERAS:
         raise ModelError(
             f"{path}: expected Keras 3.15 or newer, to load a .keras file that no run wrote. Received: Keras "
@@ -96,24 +84,18 @@ def _keras_2_version(path: Path) -> str | None:
     return version if version.startswith("2.") else None
 
 
-def _find_run(path: Path) -> Run | None:
-    """Return the run that wrote a model file, if its folder is one."""
-    with suppress(RunError):
-        run = Run.open(path.parent)
-        if run.model_path.name == path.name:
-            return run
-    return None
-
-
-def _load_trained(run: Run) -> keras.Model:
-    """Build a run's model from its spec, with the weights in its model file.
+def load_weights(name: str, path: Path) -> keras.Model:
+    """Build a model of the registry with the weights in a .keras file, which any version of Keras may have written.
 
     Of the file's description only the images' shape and the number of classes are read.
+
+    Args:
+        name: a name in `specs.MODELS`.
+        path: the file.
 
     Raises:
         ModelError: the file is damaged, or holds other weights than the run's model has.
     """
-    path, name = run.model_path, run.config.model
     try:
         with ZipFile(path) as archive:
             sizes = _check_members(archive, path)

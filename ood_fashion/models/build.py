@@ -6,13 +6,12 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
-import keras
 import numpy as np
 
-from ood_fashion import layer_specs, specs
-from ood_fashion.nn.blur_pool import MaxBlurPooling2D
-from ood_fashion.nn.default_settings import default_settings
-from ood_fashion.nn.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
+from ood_fashion._tensorflow import default_settings, keras
+from ood_fashion.models import layer_specs, specs
+from ood_fashion.models.blur_pool import MaxBlurPooling2D
+from ood_fashion.models.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 
 
 def _initialized(seed: int) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import keras
-import tensorflow as tf
-
-from ood_fashion.layer_specs import MaxBlurPool2D
+from ood_fashion._tensorflow import keras, tf
+from ood_fashion.models.layer_specs import MaxBlurPool2D
 
 Dims = tuple[int | None, ...]
 

@@ -1,6 +1,6 @@
 """Layers as data: what each does to a shape, and its parameter count in closed form.
 
-Nothing here knows Keras; `ood_fashion.nn.models` builds the Keras layer that a description stands for.
+Nothing here knows Keras; `ood_fashion.models.build` builds the Keras layer that a description stands for.
 Shapes leave out the batch axis and have the channels last.
 """
 

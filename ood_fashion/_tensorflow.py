@@ -1,0 +1,142 @@
+"""The one door to TensorFlow and Keras: every other module takes `keras` and `tf` from here.
+
+They are imported quietly, and only with each other. Their global settings are put aside while this package computes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ood_fashion.errors import DeviceError, OodFashionError
+from ood_fashion.native_log import quiet_tensorflow
+
+__all__ = ["default_settings", "keras", "select_device", "tf"]
+
+
+def _require_tensorflow(backend: str) -> None:
+    if backend != "tensorflow":
+        raise OodFashionError(
+            f"KERAS_BACKEND: expected tensorflow. Received: {backend}. Set it so before Keras is imported."
+        )
+
+
+if "keras" not in sys.modules:
+    # Keras would take an empty one for none, and then that of keras.json.
+    os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    _require_tensorflow(os.environ["KERAS_BACKEND"])
+try:
+    with quiet_tensorflow():
+        import keras
+        import tensorflow as tf
+        from tensorflow.python.framework import config as framework_config  # tf.config turns determinism on alone
+except Exception as error:  # Keras lets through whatever its settings, or what is installed, make it raise
+    raise OodFashionError(
+        f"Keras: expected it to be imported with TensorFlow. Received: {type(error).__name__}: "
+        f"{' '.join(str(error).split())[:200].rstrip('.')}. "
+        "Check that both are installed, the variables KERAS_... of the environment, and keras.json."
+    ) from error
+_require_tensorflow(keras.config.backend())
+
+Setting = tuple[Callable[[], Any], Callable[[Any], None], Any]
+"""What reads a setting of the process, what sets it, and its default."""
+
+
+def _set_determinism(enabled: bool) -> None:
+    (framework_config.enable_op_determinism if enabled else framework_config.disable_op_determinism)()
+
+
+_KERAS, _TENSORFLOW = keras.config, tf.config.experimental
+_SETTINGS: tuple[Setting, ...] = (
+    (_KERAS.floatx, _KERAS.set_floatx, "float32"),
+    (_KERAS.epsilon, _KERAS.set_epsilon, 1e-7),
+    (_KERAS.image_data_format, _KERAS.set_image_data_format, "channels_last"),
+    (_KERAS.max_epochs, _KERAS.set_max_epochs, None),
+    (_KERAS.max_steps_per_epoch, _KERAS.set_max_steps_per_epoch, None),
+    (tf.config.functions_run_eagerly, tf.config.run_functions_eagerly, False),
+    (tf.config.optimizer.get_jit, tf.config.optimizer.set_jit, ""),
+    (_TENSORFLOW.tensor_float_32_execution_enabled, _TENSORFLOW.enable_tensor_float_32_execution, True),
+)
+
+_lock = threading.Lock()
+_users = 0
+_changed: list[tuple[Callable[[Any], None], Any]] = []
+
+
+@contextmanager
+def default_settings(dtype: str = "float32") -> Iterator[None]:
+    """Compute within this, so that a config decides a run, whatever keras.json, the environment or other code has set.
+
+    TensorFlow's operations are deterministic within it on a GPU, and not on a CPU, where they are so without. All is as
+    before once no thread is within it.
+
+    Args:
+        dtype: Keras's policy for the types of weights and activations, which each thread has of its own.
+    """
+    global _users
+    policy = keras.config.dtype_policy()
+    with _lock:
+        if not _users:
+            on_gpu = bool(tf.config.get_visible_devices("GPU"))
+            determinism = framework_config.is_op_determinism_enabled, _set_determinism, on_gpu
+            for read, write, default in (*_SETTINGS, determinism):
+                if (value := read()) != default:
+                    write(default)
+                    _changed.append((write, value))
+        _users += 1
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        with _lock:
+            _users -= 1
+            while not _users and _changed:
+                write, value = _changed.pop()
+                write(value)
+
+
+def select_device(device: str = "auto", threads: int | None = None) -> str:
+    """Make TensorFlow use one kind of device; call it before TensorFlow's first operation if that changes anything.
+
+    A GPU takes memory as it needs it, unless TensorFlow uses it already.
+
+    Args:
+        device: one of `parallel.DEVICES`; "auto" takes the GPUs that are visible to TensorFlow, if any.
+        threads: of the CPU, that operations may use; as many as TensorFlow takes unless given.
+
+    Returns:
+        "cpu" or "gpu".
+
+    Raises:
+        DeviceError: "gpu" was asked for and TensorFlow sees none, or TensorFlow computes already, on other devices or
+            threads.
+    """
+    gpus = tf.config.get_visible_devices("GPU")
+    if device == "cpu":
+        gpus = []
+    elif device == "gpu" and not (gpus := gpus or tf.config.list_physical_devices("GPU")):
+        raise DeviceError(
+            "`device` gpu: expected a GPU that TensorFlow sees. Received: none. "
+            "Install its libraries with pip install 'ood-fashion[gpu]', or use `device` cpu."
+        )
+    try:
+        tf.config.set_visible_devices(gpus, "GPU")
+        if threads is not None:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError as error:
+        chosen = f"`device` {device}" + ("" if threads is None else f", `threads` {threads}")
+        raise DeviceError(
+            f"{chosen}: expected to be chosen before TensorFlow's first operation in this process. "
+            f"Received: {' '.join(str(error).split()).rstrip('.')}. Choose first, or in a process of its own."
+        ) from error
+    for gpu in gpus:
+        # Refused once it computes or its memory is divided; then its memory stays as whoever did so has chosen.
+        with suppress(RuntimeError, ValueError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    return "gpu" if gpus else "cpu"

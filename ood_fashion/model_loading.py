@@ -1,0 +1,100 @@
+"""Models by their files, with what a run folder knows of them."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ood_fashion._tensorflow import keras, select_device
+from ood_fashion.data.dataset import Split
+from ood_fashion.data.sources import Source, load_dataset
+from ood_fashion.errors import DataError, ModelError, PixelRangeWarning, RunError
+from ood_fashion.files import is_file
+from ood_fashion.models.files import load_file, load_weights
+from ood_fashion.nn.evaluation import Scorer, scorer
+from ood_fashion.nn.model_io import with_pixel_range
+from ood_fashion.runs import Run
+from ood_fashion.shifts.shift import Shift
+
+
+def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = False) -> keras.Model:
+    """Load a model: of a run's model.keras the weights, whichever version of Keras wrote them, else `files.load_file`.
+
+    Args:
+        path: a .keras file or a SavedModel folder.
+        pixel_range: as for `model_io.with_pixel_range`, whose result is returned.
+        trust: as for `files.load_file`, of a file that no run wrote.
+
+    Raises:
+        InvalidValueError: there is no such range.
+        ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
+    """
+    run = _find_run(path) if is_file(path, ModelError) else None
+    model = load_weights(run.config.model, path) if run else load_file(path, trust=trust)
+    return with_pixel_range(model, pixel_range)
+
+
+def _find_run(path: Path) -> Run | None:
+    """Return the run that wrote a model file, if its folder is one."""
+    with suppress(RunError):
+        run = Run.open(path.parent)
+        if run.model_path.name == path.name:
+            return run
+    return None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Models and the test images to ask them about, by what any process can load.
+
+    Attributes:
+        paths: as for `models.load_model`.
+        pixel_ranges: what each model takes, as for `models.load_model`.
+        data_dir: as for `datasets.load_dataset`.
+        limit: only so many test images, the first; None takes all.
+        device: one of `parallel.DEVICES`.
+        content: what decides the models' and the images' content: files may change under their names.
+        sha256: of the test images.
+        trust: as for `models.load_model`.
+    """
+
+    paths: tuple[Path, ...]
+    pixel_ranges: tuple[str | None, ...]
+    data_dir: Source | None
+    limit: int | None
+    device: str
+    content: str
+    sha256: str
+    trust: bool = False
+
+
+@lru_cache(maxsize=1)
+def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray[np.int64]]:
+    """Load models and images, once a process; return what scores them, and the labels, (n,).
+
+    Raises:
+        ModelError: a model cannot be loaded or does not fit the data.
+        DataError: the test images are others here, or cannot be read.
+    """
+    select_device(files.device, threads=threads)
+    dataset = load_dataset(files.data_dir)
+    if dataset.sha256["test images"] != files.sha256:
+        raise DataError(f"{dataset.source}: expected the test images that were asked for. Received: others.")
+    split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
+    files_and_ranges = zip(files.paths, files.pixel_ranges, strict=True)
+    models = [load_model(path, pixel_range, trust=files.trust) for path, pixel_range in files_and_ranges]
+    return scorer(models, dataset, split), split.labels
+
+
+def hits_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:
+    """Return the shift, and whether each model is right about each image under it, (models, n)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PixelRangeWarning)  # of which the process that asks has warned
+        score, labels = load_scorer(files, threads)
+    return shift, score(shift).argmax(axis=2) == labels

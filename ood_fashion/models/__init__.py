@@ -1,0 +1,1 @@
+"""Models: as descriptions of layers, as Keras models, and in files."""
