@@ -4,10 +4,10 @@ from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
 from .api.studying import report, reproduce, study
 from .api.training import train
-from .config import TrainConfig
 from .data.dataset import Dataset
 from .models.build import build_model
 from .models.specs import MODELS
+from .runs.config import TrainConfig
 from .shifts.corruptions import CORRUPTIONS
 from .shifts.shift import TEST_SETS, Shift
 from .study_registry import STUDIES, Study

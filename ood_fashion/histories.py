@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ood_fashion.statistics import RunningSummary, summarize
+import numpy as np
+from numpy.typing import NDArray
 
-History = Sequence[Mapping[str, float]]
-"""A row per epoch, as in a run's history.csv."""
+from ood_fashion.evaluation.stats import _describe, summarize
+from ood_fashion.runs.history import History, stopped_at
 
 Record = dict[str, Any]
 
@@ -54,25 +55,6 @@ def best_setting(settings: Sequence[Record], measure: str) -> Record | None:
     }
 
 
-def stopped_at(history: History, patience: int) -> tuple[int, int]:
-    """Say where early stopping would have ended a training that ran on.
-
-    Args:
-        history: a row per epoch, with val_accuracy.
-        patience: epochs in a row without a better validation accuracy.
-
-    Returns:
-        The last epoch run and the epoch whose weights are kept, both from 1. The first of equally good epochs is kept.
-    """
-    kept = 1
-    for epoch, row in enumerate(history, start=1):
-        if epoch > 1 and row["val_accuracy"] > history[kept - 1]["val_accuracy"]:
-            kept = epoch
-        elif epoch - kept == patience:
-            return epoch, kept
-    return len(history), kept
-
-
 class Histories:
     """What histories of several seeds say together; they are given one at a time and not kept.
 
@@ -116,3 +98,37 @@ def _stopped_at_cost(history: History, patience: int) -> tuple[float, ...]:
     _, best = stopped_at(history, len(history))
     accuracy = history[kept - 1]["test_accuracy"]
     return epochs, kept, accuracy, history[best - 1]["test_accuracy"] - accuracy
+
+
+class RunningSummary:
+    """What `summarize` says but for the values, of tables of measurements that are given one at a time and not kept.
+
+    The mean and the sum of squared differences from it are brought up to date with every table (B. P. Welford,
+    Technometrics 4:419, 1962).
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        self.n = 0
+        self._mean = self._squares = np.zeros((0, len(self.columns)))
+
+    def add(self, table: Sequence[Sequence[float]] | NDArray[np.float64]) -> None:
+        """Take a table, (rows, columns); only the rows that all tables have are summarized."""
+        values = np.asarray(table, np.float64)
+        rows = len(values) if self.n == 0 else min(len(values), len(self._mean))
+        if self.n == 0:
+            self._mean = self._squares = np.zeros_like(values)
+        self.n += 1
+        before = values[:rows] - self._mean[:rows]
+        self._mean = self._mean[:rows] + before / self.n
+        self._squares = self._squares[:rows] + before * (values[:rows] - self._mean)
+
+    def summaries(self, *, confidence: float = 0.95) -> dict[str, list[dict[str, Any]]]:
+        """Return for every column a summary per row: n, mean, sd, interval and prediction_interval."""
+        sds = np.sqrt(self._squares / (self.n - 1)).tolist() if self.n > 1 else np.full(self._mean.shape, None).tolist()
+        return {
+            name: [
+                _describe(self.n, mean[i], sd[i], confidence) for mean, sd in zip(self._mean.tolist(), sds, strict=True)
+            ]
+            for i, name in enumerate(self.columns)
+        }

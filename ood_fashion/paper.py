@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ood_fashion.config import TrainConfig
+from ood_fashion.runs.config import TrainConfig
 
 PARAMETERS = {"mlp": 101_770, "cnn2": 80_650, "cnn3": 68_106}
 """Parameter counts, problem 3.5 ii and iv."""

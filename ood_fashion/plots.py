@@ -15,9 +15,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ood_fashion import baseline
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.evaluation import baseline
 from ood_fashion.files import atomic_write
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import Corrupt, Shift

@@ -7,11 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.files import access
 from ood_fashion.histories import Record
 from ood_fashion.pages import Section
 from ood_fashion.plots import test_set
+from ood_fashion.runs.config import TrainConfig
 from ood_fashion.table import Table
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from ood_fashion import paper, study_tables
 from ood_fashion.data.dataset import Dataset
+from ood_fashion.evaluation.stats import SIGNIFICANCE, add_holm, compare_unpaired, summarize
 from ood_fashion.files import atomic_write, exists, remove_leftovers, write_json
 from ood_fashion.histories import Record
 from ood_fashion.models import specs
 from ood_fashion.scratch_runs import check_everything
-from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_unpaired, summarize
 from ood_fashion.studies import StudyRun, run_studies
 from ood_fashion.study_registry import STUDIES
 

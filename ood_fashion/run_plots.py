@@ -14,12 +14,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ood_fashion import baseline, plots
-from ood_fashion.histories import History
+from ood_fashion import plots
+from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.images import Images
 from ood_fashion.plots import COLOURS, MARKERS, literal, style, test_set
+from ood_fashion.runs.history import History
 from ood_fashion.shifts.shift import Indices, Shift
-from ood_fashion.statistics import wilson_interval
 
 WIDTH = 4.8
 """Of every figure, in inches."""
@@ -118,7 +119,7 @@ def reliability(records: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw accuracy against confidence on each test set, two a row, in the bins of the calibration error.
 
     Args:
-        records: of `evaluation.full_records`; those that have been calibrated are drawn before and after.
+        records: of `classifier.full_records`; those that have been calibrated are drawn before and after.
     """
     figure, axes = _panels(len(records))
     for record, axis in zip(records, axes, strict=True):

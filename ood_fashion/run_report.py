@@ -15,14 +15,21 @@ from ood_fashion import paper, run_plots, tables
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.histories import History, Record
-from ood_fashion.metrics import Predictions, accuracy_record, confident_mistakes, confusion_matrix, confusion_rates
+from ood_fashion.evaluation.metrics import (
+    Predictions,
+    accuracy_record,
+    confident_mistakes,
+    confusion_matrix,
+    confusion_rates,
+)
+from ood_fashion.histories import Record
 from ood_fashion.models.specs import MODELS
 from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.plots import test_set
-from ood_fashion.records import require_same_dataset
 from ood_fashion.report_parts import configuration_section, folder_name, identifier
-from ood_fashion.runs import Run
+from ood_fashion.runs.history import History
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import Shift
 from ood_fashion.table import Table
 

@@ -16,21 +16,22 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ood_fashion import paper
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import DivergenceError, RunError
-from ood_fashion.evaluation import full_records
+from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.metrics import accuracy, predictions
 from ood_fashion.from_scratch import SEED, checks, mlp
 from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
 from ood_fashion.images import Labels, to_unit_range
-from ood_fashion.metrics import accuracy, predictions
 from ood_fashion.models.layer_specs import Dense
 from ood_fashion.models.specs import MODELS
-from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 
 PROTOCOL: dict[str, Any] = {**paper.MLP_PROTOCOL, "seed": SEED}

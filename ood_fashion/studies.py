@@ -17,11 +17,12 @@ from ood_fashion import paper
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.evaluation.stats import summarize
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
 from ood_fashion.histories import Histories, Record, best_setting
 from ood_fashion.parallel import side_by_side
-from ood_fashion.runs import Run, history_columns
-from ood_fashion.statistics import summarize
+from ood_fashion.runs.history import history_columns
+from ood_fashion.runs.run import Run
 from ood_fashion.study_registry import STUDIES, Study
 from ood_fashion.trials import Progress, Trial, run_trials
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.shifts.shift import TEST_SETS
 
 _ACCURACIES = tuple(f"accuracy {name}" for name in TEST_SETS)

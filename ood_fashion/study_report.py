@@ -14,7 +14,7 @@ from ood_fashion.files import read_json
 from ood_fashion.pages import Drawing, Page, Section
 from ood_fashion.plots import test_set
 from ood_fashion.report_parts import configuration_section, folder_name
-from ood_fashion.runs import Run
+from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES

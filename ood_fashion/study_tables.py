@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from ood_fashion import paper
+from ood_fashion.evaluation.stats import SIGNIFICANCE, wilson_interval
 from ood_fashion.models import specs
-from ood_fashion.statistics import SIGNIFICANCE, wilson_interval
 from ood_fashion.table import Table
 from ood_fashion.tables import test_set
 from ood_fashion.text import printable
@@ -133,7 +133,7 @@ def _measure(name: str) -> str:
 
 
 def estimate(summary: Mapping[str, Any], *, counts: bool = False) -> str:
-    """Show a `statistics.summarize` with half of its interval, to as many decimals as suit its values, or counts."""
+    """Show a `stats.summarize` with half of its interval, to as many decimals as suit its values, or counts."""
     mean, interval = summary["mean"], summary["interval"]
     decimals = _decimals(summary.get("values", [round(mean) if counts else mean]))
     half = "" if interval is None else f" ± {interval[1] - mean:,.{decimals}f}"

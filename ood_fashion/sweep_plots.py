@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import MaxNLocator
 
-from ood_fashion import baseline, plots
+from ood_fashion import plots
+from ood_fashion.evaluation import baseline
 
 Report = dict[str, Any]
 

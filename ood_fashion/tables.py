@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ood_fashion import paper
-from ood_fashion.runs import Run
+from ood_fashion.runs.run import Run
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.table import Table
 from ood_fashion.text import printable
@@ -103,7 +103,7 @@ _CALIBRATED = ("nll", "brier", "ece")
 def metrics_rows(
     records: Sequence[Mapping[str, Any]], class_names: Sequence[str]
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    """Lay out records of `evaluation.full_records`.
+    """Lay out records of `classifier.full_records`.
 
     Returns:
         Headers, a row of texts per record, and notes.
@@ -145,7 +145,7 @@ def calibration_rows(records: Iterable[Mapping[str, Any]]) -> tuple[list[str], l
 
 
 def metrics_tables(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[Table]:
-    """Show records of `evaluation.full_records`, with a second table for calibrated ones."""
+    """Show records of `classifier.full_records`, with a second table for calibrated ones."""
     headers, rows, notes = metrics_rows(records, class_names)
     words = (len(headers) - 2, len(headers) - 1)
     return [Table("", headers, rows, notes, left=words), *calibration_tables(records)]

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.records import start_run
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import start_run
 from ood_fashion.text import printable
 
 

@@ -11,14 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
-from ood_fashion.histories import History, measures
+from ood_fashion.histories import measures
 from ood_fashion.parallel import first_line, side_by_side
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.history import History
+from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.trainers import TRAINERS
 

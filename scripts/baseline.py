@@ -1,4 +1,4 @@
-"""Measure the standard models that robustness is held against, and write ood_fashion/baseline.csv.
+"""Measure the standard models that robustness is held against, and write ood_fashion/evaluation/baseline.csv.
 
 python scripts/baseline.py FOLDER    # trains and measures there; goes on where it was killed
 """
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ood_fashion import baseline, sweeps
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.model_loading import load_model
-from ood_fashion.nn import evaluation, training
-from ood_fashion.records import start_run
-from ood_fashion.runs import Run
+from ood_fashion.evaluation import baseline, scorer, sweeps
+from ood_fashion.nn import training
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.model_files import load_model
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import start_run
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 from ood_fashion.shifts.shift import TEST_SETS, Shift
 
@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
     """Train, measure and write."""
     dataset = load_dataset(download=False)
     files = dict(trained(config, folder, dataset) for config in tqdm(TRAININGS, desc="trainings"))
-    score = evaluation.scorer([load_model(file) for file in files.values()], dataset)
+    score = scorer.make_scorer([load_model(file) for file in files.values()], dataset)
     # A folder a corruption, so that a new one is measured alone.
     sets = {"document": [Shift.parse(text) for text in TEST_SETS], "rotations": sweeps.rotations(15).shifts}
     sets |= {name: sweeps.corruptions([name]).shifts[1:] for name in CORRUPTIONS}
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
         rows |= measured(name, [shift for shift in shifts if str(shift) not in rows], files, score, folder, dataset)
     # Translations are many, and take the CNNs an hour.
     mlps = {name: file for name, file in files.items() if name.startswith("mlp")}
-    score = evaluation.scorer([load_model(file) for file in mlps.values()], dataset)
+    score = scorer.make_scorer([load_model(file) for file in mlps.values()], dataset)
     moved = [shift for shift in sweeps.translations(8).shifts if str(shift) not in rows]
     rows |= measured("translations", moved, mlps, score, folder, dataset)
     with baseline.PATH.open("w", newline="") as file:

@@ -35,10 +35,10 @@ from tabulate import tabulate
 
 from ood_fashion.data.dataset import Split
 from ood_fashion.data.sources import load_dataset
+from ood_fashion.evaluation.sweeps import rotations, translations
 from ood_fashion.images import to_unit_range
 from ood_fashion.models import specs
 from ood_fashion.paper import PARAMETERS
-from ood_fashion.sweeps import rotations, translations
 
 
 def work_for(model: str, batch_size: int) -> Work:
@@ -224,9 +224,9 @@ def _call_each(function: Callable[[Any], Any], arguments: Sequence[Any]) -> None
 @_json_option
 def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | None) -> None:
     """Time shifts of the 289 translations and the 24 rotations against `predict`, in turn, after warming up."""
+    from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE
+    from ood_fashion.evaluation.scorer import make_scorer
     from ood_fashion.models.build import build_model
-    from ood_fashion.nn.evaluation import scorer
-    from ood_fashion.nn.shifted import EVALUATION_BATCH_SIZE
 
     dataset = load_dataset(download=False)
     n, images = len(dataset.test), to_unit_range(dataset.test.images)[..., np.newaxis]
@@ -234,7 +234,7 @@ def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | 
     results, rows = [], []
     for name in models:
         model = build_model(name)
-        measure = scorer([model], dataset)
+        measure = make_scorer([model], dataset)
         sweeps = {sweep.kind: sweep.shifts for sweep in (translations(8), rotations(15))}
 
         def predict(model: Any = model) -> None:
@@ -267,10 +267,10 @@ def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | 
 @_json_option
 def augment(model: str, images: int, rounds: int, json_path: Path | None) -> None:
     """Time epochs of the compiled engine under augmentations against plain ones, in turn, after warming up."""
-    from ood_fashion.config import TrainConfig
     from ood_fashion.models.build import build_model
     from ood_fashion.nn import engine
     from ood_fashion.nn.training import compile_as_configured
+    from ood_fashion.runs.config import TrainConfig
 
     train = load_dataset(download=False).train
     split = Split(train.images[:images], train.labels[:images])

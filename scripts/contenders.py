@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Split
 from ood_fashion.models import layer_specs, specs
+from ood_fashion.runs.config import TrainConfig
 
 LEARNING_RATE = 0.01
 Run = Callable[[], object]

@@ -19,13 +19,13 @@ from typing import Any
 
 import click
 
-from ood_fashion.config import PROTOCOLS, TrainConfig
+from ood_fashion.evaluation.stats import summarize, wilson_interval
 from ood_fashion.files import read_json
 from ood_fashion.models import specs
-from ood_fashion.run_search import PRETRAINED_ROOT, pretrained_runs
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import PROTOCOLS, TrainConfig
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.search import PRETRAINED_ROOT, pretrained_runs
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.statistics import summarize, wilson_interval
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES
 from ood_fashion.study_tables import estimate
@@ -33,7 +33,7 @@ from ood_fashion.table import Table
 
 _INTRODUCTION = """# Trained models
 
-They come with the package, in `ood_fashion/pretrained/NAME`, each as the run folder that its training wrote; the model
+They come with the package, in `ood_fashion/runs/pretrained/NAME`, each as the run folder that its training wrote; the model
 file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` and `sweep` take `--model NAME`, and
 `compare` the name.
 

@@ -32,8 +32,9 @@ from tabulate import tabulate
 
 from ood_fashion.data.dataset import GENUINE_SHA256
 from ood_fashion.models.specs import MODELS, describe
-from ood_fashion.run_search import pretrained_runs
-from ood_fashion.runs import Run, history_columns
+from ood_fashion.runs.history import history_columns
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.search import pretrained_runs
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_registry import STUDIES
 

@@ -27,7 +27,7 @@ import ood_fashion as api
 from ood_fashion.cli import main as ood
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.run_search import pretrained_runs
+from ood_fashion.runs.search import pretrained_runs
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import TEST_SETS, Shift
 
@@ -151,8 +151,8 @@ def save_stranger(path: Path) -> None:
 
 def measure_shipped(dataset: Dataset) -> dict[str, Any]:
     """Measure each model of the package's own: how many images it recognises, and a hash of all classes it gives."""
-    from ood_fashion.model_loading import load_model
-    from ood_fashion.nn.evaluation import predict
+    from ood_fashion.evaluation.scorer import predict
+    from ood_fashion.runs.model_files import load_model
 
     numbers: dict[str, Any] = {}
     for name, folder in pretrained_runs().items():

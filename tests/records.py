@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.evaluation import full_records
-from ood_fashion.metrics import predictions, to_logits
-from ood_fashion.runs import Run
+from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.metrics import predictions, to_logits
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies import StudyRun
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from ood_fashion import baseline, paper
+from ood_fashion import paper
 from ood_fashion.data.dataset import Dataset, Split
-from ood_fashion.evaluation import full_records
+from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.sweeps import corruptions, rotations, translations
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.sweeps import corruptions, rotations, translations
 
 
 def test_it_covers_the_sweeps_and_the_documents_test_sets() -> None:

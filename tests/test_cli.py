@@ -18,10 +18,10 @@ import pytest
 
 from ood_fashion import paper
 from ood_fashion.cli import main
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.models.build import build_model
 from ood_fashion.models.specs import MODELS
+from ood_fashion.runs.config import TrainConfig
 from tests.conftest import Invoke
 from tests.records import write_run
 

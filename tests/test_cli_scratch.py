@@ -13,8 +13,8 @@ import pytest
 
 from ood_fashion import scratch_runs
 from ood_fashion.cli.scratch import gradcheck, mini_cnn, perceptron
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.sources import load_dataset
+from ood_fashion.runs.config import TrainConfig
 from tests.conftest import Invoke
 
 SCRATCH = ("scratch", "mlp", "--train-size", 400, "--val-size", 100, "--epochs", 3, "--out", "run")

@@ -56,7 +56,7 @@ def test_the_same_command_again_measures_nothing(
     def measured(*given: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("ood_fashion.nn.evaluation.shift_within", measured)
+    monkeypatch.setattr("ood_fashion.evaluation.scorer.shift_within", measured)
     again = invoke(*arguments)
     assert again.stdout == first.stdout
     (folder,) = Path("sweeps").iterdir()

@@ -13,16 +13,16 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from ood_fashion.cli import main
-from ood_fashion.comparison import compare, conclude, expand
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.metrics import Predictions
+from ood_fashion.evaluation.comparison import compare, conclude
+from ood_fashion.evaluation.metrics import Predictions
+from ood_fashion.evaluation.stats import compare_paired, compare_unpaired
 from ood_fashion.nn.training import train
-from ood_fashion.records import start_run
-from ood_fashion.run_search import pretrained_runs
-from ood_fashion.runs import Run
-from ood_fashion.statistics import compare_paired, compare_unpaired
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.search import expand, pretrained_runs
+from ood_fashion.runs.start import start_run
 from ood_fashion.study_tables import comparison_tables
 from tests.conftest import Invoke
 

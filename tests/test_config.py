@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.paper import comparable_model, comparable_models
+from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 
 
 def test_the_defaults_are_the_documents_protocol() -> None:

@@ -11,12 +11,12 @@ from scipy import special
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
-from ood_fashion.evaluation import evaluate, read_outputs
-from ood_fashion.metrics import to_probabilities
+from ood_fashion.evaluation import scorer as keras_evaluation
+from ood_fashion.evaluation.classifier import evaluate, read_outputs
+from ood_fashion.evaluation.metrics import to_probabilities
+from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.models.build import build_model
-from ood_fashion.nn import evaluation as keras_evaluation
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-from ood_fashion.statistics import wilson_interval
 
 KERNEL = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
 

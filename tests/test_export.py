@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from ood_fashion.config import EXPORT_FORMATS
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.data.export import FORMATS, export
 from ood_fashion.data.sources import load_idx_folder, load_npz
 from ood_fashion.errors import ExportError
+from ood_fashion.runs.config import EXPORT_FORMATS
 from ood_fashion.shifts.shift import Shift, file_name
 from tests.conftest import Invoke
 

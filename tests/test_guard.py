@@ -27,9 +27,9 @@ from PIL import Image
 
 from ood_fashion.cli import main
 from ood_fashion.data import sources, tfds_reader
+from ood_fashion.evaluation.sweeps import rotations
 from ood_fashion.models.build import build_model
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.sweeps import rotations
 from tests.command_lines import KINDS, SUFFIXES, VARIABLES, Case, Place, draw_case
 from tests.conftest import write_idx_folder
 from tests.hostile import bound_by_modes

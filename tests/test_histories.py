@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ood_fashion.histories import Histories, best_setting, stopped_at
-from ood_fashion.statistics import summarize
+from ood_fashion.evaluation.stats import summarize
+from ood_fashion.histories import Histories, best_setting
+from ood_fashion.runs.history import stopped_at
 from tests.test_statistics import assert_same_summary
 
 

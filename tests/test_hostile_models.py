@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ood_fashion.config import TrainConfig
-from ood_fashion.model_loading import load_model
 from ood_fashion.models.build import build_model
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.model_files import load_model
+from ood_fashion.runs.run import Run
 from tests.hostile import (
     JSON,
     RARELY,

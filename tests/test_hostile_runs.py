@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.readers import read_npz
-from ood_fashion.runs import Run
+from ood_fashion.runs.run import Run
 from tests.hostile import (
     JSON,
     archive,

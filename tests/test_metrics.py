@@ -10,7 +10,7 @@ import sklearn.metrics
 from scipy import special, stats
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.metrics import (
+from ood_fashion.evaluation.metrics import (
     accuracy_record,
     calibration_error,
     calibration_record,
@@ -25,7 +25,7 @@ from ood_fashion.metrics import (
     to_logits,
     to_probabilities,
 )
-from ood_fashion.statistics import wilson_interval
+from ood_fashion.evaluation.stats import wilson_interval
 
 
 def test_an_accuracy_by_hand() -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ood_fashion.config import TrainConfig
+from ood_fashion.runs.config import TrainConfig
 
 NOTEBOOK = Path(__file__).parents[1] / "docs/ood_fashion.ipynb"
 

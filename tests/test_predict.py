@@ -11,9 +11,9 @@ from PIL import Image
 
 from ood_fashion.data.dataset import FASHION_CLASSES, Dataset
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.evaluation import class_names
+from ood_fashion.evaluation.classifier import class_names
 from ood_fashion.models.build import build_model
-from ood_fashion.runs import Run
+from ood_fashion.runs.run import Run
 from ood_fashion.text import printable
 from tests.conftest import Invoke
 from tests.test_pictures import draw_boot

@@ -12,11 +12,11 @@ from PIL import Image
 
 from ood_fashion.data.dataset import FASHION_CLASSES, Dataset, Split
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.model_loading import load_model
+from ood_fashion.evaluation.scorer import make_scorer
 from ood_fashion.models.specs import describe
-from ood_fashion.nn.evaluation import scorer
-from ood_fashion.run_search import SUGGESTED, pretrained_runs
-from ood_fashion.runs import Run
+from ood_fashion.runs.model_files import load_model
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.search import SUGGESTED, pretrained_runs
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS
 from ood_fashion.study_registry import STUDIES
 from tests.conftest import Invoke
@@ -48,7 +48,7 @@ def test_a_shipped_run(name: str, fashion: Dataset) -> None:
     saved = run.read_predictions()
     for record in run.read_metrics()["results"]:
         assert record["correct"] == (saved[record["shift"]].classes == fashion.test.labels).sum()
-    score = scorer([model], fashion, Split(fashion.test.images[:N], fashion.test.labels[:N]))
+    score = make_scorer([model], fashion, Split(fashion.test.images[:N], fashion.test.labels[:N]))
     for shift in TEST_SETS:
         again = score(SHIFTS[shift])[0].argmax(axis=1)
         assert (again != saved[shift].classes[:N]).sum() <= 1  # a tie may be broken otherwise on another machine

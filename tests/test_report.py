@@ -15,16 +15,16 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import RunError
-from ood_fashion.metrics import Predictions
+from ood_fashion.evaluation.metrics import Predictions
+from ood_fashion.evaluation.sweeps import Sweep, corruptions, rotations, translations, write_report
 from ood_fashion.pages import to_html
 from ood_fashion.report_folders import read_page
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.run import Run
 from ood_fashion.sweep_plots import PICTURES
-from ood_fashion.sweeps import Sweep, corruptions, rotations, translations, write_report
 from tests.conftest import Invoke, as_arrays, write_idx_folder
 from tests.documents import Document, check_structure
 from tests.records import write_run, write_study

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ood_fashion import paper, study_tables
+from ood_fashion.evaluation.stats import summarize
 from ood_fashion.histories import Record
 from ood_fashion.reproduction import _compare, _judge
-from ood_fashion.runs import Run
-from ood_fashion.statistics import summarize
+from ood_fashion.runs.run import Run
 from ood_fashion.study_registry import STUDIES
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 import ood_fashion
-from ood_fashion import records
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import RunError
+from ood_fashion.evaluation.metrics import Predictions
 from ood_fashion.files import atomic_write
-from ood_fashion.metrics import Predictions
-from ood_fashion.run_search import find_runs, find_unfinished_run, latest_complete_run, new_run_path
-from ood_fashion.runs import Checkpoint, Run, history_columns
+from ood_fashion.runs import start
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.history import history_columns
+from ood_fashion.runs.run import Checkpoint, Run
+from ood_fashion.runs.search import find_runs, find_unfinished_run, latest_complete_run, new_run_path
 
 
 def make(path: Path, *, complete: bool = False, **settings: Any) -> Run:
@@ -127,9 +128,9 @@ def test_a_clone_that_was_never_installed_records_its_version(
     def absent(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(records, "version", absent)
+    monkeypatch.setattr(start, "version", absent)
     config = TrainConfig(model="mlp", implementation="numpy", train_size=400, val_size=100)
-    versions = records.start_run(tmp_path / "run", config, small_fashion, "cpu").record["versions"]
+    versions = start.start_run(tmp_path / "run", config, small_fashion, "cpu").record["versions"]
     assert versions == {
         "python": platform.python_version(), "ood-fashion": ood_fashion.__version__, "numpy": np.__version__
     }  # fmt: skip

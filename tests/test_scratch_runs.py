@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from ood_fashion import scratch_runs
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, DivergenceError, RunError
-from ood_fashion.metrics import accuracy_record, predictions
-from ood_fashion.records import start_run
-from ood_fashion.run_search import latest_complete_run, new_run_path
-from ood_fashion.runs import Run
+from ood_fashion.evaluation.metrics import accuracy_record, predictions
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.search import latest_complete_run, new_run_path
+from ood_fashion.runs.start import start_run
 from ood_fashion.shifts.shift import SHIFTS
 
 SMALL: dict[str, Any] = {**scratch_runs.PROTOCOL, "train_size": 403, "val_size": 150, "epochs": 4}

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ood_fashion.statistics import (
-    RunningSummary,
+from ood_fashion.evaluation.stats import (
     compare_paired,
     compare_unpaired,
     holm,
@@ -17,6 +16,7 @@ from ood_fashion.statistics import (
     summarize_hits,
     wilson_interval,
 )
+from ood_fashion.histories import RunningSummary
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])

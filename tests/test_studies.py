@@ -16,11 +16,11 @@ from matplotlib.category import StrCategoryLocator
 
 from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
 from ood_fashion.errors import RunError
+from ood_fashion.evaluation.stats import summarize
 from ood_fashion.histories import Histories
 from ood_fashion.report_folders import read_page
-from ood_fashion.runs import Run
+from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.statistics import summarize
 from ood_fashion.studies import StudyRun
 from ood_fashion.study_plots import FIGURES, shifts
 from ood_fashion.study_registry import STUDIES

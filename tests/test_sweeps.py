@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ood_fashion import baseline
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.metrics import worst_case, worst_of_random
-from ood_fashion.shifts.corruptions import CORRUPTIONS
-from ood_fashion.shifts.shift import Shift
-from ood_fashion.statistics import wilson_interval
-from ood_fashion.sweeps import (
+from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.metrics import worst_case, worst_of_random
+from ood_fashion.evaluation.stats import wilson_interval
+from ood_fashion.evaluation.sweeps import (
     Hits,
     Sweep,
     corruptions,
@@ -28,6 +26,8 @@ from ood_fashion.sweeps import (
     translations,
     write_report,
 )
+from ood_fashion.shifts.corruptions import CORRUPTIONS
+from ood_fashion.shifts.shift import Shift
 from ood_fashion.tables import sweep_tables
 
 

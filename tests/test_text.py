@@ -22,10 +22,10 @@ from matplotlib.text import Text
 from ood_fashion import plots, study_plots, sweep_plots
 from ood_fashion.cli import main
 from ood_fashion.data.dataset import Dataset
+from ood_fashion.evaluation.sweeps import Sweep, corruptions, rotations, translations, write_report
 from ood_fashion.pages import Drawing, Page, Section, to_html, write_figures, write_html
 from ood_fashion.report_folders import read_page
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.sweeps import Sweep, corruptions, rotations, translations, write_report
 from ood_fashion.table import Table
 from ood_fashion.text import printable
 from tests.conftest import Invoke

@@ -103,8 +103,8 @@ def test_other_data_is_refused_unless_given(
 def test_an_export_says_what_it_was_made_from(small_fashion: Dataset, tmp_path: Path, names: tuple[str, ...]) -> None:
     """Only Fashion-MNIST is described, cited and labelled as such."""
     other = replace(negative(small_fashion), names=names)
-    for folder, given in (("genuine", small_fashion), ("other", other)):
-        export(given, [Shift.parse("fog:2")], tmp_path / folder, "tfds")
+    for folder, source in (("genuine", small_fashion), ("other", other)):
+        export(source, [Shift.parse("fog:2")], tmp_path / folder, "tfds")
     genuine, info = (
         tfds.builder_from_directory(tmp_path / folder / "ood_fashion/fog-2/1.0.0").info
         for folder in ("genuine", "other")

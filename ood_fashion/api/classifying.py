@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import evaluation
 from ood_fashion.api.measuring import _select_device
 from ood_fashion.api.opening import Model, open_model
 from ood_fashion.api.results import Classification
 from ood_fashion.data import pictures
 from ood_fashion.errors import DataError
+from ood_fashion.evaluation import classifier
 
 
 def predict(
@@ -49,8 +49,8 @@ def predict(
     """
     _select_device(device, model)
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    from ood_fashion.evaluation.scorer import classify
     from ood_fashion.models.files import picture_shape
-    from ood_fashion.nn.evaluation import classify
 
     if isinstance(images, np.ndarray):
         read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(images)]
@@ -66,11 +66,11 @@ def predict(
     if opened.run:
         names: Sequence[str] = opened.run.class_names
     elif class_names is None or isinstance(class_names, str):
-        names = evaluation.class_names(class_names, probabilities.shape[1])
+        names = classifier.class_names(class_names, probabilities.shape[1])
     else:
         names = class_names
     records = [
         {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
-        for picture, top in zip(read, evaluation.top_classes(probabilities, names), strict=True)
+        for picture, top in zip(read, classifier.top_classes(probabilities, names), strict=True)
     ]
     return Classification(opened.name, records, failures, passed_over, temperature)

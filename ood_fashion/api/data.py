@@ -161,7 +161,7 @@ def shifted_dataset(
         >>> ood.shifted_dataset("rotate90").element_spec[0].shape
         TensorShape([None, 28, 28, 1])
     """
-    from ood_fashion.nn.shifted import shifted_batches
+    from ood_fashion.evaluation.pipelines import shifted_batches
 
     if split not in ("train", "test"):
         raise InvalidValueError(f"`split`: expected one of train, test. Received: {split!r}.")

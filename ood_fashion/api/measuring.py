@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import baseline, comparison, evaluation, paper, sweeps
+from ood_fashion import paper
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Model, OpenedModel, Run, as_classifier, find_run, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
 from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.evaluation import baseline, classifier, comparison, sweeps
 from ood_fashion.files import absolute, locked
-from ood_fashion.model_loading import ModelFiles, hits_under, load_scorer
 from ood_fashion.parallel import side_by_side
-from ood_fashion.records import require_same_dataset
-from ood_fashion.run_search import model_files, model_name
+from ood_fashion.runs.predictions import saved_classes
+from ood_fashion.runs.search import model_files, model_name
+from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts import orbits
 from ood_fashion.shifts.shift import TEST_SETS, Shift
 
@@ -108,7 +109,7 @@ def evaluate(
         raise InvalidValueError("`tta`, `calibrate`: expected a Keras model. Received: a callable.")
     else:
         predict = as_classifier(opened.model, dataset)
-        records = evaluation.evaluate(
+        records = classifier.evaluate(
             predict, test.test.images, test.test.labels, chosen, full=full, outputs=outputs, batch_size=batch_size
         )
     return Evaluation(opened.name, records, test.class_names, _assignment(opened, test, tta), options)
@@ -124,7 +125,7 @@ def _measure_keras(
     tta: str | None,
     outputs: str,
 ) -> list[dict[str, Any]]:
-    from ood_fashion.nn import evaluation as keras_evaluation
+    from ood_fashion.evaluation import scorer as keras_evaluation
 
     orbit = orbits.parse_orbit(tta) if tta else orbits.Orbit()
     if not full:
@@ -151,7 +152,7 @@ def _data_for(model: Any, data: Data) -> Data:
 
 
 def _distinct(shifts: Shifts) -> list[Shift]:
-    return list(dict.fromkeys(evaluation.read_shifts(shifts)))
+    return list(dict.fromkeys(classifier.read_shifts(shifts)))
 
 
 def _select_device(device: str, model: Model) -> None:
@@ -225,7 +226,7 @@ def _correct(
 ) -> tuple[str, comparison.Correct]:
     """Name a model, and say which test images it recognizes under each shift; what a run has saved is read."""
     run = find_run(model)
-    saved = comparison.saved_classes(run, dataset) if run else {}
+    saved = saved_classes(run, dataset) if run else {}
     test = dataset.with_test_images(limit)
     missing = [shift for shift in shifts if str(shift) not in saved]
     if run and not missing:
@@ -240,11 +241,11 @@ def _correct(
 
 def _predicted_classes(opened: OpenedModel, test: Dataset, shifts: Sequence[Shift]) -> dict[str, NDArray[np.int64]]:
     if opened.is_keras:
-        from ood_fashion.nn.evaluation import predict as predict_classes
+        from ood_fashion.evaluation.scorer import predict as predict_classes
 
         return {shift: found.classes for shift, found in predict_classes(opened.model, test, shifts).items()}
-    classifier = as_classifier(opened.model, test)
-    return evaluation.classes_under(classifier, test.test.images, test.test.labels, shifts)
+    predict = as_classifier(opened.model, test)
+    return classifier.classes_under(predict, test.test.images, test.test.labels, shifts)
 
 
 KINDS: dict[str, Callable[..., sweeps.Sweep]] = {
@@ -313,6 +314,8 @@ def sweep(
     chosen = KINDS[kind](*([] if extent is None else [extent]))
     dataset = load_dataset(data)
     test = dataset.with_test_images(limit).test
+    from ood_fashion.runs.model_files import ModelFiles, hits_under, load_scorer
+
     files = model_files(*_runs_and_files([] if models is None else several(models)))
     reference = chosen.reference(reference, list(files), test)
 

@@ -9,16 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ood_fashion import paper, runs
+from ood_fashion import paper
 from ood_fashion.api.results import Evaluation
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import exists, is_file
-from ood_fashion.run_search import latest_complete_run, model_name, pretrained_runs
+from ood_fashion.runs import run
+from ood_fashion.runs.search import latest_complete_run, model_name, pretrained_runs
 
 
 @dataclass(frozen=True)
-class Run(runs.Run):
+class Run(run.Run):
     """A run: what was trained, with which settings, and what came of it.
 
     Attributes:
@@ -39,7 +40,7 @@ class Run(runs.Run):
     @cached_property
     def model(self) -> Any:
         """The trained `keras.Model`: from float32 (n, height, width, 1) in [0, 1] to logits (n, classes)."""
-        from ood_fashion.model_loading import load_model
+        from ood_fashion.runs.model_files import load_model
 
         return load_model(self.require_complete().require_keras().model_path)
 
@@ -69,7 +70,7 @@ def load_run(path: str | Path | None = None) -> Run:
         >>> ood.load_run(ood.pretrained("cnn3").path).config.model
         'cnn3'
     """
-    return Run((runs.Run.open(Path(path)) if path else latest_complete_run()).path)
+    return Run((run.Run.open(Path(path)) if path else latest_complete_run()).path)
 
 
 def pretrained(name: str) -> Run:
@@ -116,8 +117,8 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
 
     Args:
         model: any `Model`.
-        pixel_range: as for `model_loading.load_model`.
-        trust: as for `model_loading.load_model`.
+        pixel_range: as for `model_files.load_model`.
+        trust: as for `model_files.load_model`.
 
     Raises:
         InvalidValueError: it is nothing that classifies images.
@@ -127,7 +128,7 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
     if run := find_run(model):
         return OpenedModel(run.model, model_name(run), run)
     if isinstance(model, str | Path):
-        from ood_fashion.model_loading import load_model
+        from ood_fashion.runs.model_files import load_model
 
         return OpenedModel(load_model(Path(model), pixel_range, trust=trust), str(model))
     if _is_keras(model) or callable(model):
@@ -174,7 +175,7 @@ def load_model(path: str | Path, *, trust: bool = False) -> Any:
 
 def find_run(model: Model) -> Run | None:
     """Return the run that a model is of, if it is one: a run, its folder, or the name of a pretrained model."""
-    if isinstance(model, runs.Run):
+    if isinstance(model, run.Run):
         return model if isinstance(model, Run) else Run(model.path)
     if isinstance(model, str) and model in pretrained_runs() and not exists(Path(model)):
         return pretrained(model)

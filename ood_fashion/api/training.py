@@ -8,10 +8,10 @@ from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset
 from ood_fashion.api.opening import Run
-from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import exists, locked
-from ood_fashion.run_search import find_unfinished_run, new_run_path
+from ood_fashion.runs.config import PROTOCOLS, TrainConfig
+from ood_fashion.runs.search import find_unfinished_run, new_run_path
 from ood_fashion.shifts.augmentations import Augmentation
 from ood_fashion.trainers import TRAINERS
 

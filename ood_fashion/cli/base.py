@@ -13,11 +13,12 @@ from click.shell_completion import CompletionItem
 
 from ood_fashion import parallel
 from ood_fashion.cli.process import say
-from ood_fashion.config import PIXEL_RANGES, TrainConfig
 from ood_fashion.errors import InvalidValueError, OodFashionError
+from ood_fashion.evaluation.classifier import PIXEL_RANGES
 from ood_fashion.models.specs import MODELS
 from ood_fashion.parallel import DEVICES
-from ood_fashion.run_search import pretrained_runs
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.search import pretrained_runs
 from ood_fashion.shifts.shift import USAGE, Shift
 
 if TYPE_CHECKING:

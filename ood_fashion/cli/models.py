@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from ood_fashion import comparison
 from ood_fashion.cli.base import (
     MODEL_CHOICE,
     ModelFile,
@@ -29,12 +28,13 @@ from ood_fashion.cli.base import (
     trust_option,
 )
 from ood_fashion.cli.process import working_in
-from ood_fashion.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES
 from ood_fashion.data import sources
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.files import exists
 from ood_fashion.models.specs import MODELS
+from ood_fashion.runs.config import ENGINES, EXPORT_FORMATS, OPTIMIZERS, PROTOCOLS, SCHEDULES, STRATEGIES
+from ood_fashion.runs.search import expand
 from ood_fashion.shifts import augmentations, orbits
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 
@@ -268,7 +268,7 @@ def evaluate(
     if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
         if metrics == "all" or tta or calibrate or model_file:
             raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
-        model: dict[str, Any] = {"model": comparison.expand(str(run_dir))}
+        model: dict[str, Any] = {"model": expand(str(run_dir))}
     else:
         model = named_model(run_dir, model_file)
     from ood_fashion.api.measuring import evaluate
@@ -318,8 +318,8 @@ def compare(
     from ood_fashion.api.measuring import compare
 
     results = compare(
-        comparison.expand(a),
-        comparison.expand(b),
+        expand(a),
+        expand(b),
         shifts or TEST_SETS,
         data=data_dir,
         pixel_range=pixel_range,

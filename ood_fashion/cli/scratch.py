@@ -10,10 +10,10 @@ import click
 
 from ood_fashion.cli.base import data_dir_option, draw, json_option, resume_option, setting, show
 from ood_fashion.cli.process import say, working_in
-from ood_fashion.config import DTYPES, TrainConfig
 from ood_fashion.data import sources
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
+from ood_fashion.runs.config import DTYPES, TrainConfig
 
 if TYPE_CHECKING:
     pass

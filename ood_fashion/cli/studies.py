@@ -20,11 +20,11 @@ from ood_fashion.cli.base import (
 )
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
-from ood_fashion.config import IMPLEMENTATIONS
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import new_path, read_json
 from ood_fashion.histories import Record
+from ood_fashion.runs.config import IMPLEMENTATIONS
 from ood_fashion.studies import MOST_SEEDS, SEEDS, STUDIES_ROOT
 from ood_fashion.study_registry import STUDIES
 from ood_fashion.trials import Outcome

@@ -12,10 +12,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ood_fashion import runs
 from ood_fashion._tensorflow import keras, tf
 from ood_fashion.errors import DivergenceError, OodFashionError
 from ood_fashion.files import access, exists
+from ood_fashion.runs import run
 
 Logs = dict[str, Any] | None
 
@@ -90,7 +90,7 @@ class EpochRecorder(keras.callbacks.Callback):
         finished: whether training stopped or ran all its epochs.
     """
 
-    def __init__(self, run: runs.Run, stopping: EarlyStopping | None) -> None:
+    def __init__(self, run: run.Run, stopping: EarlyStopping | None) -> None:
         super().__init__()
         self.run = run
         self.stopping = stopping
@@ -130,7 +130,7 @@ class EpochRecorder(keras.callbacks.Callback):
             "finished": self.finished,
             "stopping": self.stopping and self.stopping.values,
         }
-        self.run.write_checkpoint(runs.Checkpoint(values, arrays))
+        self.run.write_checkpoint(run.Checkpoint(values, arrays))
         self.run.write_history(self.history)
 
 
@@ -193,7 +193,7 @@ class TensorBoard(keras.callbacks.Callback):
         OodFashionError: TensorBoard is not installed.
     """
 
-    def __init__(self, run: runs.Run) -> None:
+    def __init__(self, run: run.Run) -> None:
         require_tensorboard()
         super().__init__()
         self.run = run

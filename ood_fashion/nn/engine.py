@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from ood_fashion._tensorflow import keras, tf
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Split
 from ood_fashion.models.layer_specs import Conv2D
 from ood_fashion.models.patch_layers import patch_kernels, with_patch_kernels
 from ood_fashion.models.specs import MODELS
 from ood_fashion.nn.pipelines import augmented, training_batches, training_stacks
+from ood_fashion.runs.config import TrainConfig
 from ood_fashion.shifts.augmentations import Augmentation
 
 IMAGES_PER_PROGRAM = 10_000

@@ -8,8 +8,8 @@ import numpy as np
 
 from ood_fashion._tensorflow import tf
 from ood_fashion.data.dataset import Split
+from ood_fashion.evaluation.pipelines import to_unit_range
 from ood_fashion.nn.augmentation import augment
-from ood_fashion.nn.shifted import to_unit_range
 from ood_fashion.shifts.augmentations import Augmentation
 
 

@@ -8,19 +8,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ood_fashion._tensorflow import default_settings, keras, tf
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import DivergenceError, InvalidValueError
-from ood_fashion.evaluation import full_records
+from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.metrics import predictions
+from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
+from ood_fashion.evaluation.scorer import calibrate, make_scorer
 from ood_fashion.files import atomic_write
-from ood_fashion.metrics import predictions
 from ood_fashion.models.build import build_model
 from ood_fashion.nn import engine
 from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
-from ood_fashion.nn.evaluation import calibrate, scorer
-from ood_fashion.nn.shifted import EVALUATION_BATCH_SIZE, shifted_batches
-from ood_fashion.records import growing_settings, kept_epoch, require_same_dataset, training_summary
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS
 
 
@@ -132,7 +133,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         callbacks: more callbacks for `fit`, to watch.
 
     Returns:
-        What metrics.json holds: the model's name, one of `evaluation.full_records` per test set, the temperature if the
+        What metrics.json holds: the model's name, one of `classifier.full_records` per test set, the temperature if the
         config asks for one, and the epochs and updates spent.
 
     Raises:
@@ -188,7 +189,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
             f"{divergence} Lower {growing_settings(config)}. "
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
-    score = scorer([model], dataset)
+    score = make_scorer([model], dataset)
     scores = {name: score(SHIFTS[name])[0] for name in TEST_SETS}
     run.write_predictions({name: predictions(values) for name, values in scores.items()})
     temperature = calibrate(model, dataset, validation) if config.calibrate else None

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.models.build import build_model
 from ood_fashion.nn import engine
 from ood_fashion.nn.augmentation import augment
 from ood_fashion.nn.pipelines import training_batches, training_stacks
 from ood_fashion.nn.training import compile_as_configured
+from ood_fashion.runs.config import TrainConfig
 from ood_fashion.shifts.augmentations import Augmentation
 from ood_fashion.shifts.shift import Shift
 

@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion._tensorflow import select_device
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DeviceError, InvalidValueError
-from ood_fashion.model_loading import load_model
 from ood_fashion.nn.training import make_strategy, train
-from ood_fashion.records import start_run
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.model_files import load_model
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import start_run
 
 SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 10, "val_size": 150, "momentum": 0.5, "engine": "stock"}
 CASES: dict[str, dict[str, Any]] = {

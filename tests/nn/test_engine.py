@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ood_fashion.config import PROTOCOLS, TrainConfig
 from ood_fashion.data.dataset import Dataset, Split
-from ood_fashion.model_loading import load_model
+from ood_fashion.evaluation.pipelines import shifted_batches
 from ood_fashion.models import specs
 from ood_fashion.models.build import build_model
 from ood_fashion.models.patch_layers import patch_kernels
 from ood_fashion.nn import engine
 from ood_fashion.nn.engine import CompiledTrainer, calls_per_epoch, steps_per_program, training_data
-from ood_fashion.nn.shifted import shifted_batches
 from ood_fashion.nn.training import compile_as_configured
 from ood_fashion.paper import PARAMETERS
+from ood_fashion.runs.config import PROTOCOLS, TrainConfig
+from ood_fashion.runs.model_files import load_model
 
 # Where windows overlap, two neighbours are often within rounding of each other, and either may take the gradient. That
 # leaves the sum of the gradients as it is, but not the layers below; a shift of batch normalisation starts at 0, and is

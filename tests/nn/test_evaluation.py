@@ -11,13 +11,13 @@ from scipy import stats
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import ModelError
-from ood_fashion.metrics import to_probabilities
+from ood_fashion.evaluation import scorer
+from ood_fashion.evaluation.metrics import to_probabilities
+from ood_fashion.evaluation.scorer import Scorer, calibrate, evaluate, evaluate_fully, make_scorer, predict
+from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.models.build import build_model
-from ood_fashion.nn import evaluation
-from ood_fashion.nn.evaluation import Scorer, calibrate, evaluate, evaluate_fully, predict, scorer
 from ood_fashion.shifts.orbits import parse_orbit
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-from ood_fashion.statistics import wilson_interval
 from tests.nn.test_default_settings import other_settings
 
 
@@ -68,11 +68,11 @@ def test_models_of_different_kinds_are_scored_together(small_fashion: Dataset) -
         for size, dtype in ((10, "float16"), (10, "float32"), (12, "float32"))
     )
     whole.set_weights([weights.astype(np.float32) for weights in half.get_weights()])
-    scores = scorer([half, whole], alone)(Shift())
+    scores = make_scorer([half, whole], alone)(Shift())
     assert scores.shape == (2, 200, 10)
     np.testing.assert_allclose(scores[0], scores[1], atol=0.02)
     with pytest.raises(ModelError, match=r"expected as many scores from each. Received: \[10, 12\]"):
-        scorer([whole, wide], alone)
+        make_scorer([whole, wide], alone)
 
 
 def test_a_model_for_other_data_is_refused(small_fashion: Dataset) -> None:
@@ -95,7 +95,7 @@ def test_unshifted_images_are_scored_once_for_all_metrics(
     asked: list[str] = []
 
     def counting(*arguments: Any, **options: Any) -> Scorer:
-        score = scorer(*arguments, **options)
+        score = make_scorer(*arguments, **options)
 
         def counted(shift: Shift) -> NDArray[np.float32]:
             asked.append(str(shift))
@@ -103,7 +103,7 @@ def test_unshifted_images_are_scored_once_for_all_metrics(
 
         return counted
 
-    monkeypatch.setattr(evaluation, "scorer", counting)
+    monkeypatch.setattr(scorer, "make_scorer", counting)
     records = evaluate_fully(build_model("mlp"), small_fashion, [SHIFTS[name] for name in TEST_SETS])
     assert [record["shift"] for record in records] == list(TEST_SETS)
     assert sorted(asked) == sorted(TEST_SETS)
@@ -137,7 +137,7 @@ def test_full_records_hold_the_short_ones(small_fashion: Dataset) -> None:
 def test_the_orbit_of_turns_makes_any_model_invariant_to_them(small_fashion: Dataset, name: str, orbit: str) -> None:
     """Bit for bit, with random weights; the model alone is far from it."""
     model, turns = build_model(name, seed=3), [SHIFTS[f"rotate{degrees}"] for degrees in (90, 180, 270)]
-    plain, averaged = scorer([model], small_fashion), scorer([model], small_fashion, orbit=parse_orbit(orbit))
+    plain, averaged = make_scorer([model], small_fashion), make_scorer([model], small_fashion, orbit=parse_orbit(orbit))
     upright = averaged(Shift())
     for turn in turns:
         np.testing.assert_array_equal(averaged(turn), upright)
@@ -149,14 +149,14 @@ def test_the_orbit_of_turns_makes_any_model_invariant_to_them(small_fashion: Dat
 def test_averages_are_those_of_the_chains(small_fashion: Dataset) -> None:
     """Two models at once, against the mean of the probabilities under each chain of shift and element."""
     models = [build_model("mlp", seed=1), build_model("cnn2", seed=2)]
-    plain, orbit = scorer(models, small_fashion), parse_orbit("translate:1")
-    received = scorer(models, small_fashion, orbit=orbit)(Shift.parse("gaussian_noise:2+rotate:20"))
+    plain, orbit = make_scorer(models, small_fashion), parse_orbit("translate:1")
+    received = make_scorer(models, small_fashion, orbit=orbit)(Shift.parse("gaussian_noise:2+rotate:20"))
     chains = [plain(Shift.parse(f"gaussian_noise:2+rotate:20+{element}")) for element in orbit.shifts]
     probabilities = np.array([[to_probabilities(scores) for scores in chain] for chain in chains])
     for of_one, mean in zip(received, probabilities.mean(axis=0), strict=True):
         np.testing.assert_allclose(to_probabilities(of_one), mean, atol=1e-6)
 
-    sharpest = scorer(models, small_fashion, orbit=orbit._replace(sharpest=True))(
+    sharpest = make_scorer(models, small_fashion, orbit=orbit._replace(sharpest=True))(
         Shift.parse("gaussian_noise:2+rotate:20")
     )
     for m, image in itertools.product(range(2), range(20)):
@@ -183,7 +183,7 @@ def test_scores_are_the_same_under_other_global_settings(fashion: Dataset) -> No
     model = build_model("cnn2", seed=3)
 
     def scores() -> list[NDArray[np.floating]]:
-        return [scorer([model], some)(Shift.parse("up4+rotate:30"))[0], evaluation.classify(model, test.images)]
+        return [make_scorer([model], some)(Shift.parse("up4+rotate:30"))[0], scorer.classify(model, test.images)]
 
     expected = scores()
     with other_settings() as settings:

@@ -11,12 +11,12 @@ from scipy import signal
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.model_loading import load_model
 from ood_fashion.models import layer_specs
 from ood_fashion.models.build import build_model, compare_with_spec
 from ood_fashion.models.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
 from ood_fashion.models.layer_specs import group_order
 from ood_fashion.models.specs import MODELS, ModelSpec
+from ood_fashion.runs.model_files import load_model
 
 CHANNELS = 3
 

@@ -15,10 +15,10 @@ from keras import layers
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, PixelRangeWarning
-from ood_fashion.metrics import full_record
-from ood_fashion.model_loading import load_model
-from ood_fashion.nn.evaluation import calibrate, classify, evaluate, evaluate_fully, predict, scorer
-from ood_fashion.nn.model_io import find_outputs, with_pixel_range
+from ood_fashion.evaluation.metrics import full_record
+from ood_fashion.evaluation.model_io import find_outputs, with_pixel_range
+from ood_fashion.evaluation.scorer import calibrate, classify, evaluate, evaluate_fully, make_scorer, predict
+from ood_fashion.runs.model_files import load_model
 from ood_fashion.shifts.orbits import parse_orbit
 from ood_fashion.shifts.shift import Shift
 from tests.conftest import Invoke
@@ -114,7 +114,7 @@ def test_what_is_said_of_the_outputs_goes(weights: list[np.ndarray], small_fashi
     model, some = build(weights), Split(small_fashion.test.images[:50], small_fashion.test.labels[:50])
     few = Dataset(small_fashion.train, some, "few")
     as_logits = [
-        scorer([model], few, outputs="logits")(Shift())[0],
+        make_scorer([model], few, outputs="logits")(Shift())[0],
         np.log(classify(model, some.images, outputs="logits")),
     ]
     values = model(some.images[..., None] / np.float32(255)).numpy()

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError
-from ood_fashion.model_loading import load_model
+from ood_fashion.evaluation.scorer import classify, evaluate, make_scorer, predict
 from ood_fashion.models import build, layer_specs, specs
 from ood_fashion.models.build import build_model, compare_with_spec
 from ood_fashion.models.files import check_fit, picture_shape, summarize_error
-from ood_fashion.nn.evaluation import classify, evaluate, predict, scorer
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.model_files import load_model
+from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import Shift
 
 
@@ -214,7 +214,8 @@ def test_a_recurrent_model_forgets_what_it_has_seen(tmp_path: Path, small_fashio
     loaded = load_model(save(keeping, tmp_path / "m.keras"))
     for shift in ("none", "up4"):
         np.testing.assert_allclose(
-            scorer([loaded], small_fashion)(Shift.parse(shift)), scorer([free], small_fashion)(Shift.parse(shift))
+            make_scorer([loaded], small_fashion)(Shift.parse(shift)),
+            make_scorer([free], small_fashion)(Shift.parse(shift)),
         )
     with pytest.raises(ModelError, match=r"a model that TensorFlow can run. Received: .* batch size: 200$"):
         evaluate(keeping, small_fashion, "none")

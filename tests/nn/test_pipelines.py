@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ood_fashion.data.dataset import Dataset, Split
+from ood_fashion.evaluation.pipelines import shifted_batches
 from ood_fashion.nn.pipelines import training_batches
-from ood_fashion.nn.shifted import shifted_batches
 from ood_fashion.shifts.shift import SHIFTS, Shift
 
 CORRUPTED = ["gaussian_noise:3", "up4+fog:2,9", "rotate:30+elastic:1+rotate90", "erase:3+jpeg:2+translate:0,3"]

@@ -14,11 +14,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ood_fashion import run_search
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import DataError, DivergenceError, InvalidValueError, RunError
-from ood_fashion.model_loading import load_model
 from ood_fashion.models.build import build_model
 from ood_fashion.models.layer_specs import BatchNorm, Dense, Flatten
 from ood_fashion.models.specs import MODELS, ModelSpec
@@ -32,8 +29,12 @@ from ood_fashion.nn.training import (
     initial_model,
     train,
 )
-from ood_fashion.records import growing_settings, kept_epoch, start_run
-from ood_fashion.runs import Run
+from ood_fashion.runs import search
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.history import growing_settings, kept_epoch
+from ood_fashion.runs.model_files import load_model
+from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import start_run
 from tests.nn.test_default_settings import other_settings
 
 SMALL: dict[str, Any] = {
@@ -484,4 +485,4 @@ def test_a_damaged_checkpoint_is_named(small_fashion: Dataset, tmp_path: Path) -
 
 def test_metrics_are_strict_json(reference: Run) -> None:
     json.loads((reference.path / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert run_search.latest_complete_run(reference.path.parent).path == reference.path
+    assert search.latest_complete_run(reference.path.parent).path == reference.path

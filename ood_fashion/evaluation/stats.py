@@ -71,40 +71,6 @@ def _describe(n: int, mean: float, sd: float | None, confidence: float) -> dict[
     return summary
 
 
-class RunningSummary:
-    """What `summarize` says but for the values, of tables of measurements that are given one at a time and not kept.
-
-    The mean and the sum of squared differences from it are brought up to date with every table (B. P. Welford,
-    Technometrics 4:419, 1962).
-    """
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self.columns = tuple(columns)
-        self.n = 0
-        self._mean = self._squares = np.zeros((0, len(self.columns)))
-
-    def add(self, table: Sequence[Sequence[float]] | NDArray[np.float64]) -> None:
-        """Take a table, (rows, columns); only the rows that all tables have are summarized."""
-        values = np.asarray(table, np.float64)
-        rows = len(values) if self.n == 0 else min(len(values), len(self._mean))
-        if self.n == 0:
-            self._mean = self._squares = np.zeros_like(values)
-        self.n += 1
-        before = values[:rows] - self._mean[:rows]
-        self._mean = self._mean[:rows] + before / self.n
-        self._squares = self._squares[:rows] + before * (values[:rows] - self._mean)
-
-    def summaries(self, *, confidence: float = 0.95) -> dict[str, list[dict[str, Any]]]:
-        """Return for every column a summary per row: n, mean, sd, interval and prediction_interval."""
-        sds = np.sqrt(self._squares / (self.n - 1)).tolist() if self.n > 1 else np.full(self._mean.shape, None).tolist()
-        return {
-            name: [
-                _describe(self.n, mean[i], sd[i], confidence) for mean, sd in zip(self._mean.tolist(), sds, strict=True)
-            ]
-            for i, name in enumerate(self.columns)
-        }
-
-
 def summarize_hits(hits: NDArray[np.bool_]) -> dict[str, Any]:
     """Describe the accuracy of several trainings on the same images, with its two causes of variation kept apart.
 

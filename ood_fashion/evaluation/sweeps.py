@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import baseline
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
+from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.metrics import accuracy, corruption_errors, worst_case, worst_of_random
 from ood_fashion.files import (
     access,
     atomic_write,
@@ -38,7 +39,6 @@ from ood_fashion.files import (
     remove_leftovers,
     write_json,
 )
-from ood_fashion.metrics import accuracy, corruption_errors, worst_case, worst_of_random
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import Corrupt, Rotate, Shift, Translate
 

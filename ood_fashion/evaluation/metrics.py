@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.statistics import wilson_interval
 
 
 def accuracy(correct: int, n: int) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ood_fashion._tensorflow import keras, tf
-from ood_fashion.config import PIXEL_RANGES
 from ood_fashion.errors import InvalidValueError, PixelRangeWarning
-from ood_fashion.evaluation import output_kind
-from ood_fashion.metrics import are_scores
+from ood_fashion.evaluation.classifier import PIXEL_RANGES, output_kind
+from ood_fashion.evaluation.metrics import are_scores
 from ood_fashion.models.layer_specs import Shape
 
 _PROBES = 64
@@ -25,7 +24,7 @@ def with_pixel_range(model: keras.Model, pixel_range: str | None = None) -> kera
 
     Args:
         model: takes one input.
-        pixel_range: the range that it takes, one of `config.PIXEL_RANGES`; None stands for 0-255 where its input is
+        pixel_range: the range that it takes, one of `classifier.PIXEL_RANGES`; None stands for 0-255 where its input is
             integers, and else for 0-1, with a `PixelRangeWarning` if one of its layers scales pixels down.
 
     Returns:
@@ -70,7 +69,7 @@ def find_outputs(model: keras.Model, image_shape: Shape) -> str:
 
     Returns:
         "probabilities" if its last activation is softmax or a sigmoid, "logits" if its last layer is dense without
-        activation; where that does not say, what `evaluation.output_kind` says of its scores for noise.
+        activation; where that does not say, what `classifier.output_kind` says of its scores for noise.
     """
     if known := _activation_kind(_last_operation(model)):
         return known

@@ -3,60 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.data.dataset import Dataset
-from ood_fashion.errors import InvalidValueError, RunError
-from ood_fashion.files import exists, match
-from ood_fashion.records import require_same_dataset
-from ood_fashion.run_search import pretrained_runs
-from ood_fashion.runs import Run
-from ood_fashion.statistics import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_hits
+from ood_fashion.errors import InvalidValueError
+from ood_fashion.evaluation.stats import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_hits
 
 Correct = Mapping[str, NDArray[np.bool_]]
 """Whether each test image is recognised, (n,), by the text form of the shift."""
-
-
-def expand(pattern: str) -> list[Path]:
-    """Return the run folders or model files that a path, a pattern with wildcards or a pretrained model's name means.
-
-    What is there is taken literally, whatever its name: in "b[1]/s*" the folder b[1], if there is one.
-
-    Raises:
-        RunError: nothing matches, or the file system does not say.
-    """
-    folder, parts = Path(), list(Path(pattern).parts)
-    if pattern in (pretrained := pretrained_runs()) and not exists(Path(pattern)):
-        return [pretrained[pattern]]
-    while parts and exists(folder / parts[0]):
-        folder /= parts.pop(0)
-    found = match(folder, str(Path(*parts))) if parts else [folder]
-    if not found:
-        raise RunError(
-            f"{pattern}: expected a run folder, a .keras file, a pattern or a trained model of the package's own. "
-            "Received: nothing there."
-        )
-    return found
-
-
-def saved_classes(run: Run, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """Return the classes that a run has predicted for the test images, (n,), by the text form of the shift.
-
-    Raises:
-        RunError: the run is not complete, or was tested on other images.
-    """
-    require_same_dataset(run.require_complete(), dataset)
-    saved = {shift: predictions.classes for shift, predictions in run.read_predictions().items()}
-    if odd := [shift for shift, classes in saved.items() if classes.shape != dataset.test.labels.shape]:
-        raise RunError(
-            f"{run.path / 'predictions.npz'}: expected a class for each of the {len(dataset.test):,} test images. "
-            f"Received: {saved[odd[0]].shape} under {odd[0]}. Train the run anew."
-        )
-    return saved
 
 
 def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[str, Any]]:
@@ -67,9 +23,9 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
         side_b: as many of another, at least two if A has two.
 
     Returns:
-        A record per shift: accuracy_a and accuracy_b (means over the trainings), what `statistics.compare_paired` says
+        A record per shift: accuracy_a and accuracy_b (means over the trainings), what `stats.compare_paired` says
         of one training a side or `compare_unpaired` of several, and p_holm, adjusted for the number of shifts; of
-        several also runs_a and runs_b, what `statistics.summarize_hits` says of each side.
+        several also runs_a and runs_b, what `stats.summarize_hits` says of each side.
 
     Raises:
         InvalidValueError: one side has one training, and the other several.
@@ -98,7 +54,7 @@ def hits_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
 
 
 def summarize_runs(side: Sequence[Correct]) -> list[dict[str, Any]]:
-    """Describe several trainings: a record per shift of `statistics.summarize_hits`.
+    """Describe several trainings: a record per shift of `stats.summarize_hits`.
 
     Args:
         side: of each training.

@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.evaluation.metrics import Predictions
 from ood_fashion.files import (
     access,
     atomic_write,
@@ -45,15 +45,9 @@ from ood_fashion.files import (
     remove_leftovers,
     write_json,
 )
-from ood_fashion.metrics import Predictions
 from ood_fashion.models.specs import MODELS
-
-
-def history_columns(config: TrainConfig) -> tuple[str, ...]:
-    """Return what every row of a run's history has at least."""
-    monitored = ("test_accuracy",) * config.monitor_test
-    return ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", *monitored, "seconds")
-
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.history import history_columns
 
 _COUNTS = ("epochs", "kept_epoch", "updates_per_epoch", "updates", "updates_to_kept_epoch")
 _ACCURACY = {"shift": str, "accuracy": float, "correct": int, "n": int, "ci95": list}

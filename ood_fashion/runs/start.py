@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from ood_fashion import __version__
-from ood_fashion.config import TrainConfig
 from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import RunError
 from ood_fashion.files import exists
-from ood_fashion.histories import stopped_at
 from ood_fashion.models.specs import MODELS
-from ood_fashion.runs import Run
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.run import Run
 
 PACKAGES = {"keras": ("tensorflow", "keras", "numpy"), "numpy": ("numpy",)}
 """The packages that decide a run beside this one, by implementation."""
@@ -63,7 +60,7 @@ def _version(name: str) -> str:
 
 def _git_revision() -> str | None:
     """Return the commit that this code was checked out from, or None for an installed copy."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not exists(root / ".git"):
         return None
     try:
@@ -93,33 +90,3 @@ def require_same_dataset(run: Run, dataset: Dataset, remedy: str = "Name it with
             f"{run.path}: expected the dataset that the run began on, {began_on.get('source')}. "
             f"Received: {dataset.source}, whose content differs. {remedy}"
         )
-
-
-def steps_per_epoch(config: TrainConfig) -> int:
-    """Return the number of updates in an epoch; its last batch may be smaller."""
-    return math.ceil(config.train_size / config.batch_size)
-
-
-def kept_epoch(history: Sequence[Mapping[str, float]], config: TrainConfig) -> int:
-    """Return the epoch, from 1, whose weights are kept: the best with early stopping, else the last; 0 for none."""
-    if not history or config.patience is None:
-        return len(history)
-    return stopped_at(history, config.patience)[1]
-
-
-def training_summary(history: Sequence[Mapping[str, float]], config: TrainConfig) -> dict[str, int]:
-    """Count epochs and updates, all of them and those up to the epoch whose weights are kept."""
-    steps, kept = steps_per_epoch(config), kept_epoch(history, config)
-    return {
-        "epochs": len(history),
-        "kept_epoch": kept,
-        "updates_per_epoch": steps,
-        "updates": len(history) * steps,
-        "updates_to_kept_epoch": kept * steps,
-    }
-
-
-def growing_settings(config: TrainConfig) -> str:
-    """Name the settings in use that can make the weights grow without end."""
-    *others, last = [f"`{name}`" for name in ("learning_rate", "momentum", "weight_decay") if getattr(config, name)]
-    return f"{', '.join(others)} or {last}" if others else last

@@ -1,6 +1,6 @@
 """Any classifier as a function from arrays to arrays: reading what it gives, and what that is worth on shifted images.
 
-`ood_fashion.nn.evaluation` measures Keras models, which take their images from a `tf.data` pipeline.
+`ood_fashion.evaluation.scorer` measures Keras models, which take their images from a `tf.data` pipeline.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ood_fashion import baseline
 from ood_fashion.data.dataset import CLASS_NAMES, Split
 from ood_fashion.data.readers import describe_faulty
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
-from ood_fashion.metrics import (
+from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.metrics import (
     accuracy_record,
     are_scores,
     calibration_record,
@@ -25,6 +25,7 @@ from ood_fashion.metrics import (
 )
 from ood_fashion.shifts.shift import Shift
 
+PIXEL_RANGES = ("0-1", "0-255")
 OUTPUTS = ("auto", "probabilities", "logits", "classes")
 """What a classifier may be declared to give; "auto" looks at the values."""
 _ROUNDING = 0.01

@@ -36,7 +36,6 @@ SCHEDULES = ("constant", "cosine")
 ENGINES = ("auto", "compiled", "stock")
 STRATEGIES = ("single", "mirrored")
 EXPORT_FORMATS = ("npz", "idx", "tfds")
-PIXEL_RANGES = ("0-1", "0-255")
 
 
 @dataclass(frozen=True, slots=True)

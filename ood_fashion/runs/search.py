@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ood_fashion.config import TrainConfig
 from ood_fashion.errors import RunError
-from ood_fashion.files import list_folder, new_path
-from ood_fashion.runs import Run
+from ood_fashion.files import exists, list_folder, match, new_path
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.run import Run
 
 RUNS_ROOT = Path("runs")
 """Where runs go and are looked for when none is named."""
@@ -124,3 +124,25 @@ def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RU
     if len(dict(named)) < len(named):
         raise RunError(f"expected every model once. Received: {', '.join(name for name, _ in named)}.")
     return dict(named)
+
+
+def expand(pattern: str) -> list[Path]:
+    """Return the run folders or model files that a path, a pattern with wildcards or a pretrained model's name means.
+
+    What is there is taken literally, whatever its name: in "b[1]/s*" the folder b[1], if there is one.
+
+    Raises:
+        RunError: nothing matches, or the file system does not say.
+    """
+    folder, parts = Path(), list(Path(pattern).parts)
+    if pattern in (pretrained := pretrained_runs()) and not exists(Path(pattern)):
+        return [pretrained[pattern]]
+    while parts and exists(folder / parts[0]):
+        folder /= parts.pop(0)
+    found = match(folder, str(Path(*parts))) if parts else [folder]
+    if not found:
+        raise RunError(
+            f"{pattern}: expected a run folder, a .keras file, a pattern or a trained model of the package's own. "
+            "Received: nothing there."
+        )
+    return found

@@ -13,8 +13,8 @@ from scipy.special import entr
 from ood_fashion._tensorflow import default_settings, keras, tf
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError
-from ood_fashion.evaluation import OUTPUTS, full_records, read_outputs, read_shifts
-from ood_fashion.metrics import (
+from ood_fashion.evaluation.classifier import OUTPUTS, full_records, read_outputs, read_shifts
+from ood_fashion.evaluation.metrics import (
     Predictions,
     accuracy_record,
     are_scores,
@@ -23,9 +23,9 @@ from ood_fashion.metrics import (
     to_logits,
     to_probabilities,
 )
+from ood_fashion.evaluation.model_io import find_outputs, with_pixel_range
+from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.models.files import check_fit, summarize_error
-from ood_fashion.nn.model_io import find_outputs, with_pixel_range
-from ood_fashion.nn.shifted import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.shifts.shift import Shift
 
@@ -40,7 +40,7 @@ ALONE = Orbit()
 _OUTPUTS = [kind for kind in OUTPUTS if kind != "classes"]
 
 
-def scorer(
+def make_scorer(
     models: Sequence[keras.Model],
     dataset: Dataset,
     split: Split | None = None,
@@ -155,11 +155,11 @@ def predict(
     """Predict the class of every image of the dataset's test set under each shift.
 
     Args:
-        model: as for `scorer`.
+        model: as for `make_scorer`.
         dataset: whose test set to use.
-        shifts: as for `evaluation.read_shifts`: what to do to the images, one after another.
-        orbit: as for `scorer`.
-        outputs: as for `scorer`.
+        shifts: as for `classifier.read_shifts`: what to do to the images, one after another.
+        orbit: as for `make_scorer`.
+        outputs: as for `make_scorer`.
 
     Returns:
         The predictions by the text form of the shift.
@@ -167,7 +167,7 @@ def predict(
     Raises:
         ModelError: the model does not fit the data.
     """
-    score = scorer([model], dataset, orbit=orbit, outputs=outputs)
+    score = make_scorer([model], dataset, orbit=orbit, outputs=outputs)
     return {str(shift): predictions(score(shift)[0]) for shift in read_shifts(shifts)}
 
 
@@ -177,10 +177,10 @@ def classify(
     """Return the probability of each class for each image.
 
     Args:
-        model: as for `scorer`.
+        model: as for `make_scorer`.
         images: uint8 (n, height, width), of the size that the model takes.
         temperature: what `calibrate` found.
-        outputs: as for `scorer`.
+        outputs: as for `make_scorer`.
 
     Returns:
         Probabilities, (n, classes).
@@ -191,7 +191,7 @@ def classify(
     check_fit(model, images.shape[1:], None)
     unlabelled = Split(images, np.zeros(len(images), np.int64))
     pictures = Dataset(Split(images[:0], unlabelled.labels[:0]), unlabelled, "pictures")
-    return to_probabilities(scorer([model], pictures, outputs=outputs)(UNSHIFTED)[0], temperature)
+    return to_probabilities(make_scorer([model], pictures, outputs=outputs)(UNSHIFTED)[0], temperature)
 
 
 def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
@@ -203,7 +203,7 @@ def evaluate(
     model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = ALONE, outputs: str = "auto"
 ) -> list[dict[str, Any]]:
     """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of the classes that `predict` gives."""
-    score = scorer([model], dataset, orbit=orbit, outputs=outputs)
+    score = make_scorer([model], dataset, orbit=orbit, outputs=outputs)
     return [
         accuracy_record(str(shift), score(shift)[0].argmax(axis=1), dataset.test.labels)
         for shift in read_shifts(shifts)
@@ -216,16 +216,16 @@ def calibrate(
     """Return the temperature of `metrics.fit_temperature` for a model.
 
     Args:
-        model: as for `scorer`.
-        dataset: as for `scorer`.
+        model: as for `make_scorer`.
+        dataset: as for `make_scorer`.
         validation: the images to fit it on, unshifted.
-        orbit: as for `scorer`; the temperature is then that of the averaged probabilities.
-        outputs: as for `scorer`.
+        orbit: as for `make_scorer`; the temperature is then that of the averaged probabilities.
+        outputs: as for `make_scorer`.
 
     Raises:
         ModelError: the model does not fit the data.
     """
-    return fit_temperature(scorer([model], dataset, validation, orbit, outputs)(UNSHIFTED)[0], validation.labels)
+    return fit_temperature(make_scorer([model], dataset, validation, orbit, outputs)(UNSHIFTED)[0], validation.labels)
 
 
 def evaluate_fully(
@@ -239,20 +239,20 @@ def evaluate_fully(
     """Measure a model in every way under each shift.
 
     Args:
-        model: as for `scorer`.
+        model: as for `make_scorer`.
         dataset: whose test set to use.
-        shifts: as for `evaluation.read_shifts`: what to do to the images, one after another.
+        shifts: as for `classifier.read_shifts`: what to do to the images, one after another.
         temperature: what `calibrate` found, to measure the calibrated model beside the one as it is.
-        orbit: as for `scorer`.
-        outputs: as for `scorer`.
+        orbit: as for `make_scorer`.
+        outputs: as for `make_scorer`.
 
     Returns:
-        What `evaluation.full_records` says of the scores.
+        What `classifier.full_records` says of the scores.
 
     Raises:
         ModelError: the model does not fit the data.
     """
-    score = scorer([model], dataset, orbit=orbit, outputs=outputs)
+    score = make_scorer([model], dataset, orbit=orbit, outputs=outputs)
     unshifted = score(UNSHIFTED)[0]
     scores = ((str(shift), score(shift)[0] if shift.steps else unshifted) for shift in read_shifts(shifts))
     return full_records(scores, unshifted, dataset.test, temperature)

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.data.dataset import GENUINE_SHA256, Split
+from ood_fashion.evaluation.metrics import fit_baseline, predicted_accuracy
 from ood_fashion.images import sha256_of
-from ood_fashion.metrics import fit_baseline, predicted_accuracy
 
 PATH = Path(__file__).with_name("baseline.csv")
 
