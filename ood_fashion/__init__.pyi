@@ -10,7 +10,7 @@ from .models.specs import MODELS
 from .runs.config import TrainConfig
 from .shifts.corruptions import CORRUPTIONS
 from .shifts.shift import TEST_SETS, Shift
-from .study_registry import STUDIES, Study
+from .studies.study import STUDIES, Study
 
 __version__: str
 __all__ = [

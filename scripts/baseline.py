@@ -17,13 +17,13 @@ from tqdm import tqdm
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.evaluation import baseline, scorer, sweeps
-from ood_fashion.nn import training
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.model_files import load_model
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import start_run
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 from ood_fashion.shifts.shift import TEST_SETS, Shift
+from ood_fashion.training import keras_trainer
 
 TRAININGS = [
     *(TrainConfig(name, size) for size in (500, 2_000, 10_000) for name in ("mlp", "cnn2", "cnn3")),
@@ -38,7 +38,7 @@ def trained(config: TrainConfig, folder: Path, dataset: Dataset) -> tuple[str, P
     path = folder / name
     run = Run.open(path) if Run(path).has_begun else start_run(path, config, dataset, "cpu")
     if not run.is_complete:
-        training.train(run, dataset)
+        keras_trainer.train(run, dataset)
     return name, run.model_path
 
 

@@ -38,7 +38,7 @@ from ood_fashion.data.sources import load_dataset
 from ood_fashion.evaluation.sweeps import rotations, translations
 from ood_fashion.images import to_unit_range
 from ood_fashion.models import specs
-from ood_fashion.paper import PARAMETERS
+from ood_fashion.studies.assignment import PARAMETERS
 
 
 def work_for(model: str, batch_size: int) -> Work:
@@ -268,9 +268,9 @@ def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | 
 def augment(model: str, images: int, rounds: int, json_path: Path | None) -> None:
     """Time epochs of the compiled engine under augmentations against plain ones, in turn, after warming up."""
     from ood_fashion.models.build import build_model
-    from ood_fashion.nn import engine
-    from ood_fashion.nn.training import compile_as_configured
     from ood_fashion.runs.config import TrainConfig
+    from ood_fashion.training import engine
+    from ood_fashion.training.keras_trainer import compile_as_configured
 
     train = load_dataset(download=False).train
     split = Split(train.images[:images], train.labels[:images])

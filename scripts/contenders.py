@@ -49,8 +49,8 @@ def _better(candidates: dict[str, Run]) -> tuple[Run, str]:
 def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     """Set up this package's engine, compiled."""
     from ood_fashion.models.build import build_model
-    from ood_fashion.nn import engine
-    from ood_fashion.nn.training import compile_as_configured
+    from ood_fashion.training import engine
+    from ood_fashion.training.keras_trainer import compile_as_configured
 
     config = TrainConfig(
         model=work.model, train_size=work.images, batch_size=work.batch_size, epochs=work.epochs, engine="compiled"
@@ -226,7 +226,7 @@ def prepare_numpy(work: Work, split: Split) -> tuple[Run, str]:
 def prepare_from_scratch(work: Work, split: Split) -> tuple[Run, str]:
     """Set up this package's NumPy network, float32."""
     from ood_fashion.from_scratch.mlp import SGD, build_mlp, train_epoch
-    from ood_fashion.scratch_runs import as_examples
+    from ood_fashion.training.numpy_trainer import as_examples
 
     if work.model != "mlp":
         raise ImportError("the MLP only")

@@ -11,8 +11,8 @@ import time
 import click
 from tabulate import tabulate
 
-from ood_fashion import tables
 from ood_fashion.data.sources import load_dataset
+from ood_fashion.reports import tables
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import Corrupt, Shift
 

@@ -22,20 +22,20 @@ import click
 from ood_fashion.evaluation.stats import summarize, wilson_interval
 from ood_fashion.files import read_json
 from ood_fashion.models import specs
+from ood_fashion.reports.study_tables import estimate
+from ood_fashion.reports.table import Table
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.search import PRETRAINED_ROOT, pretrained_runs
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.studies import StudyRun
-from ood_fashion.study_registry import STUDIES
-from ood_fashion.study_tables import estimate
-from ood_fashion.table import Table
+from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import StudyRun
 
 _INTRODUCTION = """# Trained models
 
-They come with the package, in `ood_fashion/runs/pretrained/NAME`, each as the run folder that its training wrote; the model
-file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` and `sweep` take `--model NAME`, and
-`compare` the name.
+They come with the package, in `ood_fashion/runs/pretrained/NAME`, each as the run folder that its training wrote; the
+model file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` and `sweep` take `--model NAME`,
+and `compare` the name.
 
     ood-fashion evaluate --model p4mgap-augmented --all
     ood-fashion predict --model p4mgap-augmented shoe.jpg
@@ -43,7 +43,7 @@ file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` a
 
 Each is the first of three trainings, not the best: `ood-fashion study robust --seeds 3 --out studies/robust` trained
 them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them. The README has the means of
-the three. `tests/test_pretrained.py` holds the cards against the files.
+the three. `tests/runs/test_pretrained.py` holds the cards against the files.
 
 The accuracies are on Fashion-MNIST's 10,000 test images, with 95% Wilson intervals, which are the test set's alone.
 `python scripts/pretrained.py cards` prints this page.

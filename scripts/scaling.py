@@ -35,8 +35,8 @@ from ood_fashion.models.specs import MODELS, describe
 from ood_fashion.runs.history import history_columns
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.search import pretrained_runs
-from ood_fashion.studies import StudyRun
-from ood_fashion.study_registry import STUDIES
+from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import StudyRun
 
 
 @click.group()

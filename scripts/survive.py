@@ -106,8 +106,13 @@ class Workshop:
     def __init__(self) -> None:
         self.context = get_context("forkserver")
         self.context.set_forkserver_preload(
-            ["ood_fashion.cli", "ood_fashion.nn.training", "ood_fashion.study_plots", "ood_fashion.data.tfds"]
-        )  # fmt: skip
+            [
+                "ood_fashion.cli",
+                "ood_fashion.data.tfds",
+                "ood_fashion.reports.study_figures",
+                "ood_fashion.training.keras_trainer",
+            ]
+        )
         whole = load_dataset(download=False)
         train = Split(whole.train.images[:TRAIN_IMAGES], whole.train.labels[:TRAIN_IMAGES])
         test = Split(whole.test.images[:TEST_IMAGES], whole.test.labels[:TEST_IMAGES])

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import paper
 from ood_fashion.api.results import ParameterCount
 from ood_fashion.data import sources
 from ood_fashion.data.dataset import Dataset
@@ -19,6 +18,7 @@ from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.files import absolute, atomic_write, exists
 from ood_fashion.models import specs
 from ood_fashion.shifts.shift import Shift
+from ood_fashion.studies import assignment
 
 Arrays = Sequence[Any]
 """Images, (n, height, width) or (n, height, width, 1), and labels, (n,) or (n, 1)."""
@@ -186,7 +186,7 @@ def count_parameters(model: str, *, verify: bool = False) -> ParameterCount:
     """
     if model not in specs.MODELS:
         raise InvalidValueError(f"`model`: expected one of {', '.join(specs.MODELS)}. Received: {model!r}.")
-    summary = {**specs.describe(model), "document": paper.PARAMETERS.get(model)}
+    summary = {**specs.describe(model), "document": assignment.PARAMETERS.get(model)}
     if not verify:
         return ParameterCount(model, summary)
     from ood_fashion._tensorflow import select_device

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import paper
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Model, OpenedModel, Run, as_classifier, find_run, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
@@ -25,6 +24,7 @@ from ood_fashion.runs.search import model_files, model_name
 from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts import orbits
 from ood_fashion.shifts.shift import TEST_SETS, Shift
+from ood_fashion.studies import assignment
 
 Shifts = Shift | str | Iterable[Shift | str]
 METRICS = ("accuracy", "all")
@@ -167,7 +167,7 @@ def _assignment(opened: OpenedModel, dataset: Dataset, tta: str | None) -> str |
     """Name the model of the assignment whose accuracies may stand beside a model's."""
     if opened.run is None or tta or not (dataset.is_genuine and opened.run.is_genuine):
         return None
-    return paper.comparable_model(opened.run.config, genuine=True)
+    return assignment.comparable_model(opened.run.config, genuine=True)
 
 
 def compare(

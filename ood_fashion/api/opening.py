@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ood_fashion import paper
 from ood_fashion.api.results import Evaluation
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import exists, is_file
 from ood_fashion.runs import run
 from ood_fashion.runs.search import latest_complete_run, model_name, pretrained_runs
+from ood_fashion.studies import assignment
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Run(run.Run):
     @property
     def results(self) -> Evaluation:
         """All metrics on the five test sets, as they were measured after the training."""
-        model = paper.comparable_model(self.config, genuine=self.is_genuine)
+        model = assignment.comparable_model(self.config, genuine=self.is_genuine)
         return Evaluation(model_name(self), self.read_metrics()["results"], self.class_names, model)
 
 

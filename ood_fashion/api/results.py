@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ood_fashion import study_tables, tables
 from ood_fashion.api.rows import (
     AccuracyResult,
     ComparisonResult,
@@ -22,8 +21,9 @@ from ood_fashion.api.rows import (
     SettingSummary,
     SweepPoint,
 )
+from ood_fashion.reports import study_tables, tables
+from ood_fashion.reports.table import Table
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,9 +122,9 @@ class Evaluation(Results):
 
     def plot(self) -> Figure:
         """Draw the accuracy under each shift, with its 95% interval."""
-        from ood_fashion import plots
+        from ood_fashion.reports import figures
 
-        return plots.accuracies({self.model: self.records})
+        return figures.accuracies({self.model: self.records})
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,10 +153,10 @@ class RunsEvaluation(Evaluation):
 
     def plot(self) -> Figure:
         """Draw the mean accuracy under each shift, with its 95% interval over the seeds."""
-        from ood_fashion import plots
+        from ood_fashion.reports import figures
 
         means = [{**record, "ci95": record["seeds"]["ci95"] or record["images"]["ci95"]} for record in self.records]
-        return plots.accuracies({f"mean of {len(self.models)}": means})
+        return figures.accuracies({f"mean of {len(self.models)}": means})
 
 
 @dataclass(frozen=True, repr=False)
@@ -185,9 +185,9 @@ class Comparison(Results):
 
     def plot(self) -> Figure:
         """Draw the difference in accuracy under each shift, with its 95% interval."""
-        from ood_fashion import plots
+        from ood_fashion.reports import figures
 
-        return plots.differences(self.records, self.a, self.b)
+        return figures.differences(self.records, self.a, self.b)
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,9 +214,9 @@ class SweepResults(Results):
 
     def plot(self) -> Figure:
         """Draw the accuracy over the shifts."""
-        from ood_fashion import sweep_plots
+        from ood_fashion.reports import sweep_figures
 
-        return next(iter(sweep_plots.pictures(self.report).values()))(self.report)
+        return next(iter(sweep_figures.pictures(self.report).values()))(self.report)
 
 
 @dataclass(frozen=True, repr=False)
@@ -253,9 +253,9 @@ class StudyResults(Results):
 
     def plot(self) -> Figure:
         """Draw the study's figure."""
-        from ood_fashion import study_plots
+        from ood_fashion.reports import study_figures
 
-        return study_plots.figure(self.summary)
+        return study_figures.figure(self.summary)
 
 
 @dataclass(frozen=True, repr=False)

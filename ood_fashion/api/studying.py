@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ood_fashion import reproduction
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Run
 from ood_fashion.api.results import ReportFiles, Reproduction, StudyResults
 from ood_fashion.files import locked, new_path
-from ood_fashion.studies import STUDIES_ROOT, StudyRun, run_studies
-from ood_fashion.study_registry import Study
-from ood_fashion.trials import Progress
+from ood_fashion.studies import reproduction
+from ood_fashion.studies.study import Study
+from ood_fashion.studies.study_run import STUDIES_ROOT, StudyRun, run_studies
+from ood_fashion.studies.trials import Progress
 
 
 def study(
@@ -107,6 +107,8 @@ def reproduce(
         >>> result.rows[0].problem
         '3.1'
     """
+    from ood_fashion.reports.study_tables import write_markdown
+
     dataset = load_dataset(data)
     path = Path(out) if out else new_path(STUDIES_ROOT, "reproduction")
     with locked(path):
@@ -115,6 +117,7 @@ def reproduce(
             data_dir=shareable_origin(dataset, path), device=device, backend=backend, address=address,
             progress=progress,
         )  # fmt: skip
+        write_markdown(path, record)
     return Reproduction(str(path), record, failures)
 
 
@@ -144,12 +147,12 @@ def report(
         >>> ood.report(ood.pretrained("cnn3"), out=folder / "cnn3.html").path.name
         'cnn3.html'
     """
-    from ood_fashion import pages
-    from ood_fashion.report_folders import read_page
+    from ood_fashion.reports.folders import read_page
+    from ood_fashion.reports.page import write_figures, write_html
 
     folder = path.path if isinstance(path, Run) else Path(path)
     page = read_page(folder, load_dataset(data).origin)
     target = Path(out) if out else folder / "report.html"
-    undrawn = pages.write_html(page, target)
-    written, unwritten = pages.write_figures(page, Path(figures)) if figures else ([], [])
+    undrawn = write_html(page, target)
+    written, unwritten = write_figures(page, Path(figures)) if figures else ([], [])
     return ReportFiles(target, written, page.damaged, [*undrawn, *unwritten])

@@ -13,7 +13,7 @@ from ood_fashion.files import exists, locked
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.search import find_unfinished_run, new_run_path
 from ood_fashion.shifts.augmentations import Augmentation
-from ood_fashion.trainers import TRAINERS
+from ood_fashion.training.trainers import TRAINERS
 
 
 def train(

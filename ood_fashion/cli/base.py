@@ -231,11 +231,11 @@ def draw(pictures: Mapping[Path, Callable[[], Figure]]) -> None:
     Args:
         pictures: what makes each figure, by its path.
     """
-    from ood_fashion import plots
+    from ood_fashion.reports import figures
 
     for path, make in pictures.items():
         try:
-            plots.save(make(), path)
+            figures.save(make(), path)
         except Exception as error:  # matplotlib raises a dozen kinds
             if click.get_current_context().find_root().params["debug"]:
                 raise

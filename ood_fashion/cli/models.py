@@ -74,24 +74,24 @@ def data(
 
     Example: ood-fashion data --export shifted --format idx --shift fog:3
     """
-    from ood_fashion import tables
     from ood_fashion.data import export
     from ood_fashion.data.dataset import describe
+    from ood_fashion.reports import tables
 
     if preview or gallery:
-        from ood_fashion import plots
+        from ood_fashion.reports import figures
 
         for picture in filter(None, (preview, gallery)):
-            plots.check_format(picture)
+            figures.check_format(picture)
     dataset = sources.load_dataset(data_dir, download=not offline)
     chosen = shifts or tuple(SHIFTS.values())
     record = describe(dataset)
     if folder:
         record["export"] = {"folder": str(folder), **export.export(dataset, chosen, folder, file_format)}
     if preview:
-        plots.save(plots.shift_gallery(dataset, chosen), preview)
+        figures.save(figures.shift_gallery(dataset, chosen), preview)
     if gallery:
-        plots.save(plots.corruption_gallery(dataset), gallery)
+        figures.save(figures.corruption_gallery(dataset), gallery)
     show(record, tables.dataset_table(record), as_json)
 
 
@@ -190,8 +190,8 @@ def train(
 
     Example: ood-fashion train --model p4cnn --protocol full --augment translate:4 --augment mirror
     """
-    from ood_fashion import tables
     from ood_fashion.api.training import plan, train
+    from ood_fashion.reports import tables
 
     given = _given(settings, protocol, no_early_stopping)
     config, path = plan(given, out, resume=resume)

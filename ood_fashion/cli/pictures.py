@@ -52,8 +52,8 @@ def predict(
 
     Example: ood-fashion predict shoe.jpg photos/
     """
-    from ood_fashion import tables
     from ood_fashion.api.classifying import predict
+    from ood_fashion.reports import tables
 
     results = predict(paths, **named_model(run_dir, model_file), class_names=dataset, device=device, trust=trust)
     for line in results.passed_over:

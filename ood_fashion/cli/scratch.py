@@ -14,6 +14,7 @@ from ood_fashion.data import sources
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
 from ood_fashion.runs.config import DTYPES, TrainConfig
+from ood_fashion.studies.exercises import check_everything, check_mlp, train_mini_cnn, train_perceptron
 
 if TYPE_CHECKING:
     pass
@@ -72,17 +73,18 @@ def mlp(
 
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """
-    from ood_fashion import plots, scratch_runs, tables
     from ood_fashion.api.training import plan, train
+    from ood_fashion.reports import figures, tables
+    from ood_fashion.training import numpy_trainer
 
     given = {"implementation": "numpy", **{name: value for name, value in settings.items() if value is not None}}
-    config, path = plan(given, out, resume=resume, defaults=scratch_runs.PROTOCOL)
+    config, path = plan(given, out, resume=resume, defaults=numpy_trainer.PROTOCOL)
     checks = _check_mlp(config, data_dir, gradient=check_gradient, magnitude=check_magnitude, quiet=quiet)
     with working_in(path, resume=True):
         run = train(config, data_dir, out=path, resume=resume, verbose=not quiet)
         metrics, history = run.read_metrics(), run.read_history()
         kept = metrics["training"]["kept_epoch"]
-        draw({run.plot_path: lambda: plots.accuracy_per_epoch(history, kept)})
+        draw({run.plot_path: lambda: figures.accuracy_per_epoch(history, kept)})
     report = tables.run_report(run, history, metrics)
     show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)
 
@@ -91,10 +93,10 @@ def _check_mlp(
     config: TrainConfig, data_dir: Path | None, *, gradient: bool, magnitude: bool, quiet: bool
 ) -> list[dict[str, Any]]:
     """Check the gradients that are to be checked before a training, and show them."""
-    from ood_fashion import scratch_runs, scratch_tables
     from ood_fashion.data import sources
+    from ood_fashion.reports import scratch_tables
 
-    checks = scratch_runs.check_mlp(config, sources.load_dataset(data_dir), gradient=gradient, magnitude=magnitude)
+    checks = check_mlp(config, sources.load_dataset(data_dir), gradient=gradient, magnitude=magnitude)
     if checks and not quiet:
         say(*scratch_tables.check_table(checks).split("\n"), err=True)
     require_passed(checks)
@@ -118,13 +120,13 @@ def perceptron(*, data_dir: Path | None, quiet: bool, as_json: bool, **settings:
 
     Example: ood-fashion scratch perceptron --kernel rbf
     """
-    from ood_fashion import scratch_runs, scratch_tables
+    from ood_fashion.reports import scratch_tables
 
     def show_epoch(epoch: int, mistakes: int) -> None:
         say(f"epoch {epoch}/{settings['epochs']}  mistakes {mistakes:,} of {settings['train_size']:,}", err=True)
 
     watch: dict[str, Any] = {} if quiet else {"on_epoch": show_epoch}
-    record = scratch_runs.train_perceptron(sources.load_dataset(data_dir), **settings, **watch)
+    record = train_perceptron(sources.load_dataset(data_dir), **settings, **watch)
     show(record, scratch_tables.perceptron_report(record), as_json)
 
 
@@ -145,9 +147,9 @@ def mini_cnn(*, as_json: bool, **settings: Any) -> None:
 
     Example: ood-fashion scratch mini-cnn
     """
-    from ood_fashion import scratch_runs, scratch_tables
+    from ood_fashion.reports import scratch_tables
 
-    record = scratch_runs.train_mini_cnn(**settings)
+    record = train_mini_cnn(**settings)
     show(record, scratch_tables.mini_cnn_report(record), as_json)
 
 
@@ -162,8 +164,8 @@ def gradcheck(*, seed: int, data_dir: Path | None, as_json: bool) -> None:
 
     Example: ood-fashion scratch gradcheck
     """
-    from ood_fashion import scratch_runs, scratch_tables
+    from ood_fashion.reports import scratch_tables
 
-    records = scratch_runs.check_everything(sources.load_dataset(data_dir), seed=seed)
+    records = check_everything(sources.load_dataset(data_dir), seed=seed)
     show(records, scratch_tables.check_table(records), as_json)
     require_passed(records)

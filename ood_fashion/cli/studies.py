@@ -23,11 +23,11 @@ from ood_fashion.cli.progress import progress
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import new_path, read_json
-from ood_fashion.histories import Record
 from ood_fashion.runs.config import IMPLEMENTATIONS
-from ood_fashion.studies import MOST_SEEDS, SEEDS, STUDIES_ROOT
-from ood_fashion.study_registry import STUDIES
-from ood_fashion.trials import Outcome
+from ood_fashion.studies.histories import Record
+from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import MOST_SEEDS, SEEDS, STUDIES_ROOT
+from ood_fashion.studies.trials import Outcome
 
 
 def _progress(where: str, outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
@@ -63,10 +63,10 @@ def _grid_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _draw(path: Path, summary: Record) -> None:
     """Draw a study's figure beside its summary, for the screen and for print."""
-    from ood_fashion import study_plots
+    from ood_fashion.reports import study_figures
 
     if summary["settings"]:
-        figure = functools.cache(functools.partial(study_plots.figure, summary))
+        figure = functools.cache(functools.partial(study_figures.figure, summary))
         draw({path / f"{summary['study']}.{ending}": figure for ending in ("png", "svg")})
 
 

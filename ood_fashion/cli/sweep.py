@@ -120,9 +120,9 @@ def _sweep(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    from ood_fashion import sweep_plots
     from ood_fashion.api.measuring import sweep
     from ood_fashion.api.opening import load_run
+    from ood_fashion.reports import sweep_figures
 
     @contextmanager
     def watch(total: int, folder: Path) -> Iterator[Callable[[], object]]:
@@ -135,7 +135,7 @@ def _sweep(
         models or None, kind, extent, data=data_dir, limit=limit, reference=reference, out=out, device=device,
         pixel_range=pixel_range, trust=trust, progress=watch, **{"jobs": 1, **workers},
     )  # fmt: skip
-    figures = sweep_plots.pictures(results.report)
+    figures = sweep_figures.pictures(results.report)
     folder = Path(results.folder)
     draw({folder / f"{name}.png": functools.partial(make, results.report) for name, make in figures.items()})
     show_results(results, as_json)

@@ -29,6 +29,9 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 """Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too; "full"
 is a recipe for all training images; the study `recipe` takes it apart."""
 
+MLP_PROTOCOL: dict[str, Any] = {"model": "mlp", "implementation": "numpy", "epochs": 200}
+"""How problem 3.1 trains its MLP in NumPy, beside the defaults of `TrainConfig`, by which problem 3.5 trains."""
+
 IMPLEMENTATIONS = ("keras", "numpy")
 DTYPES = ("float32", "float64")
 OPTIMIZERS = ("sgd", "adamw")

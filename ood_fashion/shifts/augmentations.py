@@ -3,7 +3,7 @@
 An augmentation is written `translate:N`, a move by -N to N whole pixels in each axis; `rotate90`, 0 to 3 quarter turns;
 `mirror`, left to right or not; or `rotate:D`, a turn by -D to D degrees. Each is drawn uniformly for every image anew;
 `@SHARE` after it, as in `rotate:45@0.5`, leaves all images but so large a share of them as they are.
-`ood_fashion.nn.augmentation` applies them.
+`ood_fashion.training.augmentation` applies them.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import numpy as np
 from ood_fashion._tensorflow import tf
 from ood_fashion.data.dataset import Split
 from ood_fashion.evaluation.pipelines import to_unit_range
-from ood_fashion.nn.augmentation import augment
 from ood_fashion.shifts.augmentations import Augmentation
+from ood_fashion.training.augmentation import augment
 
 
 def augmented(pixels: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augmentation]) -> tf.Tensor:

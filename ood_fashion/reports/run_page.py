@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion import paper, run_plots, tables
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
@@ -22,16 +21,18 @@ from ood_fashion.evaluation.metrics import (
     confusion_matrix,
     confusion_rates,
 )
-from ood_fashion.histories import Record
 from ood_fashion.models.specs import MODELS
-from ood_fashion.pages import Drawing, Page, Section
-from ood_fashion.plots import test_set
-from ood_fashion.report_parts import configuration_section, folder_name, identifier
+from ood_fashion.reports import run_figures, tables
+from ood_fashion.reports.figures import test_set
+from ood_fashion.reports.page import Drawing, Page, Section
+from ood_fashion.reports.parts import configuration_section, folder_name, identifier
+from ood_fashion.reports.table import Table
 from ood_fashion.runs.history import History
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.table import Table
+from ood_fashion.studies import assignment
+from ood_fashion.studies.histories import Record
 
 _GALLERY_CLASSES, _GALLERY_ROWS = 10, 5
 _MISTAKES = 8
@@ -137,9 +138,9 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
 
 
 def _accuracy_section(records: _RunRecords) -> Section:
-    model = paper.comparable_model(records.run.config, genuine=records.dataset.is_genuine)
+    model = assignment.comparable_model(records.run.config, genuine=records.dataset.is_genuine)
     table = Table("Test accuracy, with its 95% Wilson interval", *tables.accuracy_rows(records.results, model))
-    figure = run_plots.accuracies(records.results, paper.ACCURACY.get(model or "", {}))
+    figure = run_figures.accuracies(records.results, assignment.ACCURACY.get(model or "", {}))
     alternative = "Bars: " + ", ".join(f"{test_set(r['shift'])} {r['accuracy']:.4f}" for r in records.results)
     caption = "Test accuracy" + ("; the crosses are the document's figures" if model else "")
     drawing = Drawing("accuracy", figure, caption, alternative)
@@ -161,7 +162,7 @@ def _curves_section(history: History, kept_epoch: int) -> Section:
         f"The weights of epoch {kept_epoch} are kept.",
         drawings=[
             Drawing(
-                f"{measure}-curve", run_plots.learning_curve(history, measure, kept_epoch), caption, describe(measure)
+                f"{measure}-curve", run_figures.learning_curve(history, measure, kept_epoch), caption, describe(measure)
             )
             for measure, caption in (("loss", "Cross-entropy per epoch"), ("accuracy", "Accuracy per epoch"))
         ],
@@ -185,7 +186,7 @@ def _gallery_section(records: _RunRecords) -> Section:
             + "."
             for row, name in enumerate(names)
         )
-        figure = run_plots.predictions(records.dataset.test.images[chosen], chosen, names, predicted)
+        figure = run_figures.predictions(records.dataset.test.images[chosen], chosen, names, predicted)
         drawings.append(Drawing(f"predictions-{number}", figure, f"Predictions for {', '.join(names)}", alternative))
     of_all = "" if len(shown) == len(first) else f" of the first {len(shown)} of {len(first)} classes"
     return Section(
@@ -205,7 +206,7 @@ def _classes_section(records: _RunRecords) -> Section:
         for label, name in enumerate(names)
     ]
     table = Table("Share of each class's images that are right", ["class", "n", *map(test_set, counts)], rows)
-    figure = run_plots.class_accuracies(counts, names)
+    figure = run_figures.class_accuracies(counts, names)
     caption = "Accuracy in each class, with 95% Wilson intervals"
     return Section(
         "Accuracy by class",
@@ -233,12 +234,12 @@ def _metrics_sections(records: _RunRecords) -> Iterator[Section]:
         for record in results
     )
     caption = "Accuracy in 15 groups of equal size, by confidence, with 95% Wilson intervals"
-    drawing = Drawing("reliability", run_plots.reliability(results), caption, alternative)
+    drawing = Drawing("reliability", run_figures.reliability(results), caption, alternative)
     yield Section("Calibration", tables=calibrated, drawings=[drawing])
     shifted = {record["shift"]: record for record in results if "effective_robustness" in record}
     in_domain = [record["accuracy"] for record in results if record["shift"] == "none"]
     if shifted and in_domain:
-        figure = run_plots.in_domain_scatters(
+        figure = run_figures.in_domain_scatters(
             "this run", in_domain[0], {shift: record["accuracy"] for shift, record in shifted.items()}
         )
         caption = "Accuracy under the shift against accuracy in-domain"
@@ -273,14 +274,14 @@ def _confusion_sections(records: _RunRecords) -> Iterator[Section]:
     yield Section(
         "Confusion matrices",
         "Rows are true classes, columns predicted ones; a row adds up to 100%. Cells below 0.5% are empty.",
-        drawings=drawings("confusion", rates, run_plots.confusion, "Confusion matrix"),
+        drawings=drawings("confusion", rates, run_figures.confusion, "Confusion matrix"),
     )
     if "none" in rates and len(rates) > 1:
         changes = {shift: matrix - rates["none"] for shift, matrix in rates.items() if shift != "none"}
         yield Section(
             "What each shift changes",
             "The confusion matrices above minus the in-domain one: red cells have gained images, blue ones lost them.",
-            drawings=drawings("change", changes, run_plots.confusion_change, "Change of the confusion matrix"),
+            drawings=drawings("change", changes, run_figures.confusion_change, "Change of the confusion matrix"),
         )
 
 
@@ -304,7 +305,7 @@ def _mistakes_section(records: _RunRecords) -> Section:
         names, predicted = records.true_names(chosen), records.answers(shift, chosen)
         images = Shift.parse(shift).apply(records.dataset.test.images[chosen], chosen)
         listed = ", ".join(f"{name} taken for {answer[0]}" for name, answer in zip(names, predicted, strict=True))
-        figure = run_plots.mistakes(images, names, predicted)
+        figure = run_figures.mistakes(images, names, predicted)
         drawings.append(
             Drawing(f"mistakes-{identifier(shift)}", figure, test_set(shift), f"{test_set(shift)}: {listed}.")
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
 
 PARAMETERS = {"mlp": 101_770, "cnn2": 80_650, "cnn3": 68_106}
 """Parameter counts, problem 3.5 ii and iv."""
@@ -18,8 +18,6 @@ ACCURACY = {
 }
 """Test accuracy by model and shift, problem 3.5 i, iii, v and vi; the MLP's in-domain accuracy is not given."""
 
-MLP_PROTOCOL: dict[str, Any] = {"model": "mlp", "implementation": "numpy", "epochs": 200}
-"""How problem 3.1 trains its MLP in NumPy, beside the defaults of `TrainConfig`, by which problem 3.5 trains."""
 
 _NO_PROTOCOL = {"seed", "engine", "strategy", "monitor_test", "calibrate", "dtype"}
 """The fields of a config that trainings by one protocol may differ in."""

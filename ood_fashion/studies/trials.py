@@ -15,13 +15,13 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
-from ood_fashion.histories import measures
 from ood_fashion.parallel import first_line, side_by_side
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.history import History
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.trainers import TRAINERS
+from ood_fashion.studies.histories import measures
+from ood_fashion.training.trainers import TRAINERS
 
 
 @dataclass(frozen=True, slots=True)

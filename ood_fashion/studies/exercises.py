@@ -1,177 +1,25 @@
-"""The models of `from_scratch` on a dataset: NumPy arrays in, run folders and records out.
-
-`train` does for a config with `implementation="numpy"` what `nn.training.train` does for Keras: the same run folder and
-the same records.
-"""
+"""exercises."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from ood_fashion import paper
 from ood_fashion.data.dataset import Dataset, Split, split_train
-from ood_fashion.errors import DivergenceError, RunError
-from ood_fashion.evaluation.classifier import full_records
-from ood_fashion.evaluation.metrics import accuracy, predictions
-from ood_fashion.from_scratch import SEED, checks, mlp
+from ood_fashion.evaluation.metrics import accuracy
+from ood_fashion.from_scratch import SEED, checks
 from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
-from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
-from ood_fashion.images import Labels, to_unit_range
-from ood_fashion.models.layer_specs import Dense
-from ood_fashion.models.specs import MODELS
+from ood_fashion.images import Labels
 from ood_fashion.runs.config import TrainConfig
-from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
-from ood_fashion.runs.run import Run
-from ood_fashion.runs.start import require_same_dataset
-from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-
-PROTOCOL: dict[str, Any] = {**paper.MLP_PROTOCOL, "seed": SEED}
-"""Where the document's NumPy network differs from the defaults of `TrainConfig`."""
+from ood_fashion.training.numpy_trainer import PROTOCOL, as_examples, initial_network
 
 MINI_CNN_EXAMPLES = {"train": 1_000, "test": 10_000}
-
-
-class EpochLog:
-    """Progress on standard error: a bar over an epoch's updates on a terminal, and a line after each epoch."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config, self.epoch = config, 1
-
-    def updates(self, batches: Sequence[int]) -> Iterable[int]:
-        """Show a bar over the batches."""
-        from tqdm import tqdm
-
-        title = f"epoch {self.epoch}/{self.config.epochs}"
-        return tqdm(batches, title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), unit=" updates")
-
-    def epoch_end(self, epoch: Epoch) -> None:
-        """Show the epoch's figures, the document's among them."""
-        self.epoch += 1
-        print(
-            f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the document's sum "
-            f"{epoch.chunk_loss_sum:.3f})  accuracy {epoch.accuracy:.4f}  val_accuracy {epoch.val_accuracy:.4f}  "
-            f"{epoch.seconds:.2f} s",
-            file=sys.stderr,
-        )
-
-
-def as_examples(images: NDArray[Any], dtype: DTypeLike = np.float32) -> NDArray[np.floating]:
-    """Flatten images (n, height, width), uint8 or in [0, 1], to (n, height * width) in [0, 1]."""
-    return to_unit_range(images).reshape(len(images), -1).astype(dtype, copy=False)
-
-
-def initial_network(config: TrainConfig, dataset: Dataset, dtype: DTypeLike | None = None) -> Network:
-    """Build the config's MLP for the dataset's images and classes, in the config's dtype unless another is given."""
-    hidden = [layer.units for layer in MODELS[config.model].layers if isinstance(layer, Dense)]
-    sizes = (int(np.prod(dataset.image_shape)), *hidden, dataset.num_classes)
-    return mlp.build_mlp(sizes, seed=config.seed, dtype=dtype or config.dtype)
-
-
-def load_network(run: Run) -> Network:
-    """Load the MLP that a run in NumPy trained.
-
-    Raises:
-        RunError: its weights are absent or damaged.
-    """
-    weights = run.read_weights()
-    try:
-        matrices = [weights[f"L{i}.W"] for i in range(1, len(weights) // 2 + 1)]
-        network = mlp.build_mlp([*(len(w) for w in matrices), matrices[-1].shape[1]], dtype=matrices[0].dtype)
-        network.set_weights(weights)
-    except (KeyError, IndexError, ValueError) as error:
-        raise RunError(f"{run.model_path}: expected the weights of an MLP. Received: {', '.join(weights)}.") from error
-    return network
-
-
-def train(
-    run: Run,
-    dataset: Dataset,
-    *,
-    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> dict[str, Any]:
-    """Train the run's MLP in NumPy from its start, evaluate it on the document's test sets, and complete the run.
-
-    A run that was killed is trained again from its first epoch, to the same bits.
-
-    Args:
-        run: decides what is trained, and takes the results.
-        dataset: what to train and evaluate on.
-        progress: wraps the batches of each epoch, like tqdm.
-        on_epoch: is called after every epoch.
-
-    Returns:
-        What metrics.json holds: the model's name, a record per test set, and the epochs and updates spent.
-
-    Raises:
-        RunError: the run began on another dataset, or its folder cannot be written.
-        DivergenceError: a loss was not finite; the last good weights are in the run's model file.
-    """
-    config = run.config
-    require_same_dataset(run, dataset)
-    splits = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-    training, validation = ((as_examples(split.images, config.dtype), split.labels) for split in splits)
-    network = initial_network(config, dataset)
-    history: list[dict[str, float]] = []
-
-    def record(epoch: Epoch) -> None:
-        history.append({**asdict(epoch), "seconds": round(epoch.seconds, 3)})
-        run.write_history(history)
-        on_epoch(epoch)
-
-    try:
-        mlp.fit(
-            network,
-            training,
-            validation,
-            learning_rate=config.learning_rate,
-            momentum=config.momentum,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            patience=config.patience,
-            seed=config.seed,
-            progress=progress,
-            on_epoch=record,
-        )
-    except DivergenceError as error:
-        run.write_weights(network.parameters)
-        raise DivergenceError(
-            f"{error} Lower {growing_settings(config)}. "
-            f"The weights of epoch {kept_epoch(history, config)} are in {run.model_path}."
-        ) from error
-    run.write_weights(network.parameters)
-    scores = {name: score(network, dataset, SHIFTS[name]) for name in TEST_SETS}
-    run.write_predictions({name: predictions(values) for name, values in scores.items()})
-    results = full_records(scores.items(), scores["none"], dataset.test)
-    metrics = {"model": config.model, "results": results, "training": training_summary(history, config)}
-    run.write_result_file(_result(history, results[0]["accuracy"]))
-    run.write_metrics(metrics)
-    return metrics
-
-
-def _result(history: Sequence[dict[str, float]], test_accuracy: float) -> dict[str, Any]:
-    """Return the document's result: accuracies per epoch, the kept weights' test accuracy, seconds of training."""
-    return {
-        "train": [row["accuracy"] for row in history],
-        "val": [row["val_accuracy"] for row in history],
-        "test": test_accuracy,
-        "time": round(sum(row["seconds"] for row in history), 3),
-    }
-
-
-def score(network: Network, dataset: Dataset, shift: Shift) -> NDArray[np.floating[Any]]:
-    """Return the logits of every image of the dataset's test set under a shift, (n, classes)."""
-    dtype = network.parameters["L1.W"].dtype
-    return network.forward(as_examples(shift.apply(dataset.test.images), dtype))
 
 
 def train_perceptron(

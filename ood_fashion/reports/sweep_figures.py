@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 from matplotlib.ticker import MaxNLocator
 
-from ood_fashion import plots
 from ood_fashion.evaluation import baseline
+from ood_fashion.reports import figures
 
 Report = dict[str, Any]
 
@@ -32,7 +32,7 @@ def heat_maps(report: Report) -> Figure:
             levels = [level for level in (0.25, 0.5, 0.75) if grid.min() < level < grid.max()]
             positions = np.arange(-most, most + 1)
             axis.clabel(axis.contour(positions, positions, grid, levels, colors="white", linewidths=0.8), fontsize=7)
-        axis.set(title=plots.literal(model), xlabel="dx (right), pixels")
+        axis.set(title=figures.literal(model), xlabel="dx (right), pixels")
     axes[0].set_ylabel("dy (down), pixels")
     figure.colorbar(image, ax=list(axes), label=f"accuracy, n = {report['results'][0]['n']:,}")
     return figure
@@ -46,7 +46,7 @@ def polar(report: Report) -> Figure:
         rows = [row for row in report["results"] if row["model"] == model]
         closed = [*rows, rows[0]]
         angles = np.radians([*(row["degrees"] for row in rows), rows[0]["degrees"] + 360])
-        (line,) = axis.plot(angles, [row["accuracy"] for row in closed], label=plots.literal(model), linewidth=1.5)
+        (line,) = axis.plot(angles, [row["accuracy"] for row in closed], label=figures.literal(model), linewidth=1.5)
         low, high = np.transpose([row["ci95"] for row in closed])
         axis.fill_between(angles, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
     axis.set_theta_zero_location("N")  # so that a curve turns as the images do
@@ -73,11 +73,11 @@ def curves(report: Report) -> Figure:
             rows = [row for row in report["results"] if row["model"] == model and row["corruption"] in ("none", name)]
             severities = [row["severity"] for row in rows]
             (line,) = axis.plot(
-                severities, [row["accuracy"] for row in rows], label=plots.literal(model), linewidth=1.3
+                severities, [row["accuracy"] for row in rows], label=figures.literal(model), linewidth=1.3
             )
             low, high = np.transpose([row["ci95"] for row in rows])
             axis.fill_between(severities, low, high, color=line.get_color(), alpha=0.25, linewidth=0)
-        axis.set_title(plots.literal(name), fontsize="small")
+        axis.set_title(figures.literal(name), fontsize="small")
         axis.set(ylim=(0, 1), xlim=(0, 5), xticks=range(6))
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(names) :]:
@@ -95,11 +95,11 @@ def along_axes(report: Report) -> Figure:
     figure = Figure(figsize=(9, 3.4), layout="constrained", dpi=110)
     axes = figure.subplots(1, 2, sharey=True)
     for axis, along, across, label in zip(axes, ("dx", "dy"), ("dy", "dx"), ("right", "down"), strict=True):
-        plots.style(axis)
+        figures.style(axis)
         for model in report["models"]:
             rows = [row for row in report["results"] if row["model"] == model and row[across] == 0]
             places = [row[along] for row in rows]
-            (line,) = axis.plot(places, [row["accuracy"] for row in rows], label=plots.literal(model), linewidth=1.3)
+            (line,) = axis.plot(places, [row["accuracy"] for row in rows], label=figures.literal(model), linewidth=1.3)
             axis.fill_between(
                 places, *np.transpose([row["ci95"] for row in rows]), color=line.get_color(), alpha=0.25, linewidth=0
             )
@@ -117,7 +117,7 @@ def scatter(report: Report) -> Figure:
     over = report["over_shifts"]
     shifts = [shift for shift in dict.fromkeys(row["shift"] for row in report["results"]) if shift != "none"]
     standard = baseline.mean_points(shifts) if "effective_robustness" in over[0] else []
-    plots.in_domain_scatter(axis, {row["model"]: (row["in_domain"], row["mean"]) for row in over}, standard, shifts)
+    figures.in_domain_scatter(axis, {row["model"]: (row["in_domain"], row["mean"]) for row in over}, standard, shifts)
     axis.set(xlabel="accuracy in-domain", ylabel=f"mean accuracy over {len(shifts)} shifts")
     axis.set_title(f"n = {report['results'][0]['n']:,}", fontsize="medium")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")

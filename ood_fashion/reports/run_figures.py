@@ -14,11 +14,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ood_fashion import plots
 from ood_fashion.evaluation import baseline
 from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.images import Images
-from ood_fashion.plots import COLOURS, MARKERS, literal, style, test_set
+from ood_fashion.reports import figures
+from ood_fashion.reports.figures import COLOURS, MARKERS, literal, style, test_set
 from ood_fashion.runs.history import History
 from ood_fashion.shifts.shift import Indices, Shift
 
@@ -155,7 +155,7 @@ def in_domain_scatters(name: str, in_domain: float, accuracies: Mapping[str, flo
     """
     figure, axes = _panels(len(accuracies))
     for (shift, accuracy), axis in zip(accuracies.items(), axes, strict=True):
-        plots.in_domain_scatter(axis, {name: (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
+        figures.in_domain_scatter(axis, {name: (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
         axis.set_title(test_set(shift), fontsize="small")
     return _labelled(figure, "accuracy in-domain", "accuracy under the shift")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import exists, is_file, is_folder
-from ood_fashion.pages import Page
-from ood_fashion.run_report import run_page
-from ood_fashion.study_report import reproduction_page, study_page
-from ood_fashion.sweep_report import sweep_page
+from ood_fashion.reports.page import Page
+from ood_fashion.reports.run_page import run_page
+from ood_fashion.reports.study_page import reproduction_page, study_page
+from ood_fashion.reports.sweep_page import sweep_page
 
 KINDS: dict[str, Callable[[Path, Source | None], Page]] = {
     "config.json": run_page,

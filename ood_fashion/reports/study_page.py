@@ -6,19 +6,20 @@ import itertools
 from collections.abc import Collection
 from pathlib import Path
 
-from ood_fashion import paper, study_plots, study_tables
 from ood_fashion.data.dataset import GENUINE_SHA256
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
-from ood_fashion.pages import Drawing, Page, Section
-from ood_fashion.plots import test_set
-from ood_fashion.report_parts import configuration_section, folder_name
+from ood_fashion.reports import study_figures, study_tables
+from ood_fashion.reports.figures import test_set
+from ood_fashion.reports.page import Drawing, Page, Section
+from ood_fashion.reports.parts import configuration_section, folder_name
+from ood_fashion.reports.table import Table
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.studies import StudyRun
-from ood_fashion.study_registry import STUDIES
-from ood_fashion.table import Table
+from ood_fashion.studies import assignment
+from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import StudyRun
 
 
 def study_page(path: Path, data_dir: Source | None = None) -> Page:
@@ -34,10 +35,10 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     headers, rows, notes = study_tables.study_rows(summary)
     caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
     shown = [f"{row[0]}: " + ", ".join(map(" ".join, zip(headers[2:], row[2:], strict=True))) for row in rows]
-    drawing = Drawing(summary["study"], study_plots.figure(summary), summary["title"], "; ".join(shown))
+    drawing = Drawing(summary["study"], study_figures.figure(summary), summary["title"], "; ".join(shown))
     results = [Table(caption, headers, rows, notes)]
     genuine = summary.get("sha256") == GENUINE_SHA256
-    if summary["study"] == "shifts" and (models := paper.comparable_models(summary["changes"], genuine=genuine)):
+    if summary["study"] == "shifts" and (models := assignment.comparable_models(summary["changes"], genuine=genuine)):
         results.append(_document_table(models))
     read = {(setting["setting"], seed) for setting in summary["settings"] for seed in setting["seeds"]}
     first, *others = (study_run.trials_of(setting) for setting in study_run.study.settings)
@@ -60,10 +61,10 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
 def _document_table(models: Collection[str]) -> Table:
     rows = [
         [model, *(f"{figures[shift]:.4f}" if shift in figures else "-" for shift in TEST_SETS)]
-        for model, figures in paper.ACCURACY.items()
+        for model, figures in assignment.ACCURACY.items()
         if model in models
     ]
-    notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in paper.SLIPS.items()]
+    notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in assignment.SLIPS.items()]
     return Table("The document's accuracies, of one training each", ["model", *map(test_set, TEST_SETS)], rows, notes)
 
 

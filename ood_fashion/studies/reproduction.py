@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ood_fashion import paper, study_tables
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.evaluation.stats import SIGNIFICANCE, add_holm, compare_unpaired, summarize
-from ood_fashion.files import atomic_write, exists, remove_leftovers, write_json
-from ood_fashion.histories import Record
+from ood_fashion.files import exists, remove_leftovers, write_json
 from ood_fashion.models import specs
-from ood_fashion.scratch_runs import check_everything
-from ood_fashion.studies import StudyRun, run_studies
-from ood_fashion.study_registry import STUDIES
+from ood_fashion.studies import assignment
+from ood_fashion.studies.exercises import check_everything
+from ood_fashion.studies.histories import Record
+from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import StudyRun, run_studies
 
 _OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
 """The document studied batch sizes with its NumPy network."""
@@ -34,12 +34,12 @@ def reproduce(
     """Train all studies, check the gradients, and compare with the document.
 
     Args:
-        path: the folder, for a study folder a study, reproduction.json, and reproduction.md with the tables.
+        path: the folder, for a study folder a study and reproduction.json.
         seeds: as in `StudyRun.create`.
         changes: as in `StudyRun.create`.
         dataset: what to train on.
         resume: as in `StudyRun.create`.
-        **how: as in `studies.run_studies`.
+        **how: as in `study_run.run_studies`.
 
     Returns:
         What reproduction.json holds, and a line for each training that failed.
@@ -69,18 +69,16 @@ def reproduce(
         "changes": dict(changes),
         "date": datetime.now(UTC).date().isoformat(),
         "seconds": round(time.perf_counter() - began),
-        "figures": [_compare(figure, summaries[figure.study]) for figure in paper.FIGURES],
-        "claims": _judge(paper.CLAIMS, summaries),
+        "figures": [_compare(figure, summaries[figure.study]) for figure in assignment.FIGURES],
+        "claims": _judge(assignment.CLAIMS, summaries),
         "checks": check_everything(dataset),
         "parameters": [
             {"model": name, "document": count, "ours": specs.describe(name)["parameters"]}
-            for name, count in paper.PARAMETERS.items()
+            for name, count in assignment.PARAMETERS.items()
         ],
     }
     write_json(path / "reproduction.json", record)
-    with atomic_write(path / "reproduction.md") as temporary:
-        temporary.write_text(study_tables.reproduction_markdown(record) + "\n", encoding="utf-8")
-    remove_leftovers(path, "reproduction.json", "reproduction.md")
+    remove_leftovers(path, "reproduction.json")
     return record, failures
 
 
@@ -94,7 +92,7 @@ def _values(summary: Record, setting: str, measure: str, epoch: int | None = Non
     return {}
 
 
-def _compare(figure: paper.Figure, summary: Record) -> Record:
+def _compare(figure: assignment.Figure, summary: Record) -> Record:
     """Lay a figure beside ours: whether it lies where a further training's would, with 95% probability."""
     values = list(_values(summary, figure.setting, figure.measure, figure.epoch).values())
     ours = summarize(values) if values else None
@@ -110,7 +108,7 @@ def _compare(figure: paper.Figure, summary: Record) -> Record:
     }
 
 
-def _judge(claims: Sequence[paper.Claim], summaries: Mapping[str, Record]) -> list[Record]:
+def _judge(claims: Sequence[assignment.Claim], summaries: Mapping[str, Record]) -> list[Record]:
     """Hold claims against the differences between settings, by Welch's t tests over the seeds, and by Holm's method."""
     comparisons = []
     for claim in claims:

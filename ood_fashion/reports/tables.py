@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ood_fashion import paper
+from ood_fashion.reports.table import Table
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
-from ood_fashion.table import Table
+from ood_fashion.studies import assignment
 from ood_fashion.text import printable
 
 
@@ -64,7 +64,7 @@ def accuracy_rows(
     Returns:
         Headers, a row of texts per record, and notes.
     """
-    figures = paper.ACCURACY.get(model or "", {})
+    figures = assignment.ACCURACY.get(model or "", {})
     headers = ["test set", "accuracy", "95% interval", "n"] + ["document"] * bool(figures)
     rows, notes = [], []
     for record in records:
@@ -76,7 +76,7 @@ def accuracy_rows(
             f"{record['n']:,}",
         ]
         if figures:
-            slip = paper.SLIPS.get((model or "", shift))
+            slip = assignment.SLIPS.get((model or "", shift))
             row.append(f"{figures[shift]:.4f}{'*' * bool(slip)}" if shift in figures else "-")
             notes += [f"* {slip}"] if slip else []
         rows.append(row)
@@ -190,7 +190,7 @@ def run_report(run: Run, history: Sequence[Mapping[str, float]], metrics: Mappin
     """Show a complete run: what config.json, history.csv and metrics.json say."""
     summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
     results = metrics["results"]
-    shown = accuracy_table(results, paper.comparable_model(run.config, genuine=run.is_genuine))
+    shown = accuracy_table(results, assignment.comparable_model(run.config, genuine=run.is_genuine))
     return "\n\n".join(map(str, [summary, shown, *calibration_tables(results)]))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ood_fashion import sweep_plots, tables
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
-from ood_fashion.pages import Drawing, Page, Section
-from ood_fashion.report_parts import folder_name
+from ood_fashion.reports import sweep_figures, tables
+from ood_fashion.reports.page import Drawing, Page, Section
+from ood_fashion.reports.parts import folder_name
 
 _CAPTIONS = {
     "translate": "Accuracy over translations",
@@ -24,7 +24,7 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
     """Lay the tables and pictures of a complete sweep out; see `report.read_page`."""
     report = read_json(path / "results.json")
     try:
-        figures = {name: draw(report) for name, draw in sweep_plots.pictures(report).items()}
+        figures = {name: draw(report) for name, draw in sweep_figures.pictures(report).items()}
         *others, last = tables.sweep_tables(report)
         means = ", ".join(f"{row['model']} {row['mean']:.4f}" for row in report["over_shifts"]) or "no shifts"
         lead = f"{len(report['results']) // len(report['models'])} test sets of {report['results'][0]['n']:,} images."

@@ -20,9 +20,9 @@ from ood_fashion.data.dataset import Split
 from ood_fashion.models.layer_specs import Conv2D
 from ood_fashion.models.patch_layers import patch_kernels, with_patch_kernels
 from ood_fashion.models.specs import MODELS
-from ood_fashion.nn.pipelines import augmented, training_batches, training_stacks
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.shifts.augmentations import Augmentation
+from ood_fashion.training.batches import augmented, training_batches, training_stacks
 
 IMAGES_PER_PROGRAM = 10_000
 """Most images that a call trains on: enough that its milliseconds are lost in it, and progress still moves."""
@@ -71,7 +71,7 @@ def calls_per_epoch(config: TrainConfig, stack: int | None) -> int:
 
 
 class CompiledTrainer(keras.Model):
-    """A model that `fit` trains on `pipelines.training_stacks`; all else is the model that it was made from.
+    """A model that `fit` trains on `batches.training_stacks`; all else is the model that it was made from.
 
     On a CPU, convolutions and pooling are those of `models.patch_layers`; on a GPU, the stock kernels.
     """

@@ -13,18 +13,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ood_fashion import paper
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
-from ood_fashion.histories import Histories, Record, best_setting
 from ood_fashion.parallel import side_by_side
 from ood_fashion.runs.history import history_columns
 from ood_fashion.runs.run import Run
-from ood_fashion.study_registry import STUDIES, Study
-from ood_fashion.trials import Progress, Trial, run_trials
+from ood_fashion.studies import assignment
+from ood_fashion.studies.histories import Histories, Record, best_setting
+from ood_fashion.studies.study import STUDIES, Study
+from ood_fashion.studies.trials import Progress, Trial, run_trials
 
 STUDIES_ROOT = Path("studies")
 """Where studies go when no folder is named."""
@@ -221,7 +221,7 @@ class StudyRun:
         seeds: list[int] = []
         values: dict[str, list[float]] = {}
         histories = Histories(history_columns(replace(self.study.settings[setting], **self.record["changes"])))
-        figures = [f for f in paper.FIGURES if (f.study, f.setting) == (self.record["study"], setting) and f.epoch]
+        figures = [f for f in assignment.FIGURES if (f.study, f.setting) == (self.record["study"], setting) and f.epoch]
         printed: dict[str, list[tuple[int, float]]] = {f"{f.measure}, epoch {f.epoch}": [] for f in figures}
         for trial in self.trials_of(setting):
             try:

@@ -16,13 +16,13 @@ from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, shifted_batc
 from ood_fashion.evaluation.scorer import calibrate, make_scorer
 from ood_fashion.files import atomic_write
 from ood_fashion.models.build import build_model
-from ood_fashion.nn import engine
-from ood_fashion.nn.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS
+from ood_fashion.training import engine
+from ood_fashion.training.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
 
 
 def initial_model(config: TrainConfig, dataset: Dataset) -> keras.Model:

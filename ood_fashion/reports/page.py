@@ -15,10 +15,11 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from ood_fashion import __version__, plots
+from ood_fashion import __version__
 from ood_fashion.errors import OodFashionError
 from ood_fashion.files import atomic_write, make_folder
-from ood_fashion.table import Table
+from ood_fashion.reports import figures
+from ood_fashion.reports.table import Table
 from ood_fashion.text import printable
 
 
@@ -85,7 +86,7 @@ def write_figures(page: Page, folder: Path) -> tuple[list[Path], list[str]]:
     for drawing, ending in itertools.product(page.drawings, ("png", "svg")):
         path = folder / f"{drawing.name}.{ending}"
         try:
-            plots.save(drawing.figure, path)
+            figures.save(drawing.figure, path)
             written.append(path)
         except OodFashionError:
             raise
@@ -102,7 +103,7 @@ def to_html(page: Page, undrawn: list[str] | None = None) -> str:
         undrawn: gets a line for each figure that cannot be drawn, in whose place that is said.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ood_fashion"),
+        loader=jinja2.PackageLoader("ood_fashion.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from ood_fashion import paper
 from ood_fashion.evaluation.stats import SIGNIFICANCE, wilson_interval
+from ood_fashion.files import atomic_write, remove_leftovers
 from ood_fashion.models import specs
-from ood_fashion.table import Table
-from ood_fashion.tables import test_set
+from ood_fashion.reports.table import Table
+from ood_fashion.reports.tables import test_set
+from ood_fashion.studies import assignment
 from ood_fashion.text import printable
 
 
@@ -218,15 +220,18 @@ def reproduction_tables(record: Mapping[str, Any]) -> list[Table]:
         Table(
             "Slips of the document",
             ["problem", "the document", "right"],
-            [list(correction) for correction in paper.CORRECTIONS],
+            [list(correction) for correction in assignment.CORRECTIONS],
             left=(1, 2),
         ),
     ]
 
 
-def reproduction_markdown(record: Mapping[str, Any]) -> str:
-    """Show `reproduction_tables` as Markdown."""
-    return "\n\n".join(table.to_markdown() for table in reproduction_tables(record))
+def write_markdown(path: Path, record: Mapping[str, Any]) -> None:
+    """Write `reproduction_tables` to reproduction.md in a folder."""
+    tables = "\n\n".join(table.to_markdown() for table in reproduction_tables(record))
+    with atomic_write(path / "reproduction.md") as temporary:
+        temporary.write_text(f"{tables}\n", encoding="utf-8")
+    remove_leftovers(path, "reproduction.md")
 
 
 def _difference(comparison: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.files import access
-from ood_fashion.histories import Record
-from ood_fashion.pages import Section
-from ood_fashion.plots import test_set
+from ood_fashion.reports.figures import test_set
+from ood_fashion.reports.page import Section
+from ood_fashion.reports.table import Table
 from ood_fashion.runs.config import TrainConfig
-from ood_fashion.table import Table
+from ood_fashion.studies.histories import Record
 
 
 def folder_name(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ood_fashion.table import Table
+from ood_fashion.reports.table import Table
 
 
 def check_table(records: Iterable[Mapping[str, Any]]) -> str:

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from ood_fashion import paper, plots
 from ood_fashion.data.dataset import GENUINE_SHA256
-from ood_fashion.plots import COLOURS
+from ood_fashion.reports import figures
+from ood_fashion.reports.figures import COLOURS
 from ood_fashion.shifts.shift import TEST_SETS
+from ood_fashion.studies import assignment
 
 Summary = Mapping[str, Any]
 
@@ -26,7 +27,7 @@ def _figure(columns: int = 1) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(6.4 * columns, 4.2), layout="constrained", dpi=100)
     axes = list(np.atleast_1d(figure.subplots(1, columns)))
     for axis in axes:
-        plots.style(axis)
+        figures.style(axis)
     return figure, axes
 
 
@@ -125,14 +126,14 @@ def shifts(summary: Summary) -> Figure:
     places = np.arange(len(TEST_SETS))
     colours = COLOURS if len(settings) <= len(COLOURS) else matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined] # a list of colours
     label = "document"
-    comparable = paper.comparable_models(summary["changes"], genuine=summary.get("sha256") == GENUINE_SHA256)
+    comparable = assignment.comparable_models(summary["changes"], genuine=summary.get("sha256") == GENUINE_SHA256)
     for number, setting in enumerate(settings):
         summaries = [setting["measures"][f"accuracy {name}"] for name in TEST_SETS]
         x = places + (number - (len(settings) - 1) / 2) * width
         axis.bar(x, [s["mean"] for s in summaries], width * 0.92, yerr=_bars(summaries), capsize=2,
                  color=colours[number % len(colours)], label=setting["setting"])  # fmt: skip
         if setting["setting"] in comparable:
-            figures = paper.ACCURACY[setting["setting"]]
+            figures = assignment.ACCURACY[setting["setting"]]
             points = [(place, figures[name]) for place, name in zip(x, TEST_SETS, strict=True) if name in figures]
             axis.plot(*zip(*points, strict=True), "x", color="black", ms=5, label=label)
             label = "_"  # says nothing of it in the legend again

@@ -32,20 +32,20 @@ def _train_keras(
     verbose: bool = False,
 ) -> Run:
     from ood_fashion import _tensorflow
-    from ood_fashion.nn import callbacks as own
-    from ood_fashion.nn import training
+    from ood_fashion.training import callbacks as own
+    from ood_fashion.training import keras_trainer
 
     if tensorboard:
         own.require_tensorboard()
     # Every training is a new model; TensorFlow would warn of tracing so many.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     used_device = _tensorflow.select_device(device, threads=threads)
-    training.make_strategy(config)  # so that what is wrong with it is known before there is a folder
+    keras_trainer.make_strategy(config)  # so that what is wrong with it is known before there is a folder
     run = run or start_run(path, config, dataset, used_device, threads)
     if verbose:
         _announce(run)
     watching = [*([own.TensorBoard(run)] if tensorboard else []), *([own.Progress()] if verbose else []), *callbacks]
-    training.train(run, dataset, watching)
+    keras_trainer.train(run, dataset, watching)
     return run
 
 
@@ -59,14 +59,14 @@ def _train_numpy(
     verbose: bool = False,
     **options: Any,
 ) -> Run:
-    from ood_fashion import scratch_runs
+    from ood_fashion.training import numpy_trainer
 
     run = run or start_run(path, config, dataset, "cpu", options.get("threads"))
     if verbose:
         _announce(run)
-    log = scratch_runs.EpochLog(config)
+    log = numpy_trainer.EpochLog(config)
     watching: dict[str, Any] = {"progress": log.updates, "on_epoch": log.epoch_end} if verbose else {}
-    scratch_runs.train(run, dataset, **watching)
+    numpy_trainer.train(run, dataset, **watching)
     return run
 
 
