@@ -12,7 +12,7 @@ from ood_fashion.evaluation.metrics import predictions, to_logits
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.studies import StudyRun
+from ood_fashion.studies.study_run import StudyRun
 
 EPOCHS = 3
 

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ood_fashion import plots, study_plots, sweep_plots
 from ood_fashion.cli import main
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.evaluation.sweeps import Sweep, corruptions, rotations, translations, write_report
-from ood_fashion.pages import Drawing, Page, Section, to_html, write_figures, write_html
-from ood_fashion.report_folders import read_page
+from ood_fashion.reports import figures, study_figures, sweep_figures
+from ood_fashion.reports.folders import read_page
+from ood_fashion.reports.page import Drawing, Page, Section, to_html, write_figures, write_html
+from ood_fashion.reports.table import Table
 from ood_fashion.shifts.shift import Shift
-from ood_fashion.table import Table
 from ood_fashion.text import printable
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure
@@ -75,11 +75,11 @@ def pixels(figure: Figure) -> bytes:
 def test_pictures_draw_names_as_they_are(name: str) -> None:
     """As matplotlib draws the text that is expected, without reading mathematics in it, in a legend too."""
     drawn, expected, labelled = Figure(), Figure(), Figure()
-    drawn.text(0.1, 0.5, plots.literal(name))
+    drawn.text(0.1, 0.5, figures.literal(name))
     expected.text(0.1, 0.5, NAMES[name][1] or NAMES[name][0], parse_math=False)
     assert pixels(drawn) == pixels(expected)
     axis = labelled.subplots()
-    axis.plot([0, 1], label=plots.literal(name))
+    axis.plot([0, 1], label=figures.literal(name))
     assert len(axis.legend().get_texts()) == 1
 
 
@@ -92,9 +92,9 @@ def named(dataset: Dataset) -> Iterator[Dataset]:
 
 def test_a_gallery_and_a_legend_take_any_name(small_fashion: Dataset) -> None:
     for dataset in named(small_fashion):
-        plots.shift_gallery(dataset, [Shift.parse("up4")]).savefig(io.BytesIO(), dpi=50)
+        figures.shift_gallery(dataset, [Shift.parse("up4")]).savefig(io.BytesIO(), dpi=50)
     figure = Figure()
-    plots.in_domain_scatter(figure.subplots(), dict.fromkeys(NAMES, (0.9, 0.5)), [], ["up4"])
+    figures.in_domain_scatter(figure.subplots(), dict.fromkeys(NAMES, (0.9, 0.5)), [], ["up4"])
     assert len(figure.axes[0].legend().get_texts()) == 1 + len(NAMES)
 
 
@@ -107,7 +107,7 @@ def test_a_sweep_and_its_report_take_any_name(tmp_path: Path, sweep: Sweep) -> N
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
         written = dict.fromkeys(row["model"] for row in csv.DictReader(file))
     assert list(written) == [name.encode(errors="backslashreplace").decode() for name in NAMES]
-    for draw in sweep_plots.pictures(report).values():
+    for draw in sweep_figures.pictures(report).values():
         figure = draw(report)
         figure.savefig(io.BytesIO())
         shown = {text.get_text().lstrip("\u200b").replace(r"\$", "$") for text in figure.findobj(Text)}
@@ -124,7 +124,7 @@ def test_a_runs_report_takes_any_name_of_a_class(
     small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, dataset in enumerate(named(small_fashion)):
-        monkeypatch.setattr("ood_fashion.run_report.load_dataset", lambda source, dataset=dataset: dataset)
+        monkeypatch.setattr("ood_fashion.reports.run_page.load_dataset", lambda source, dataset=dataset: dataset)
         run = write_run(tmp_path / f"run{number}\udcff", dataset, shifts=("none",))
         record = json.loads((run.path / "config.json").read_text())
         record["dataset"]["class_names"] = dataset.class_names
@@ -197,7 +197,7 @@ def break_saving(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(figure: Figure, path: Path) -> None:
         raise ValueError("no\nglyph")
 
-    monkeypatch.setattr(plots, "save", broken)
+    monkeypatch.setattr(figures, "save", broken)
 
 
 def test_a_sweep_without_its_pictures(
@@ -222,11 +222,11 @@ def test_a_sweep_without_its_pictures(
 def test_a_study_without_its_figure(
     invoke: Invoke, small_fashion: Dataset, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(summary: study_plots.Summary) -> Figure:
+    def broken(summary: study_figures.Summary) -> Figure:
         raise ValueError("no glyph")
 
     write_study(tmp_path / "study", "shifts", small_fashion, seeds=1)
-    monkeypatch.setitem(study_plots.FIGURES, "shifts", broken)
+    monkeypatch.setitem(study_figures.FIGURES, "shifts", broken)
     result = invoke("study", "shifts", "--resume", "--out", "study", "--data-dir", small_folder, "--jobs", 1, "--json")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.splitlines()[-2:] == [

@@ -1,0 +1,385 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import keras
+import matplotlib.image
+import numpy as np
+import pytest
+
+from ood_fashion.cli import main
+from ood_fashion.data.dataset import Dataset
+from ood_fashion.models.build import build_model
+from ood_fashion.models.specs import MODELS
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.studies import assignment
+from tests.conftest import Invoke
+from tests.records import write_run
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--engine", "compiled", "--train-size", 400, "--val-size", 100, "--epochs", 3, "--seed", 11)
+
+
+def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in group.commands.items():
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], command: click.Command) -> None:
+    result = invoke(*path, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Example:\s+ood-fashion {' '.join(path)}", result.stdout)
+    for parameter in command.params:
+        explained = (
+            parameter.help if isinstance(parameter, click.Option) else parameter.human_readable_name in result.stdout
+        )
+        assert explained, f"{parameter.name} is not explained"
+    documents = "".join(document.read_text() for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    assert f"ood-fashion {' '.join(path)}" in documents
+    assert len(command.get_short_help_str()) < 60
+    assert not command.get_short_help_str().endswith("...")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "params",
+        "params --json",
+        "data --help",
+        "data",
+        "train --help",
+        "evaluate --help",
+        "scratch mlp --help",
+        "scratch mini-cnn --steps 9",
+        "scratch perceptron --train-size 99",
+        "scratch gradcheck",
+        "sweep rotate --help",
+    ],
+)
+def test_light_commands_import_neither_tensorflow_nor_matplotlib(arguments: str) -> None:
+    program = (
+        "import sys; from ood_fashion.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "print([name for name in ('tensorflow', 'keras', 'matplotlib') if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True, check=True
+    )
+    assert result.stderr.splitlines()[-1] == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "ood_fashion", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("ood-fashion, version ")
+
+
+def test_params(invoke: Invoke) -> None:
+    text = invoke("params").stdout
+    for line in (
+        r"conv2d_1 +22x22x64 +\(7\*7\*1\+1\)\*64 = 3,200 +3,200",
+        r"total +68,106",
+        r"in the document +68,106",
+    ):
+        assert re.search(line, text)
+    records = json.loads(invoke("params", "--json", "--verify").stdout)
+    assert [record["model"] for record in records] == list(MODELS)
+    assert {record["model"]: record["document"] for record in records if record["document"]} == assignment.PARAMETERS
+    assert all(record["verified"] and record["document"] in (None, record["parameters"]) for record in records)
+    assert "in the document" not in invoke("params", "--model", "p4cnn").stdout
+    assert [record["model"] for record in json.loads(invoke("params", "--model", "cnn2", "--json").stdout)] == ["cnn2"]
+
+
+def test_params_verify_fails_on_a_difference(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ood_fashion.models.build.build_model", lambda name: build_model(name, num_classes=11))
+    result = invoke("params", "--model", "mlp", "--verify")
+    assert result.exit_code == 1
+    assert "expected ('logits_3', (10,), 1290) from the formulas. Received: ('logits_3', (11,), 1419)" in result.stderr
+
+
+def test_data(invoke: Invoke, fashion: Dataset) -> None:
+    text = invoke("data").stdout
+    assert f"Source:  {fashion.source}" in text
+    assert "genuine Fashion-MNIST" in text
+    assert re.search(r"Ankle boot +6,000 +1,000", text)
+    record = json.loads(invoke("data", "--json").stdout)
+    assert (record["genuine"], record["images"], record["image_shape"]) == (
+        True,
+        {"train": 60_000, "test": 10_000},
+        [28, 28],
+    )
+
+
+def test_data_says_that_other_content_is_not_genuine(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke("data", "--data-dir", small_folder)
+    assert "not Fashion-MNIST as published" in result.stdout
+    assert result.exit_code == 0
+
+
+def test_preview_draws_a_picture(invoke: Invoke, tmp_path: Path) -> None:
+    assert invoke("data", "--preview", "shifts.png", "--shift", "up4", "--shift", "rotate:45").exit_code == 0
+    assert matplotlib.image.imread(tmp_path / "shifts.png").shape[2] == 4
+    assert invoke("data", "--gallery", "corruptions.png").exit_code == 0
+    assert matplotlib.image.imread(tmp_path / "corruptions.png").shape[2] == 4
+    result = invoke("data", "--preview", "shifts.xyz")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "expected an ending among" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def run_dir(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run that the command line made, with its JSON beside it."""
+    folder = tmp_path_factory.mktemp("cli")
+    options = ["--calibrate", "--data-dir", str(small_folder), "--out", "run", "--json"]
+    arguments = ["train", "--model", "mlp", *map(str, SMALL), *options]
+    # Keras set this one in our own process.
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-m", "ood_fashion", *arguments]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    (folder / "stdout.json").write_text(result.stdout)
+    (folder / "stderr.txt").write_text(result.stderr)
+    return folder / "run"
+
+
+def test_train_keeps_result_and_progress_apart(run_dir: Path) -> None:
+    document = json.loads((run_dir.parent / "stdout.json").read_text())
+    assert document == {"run": "run", **json.loads((run_dir / "metrics.json").read_text())}
+    lines = (run_dir.parent / "stderr.txt").read_text().splitlines()
+    assert lines[0] == "Run folder: run"
+    assert [line.split()[:2] for line in lines[1:]] == [["epoch", f"{n}/3"] for n in (1, 2, 3)]  # and no chatter
+
+
+def test_train_as_a_person_sees_it(invoke: Invoke, small_folder: Path) -> None:
+    arguments = ("--model", "mlp", *SMALL, "--data-dir", small_folder, "--quiet", "--no-early-stopping")
+    result = invoke("train", *arguments, "--tensorboard")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    assert re.search(r"mlp: 3 epochs of 80 updates in \d+ s; kept the weights of epoch 3\.", result.stdout)
+    assert re.search(r"rotate270 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +200", result.stdout)
+    assert "document" not in result.stdout  # these are not its data
+    (folder,) = Path("runs").iterdir()
+    assert re.fullmatch(r"\d{8}T\d{6}-mlp-s11", folder.name)
+    assert list(folder.glob("tensorboard/validation/events.*"))
+    assert "up4" in invoke("evaluate", "--shift", "up4", "--data-dir", small_folder).stdout  # the latest run
+
+
+def test_the_documents_figures_stand_beside_those_of_its_protocol(invoke: Invoke, fashion: Dataset) -> None:
+    write_run(Path("other"), fashion, TrainConfig(model="cnn3", epochs=1))
+    assert "document" not in invoke("train", "--resume", "--out", "other").stdout
+    write_run(Path("run"), fashion, TrainConfig(model="cnn3", seed=7))
+    text = invoke("train", "--resume", "--out", "run").stdout
+    assert re.search(r"up4 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +10,000 +0\.5653", text)
+    assert re.search(r"rotate180 .* 0\.0465\*", text)
+    assert text.rstrip().endswith("* a slip of the document: it repeats the figure for rotate270")
+
+
+def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    result = invoke("evaluate", "--run", run_dir, "--all", "--data-dir", small_folder, "--json")
+    short = ("shift", "accuracy", "correct", "n", "ci95")
+    full = json.loads((run_dir / "metrics.json").read_text())["results"]
+    metrics = {"results": [{name: record[name] for name in short} for record in full]}
+    assert json.loads(result.stdout) == {"model": "mlp", **metrics}
+    arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--json")
+    result = invoke("evaluate", *arguments, "--shift", "translate:0,-4", "--shift", "rotate:90", "--shift", "up4")
+    document = json.loads(result.stdout)
+    assert document["model"] == str(run_dir / "model.keras")
+    assert document["results"] == metrics["results"][1:3]  # canonical names, none twice
+    assert json.loads(invoke("evaluate", *arguments).stdout)["results"] == metrics["results"][:1]
+
+
+def test_evaluate_in_every_way(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    """What training has measured and fitted is what evaluation measures, and fits again."""
+    arguments = ("evaluate", "--run", run_dir, "--all", "--metrics", "all", "--data-dir", small_folder)
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert json.loads(invoke(*arguments, "--json").stdout)["results"] == metrics["results"]
+    assert json.loads(invoke(*arguments, "--calibrate", "--json").stdout)["results"] == metrics["results"]
+    text = invoke(*arguments).stdout
+    assert re.search(r"rotate180 +0\.\d{4}( +\d\.\d{4}){5}", text)
+    assert f"at temperature {metrics['temperature']:.3f}" in text
+    assert f"at temperature {metrics['temperature']:.3f}" in invoke("train", "--resume", "--out", run_dir).stdout
+    turned = json.loads(invoke(*arguments, "--tta", "c4", "--json").stdout)["results"]  # has another temperature
+    assert "calibrated" not in turned[0]
+
+
+def test_evaluate_averages_over_an_orbit(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--tta", "c4", "--json")
+    document = json.loads(invoke("evaluate", *arguments, "--all").stdout)
+    assert document["tta"] == "c4"
+    upright, _, *turned = (record["correct"] for record in document["results"])
+    assert turned == [upright] * 3
+    text = invoke("evaluate", *arguments[:-1], "--metrics", "all", "--shift", "rotate90").stdout
+    assert f"{upright / 200:.4f}" in text
+
+
+def test_resume_of_a_complete_run_shows_it(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
+    result = invoke("train", "--resume", "--out", run_dir, "--json")
+    assert json.loads(result.stdout)["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
+    assert before == {path: path.stat().st_mtime_ns for path in run_dir.iterdir()}
+
+
+def test_resume_starts_a_run_where_there_is_none(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
+    arguments = ("--model", "mlp", *SMALL, "--calibrate", "--data-dir", small_folder, "--quiet", "--json", "--resume")
+    document = json.loads(invoke("train", *arguments, "--out", "new").stdout)
+    assert document["results"] == json.loads((run_dir / "metrics.json").read_text())["results"]
+
+
+def test_resume_knows_the_augmentations(invoke: Invoke, small_folder: Path) -> None:
+    settings = ("--model", "mlp", *SMALL[2:6], "--epochs", 1, "--augment", "translate:2.0", "--augment", "rotate90")
+    arguments = ("train", *settings, "--data-dir", small_folder, "--quiet", "--json", "--out", "run")
+    document = json.loads(invoke(*arguments).stdout)
+    assert json.loads(Path("run/config.json").read_text())["config"]["augment"] == ["translate:2", "rotate90"]
+    assert json.loads(invoke(*arguments, "--resume").stdout) == document
+
+
+def test_sigkill_then_resume_gives_the_same_bits(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    """Kill a real process after its first checkpoint, the resumed one a moment after its own, and resume again."""
+    settings = ["--model", "cnn2", "--train-size", "400", "--val-size", "100", "--epochs", "12", "--no-early-stopping"]
+    arguments = ["train", *settings, "--data-dir", str(small_folder), "--quiet", "--json", "--out"]
+    command = [sys.executable, "-m", "ood_fashion", *arguments, "killed"]
+    checkpoint = tmp_path / "killed/checkpoint.npz"
+    for more, seconds in ((), 0.0), (("--resume",), 0.5):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+        process = subprocess.Popen([*command, *more], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not (checkpoint.exists() and checkpoint.stat().st_mtime_ns != before) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (tmp_path / "killed/metrics.json").exists()
+    resumed, undisturbed = (
+        json.loads(invoke(*arguments, *more).stdout) for more in (("killed", "--resume"), ("undisturbed",))
+    )
+    assert {**resumed, "run": ""} == {**undisturbed, "run": ""}
+    weights = [
+        keras.models.load_model(tmp_path / name / "model.keras").get_weights() for name in ("killed", "undisturbed")
+    ]
+    for received, expected in zip(*weights, strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
+def test_tensorboard_has_to_be_installed_for_its_logs_alone(
+    invoke: Invoke, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    training = ["train", "--model", "mlp", *SMALL, "--data-dir", small_folder, "--out", "run"]
+    result = invoke(*training, "--tensorboard")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "expected the package tensorboard. Received: none. Install it: pip install" in result.stderr
+    assert not (tmp_path / "run").exists()
+    assert invoke(*training).exit_code == 0
+
+
+def test_divergence_is_one_line(invoke: Invoke, small_folder: Path) -> None:
+    result = invoke(
+        "train",
+        "--model",
+        "mlp",
+        *SMALL,
+        "--data-dir",
+        small_folder,
+        "--learning-rate",
+        "1e30",
+        "--quiet",
+        "--out",
+        "run",
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: training diverged in epoch 1: expected a finite loss. Received: nan.")
+    assert result.stderr.count("\n") == 1
+    assert Path("run/model.keras").exists()
+    assert not Path("run/metrics.json").exists()
+
+
+def test_a_group_without_a_command_shows_its_help(invoke: Invoke) -> None:
+    result = invoke("scratch")
+    assert result.output.startswith("Usage: ")
+    assert result.exit_code == 2
+
+
+def test_a_bug_is_one_line_unless_debugging(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("ood_fashion.data.sources.load_dataset", broken)
+    result = invoke("data")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: unexpected KeyError: 'surprise'. Show where: ood-fashion --debug data ...\n"
+    assert isinstance(invoke("--debug", "data").exception, KeyError)
+
+
+def test_a_bug_with_a_long_story_is_one_line(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise RuntimeError("Graph execution error:\n\n  detected at node" + "\n  of a graph" * 1000)
+
+    monkeypatch.setattr("ood_fashion.data.sources.load_dataset", broken)
+    (line,) = invoke("data").stderr.splitlines()
+    assert line.startswith("Error: unexpected RuntimeError: Graph execution error: detected at node of a graph of a")
+    assert line.endswith(" [...]. Show where: ood-fashion --debug data ...")
+    assert len(line) < 700
+
+
+def test_interruption_exits_with_130(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ood_fashion.data.sources.load_dataset", interrupted)
+    result = invoke("data")
+    assert (result.exit_code, result.stderr) == (130, "Error: interrupted.\n")
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ood_fashion", "params"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ},
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, stderr = process.communicate()
+    assert b"Traceback" not in stderr
+
+
+def test_a_strangers_model_is_refused_by_an_older_keras(
+    invoke: Invoke, run_dir: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is trusted; a run's own is safe, since its weights alone are read."""
+    picture = str(tmp_path / "shoe.png")
+    matplotlib.image.imsave(picture, np.arange(784).reshape(28, 28), cmap="gray")
+    strange = str(shutil.copy(run_dir / "model.keras", tmp_path / "strange.keras"))
+    data = ("--data-dir", str(small_folder))
+    commands = [
+        ("evaluate", "--model-file", strange, *data),
+        ("evaluate", "--run", str(tmp_path / "s*.keras"), *data),
+        ("predict", picture, "--model-file", strange),
+        ("sweep", "rotate", "--step", "180", "--model-file", strange, "--out", "swept", *data),
+        ("compare", strange, str(run_dir), "--shift", "up4", *data),
+    ]
+    monkeypatch.setattr(keras, "__version__", "3.14.1")
+    for command in commands:
+        refused = invoke(*command)
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert re.search(r"strange\.keras: expected Keras 3\.15 .* Received: Keras 3\.14\.1, .* trust", refused.stderr)
+        assert invoke(*command, "--trust").exit_code == 0
+    assert invoke("evaluate", "--run", run_dir, *data).exit_code == 0
+    monkeypatch.setattr(keras, "__version__", "3.15.0")
+    assert invoke(*commands[0]).exit_code == 0

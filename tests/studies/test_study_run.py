@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+from matplotlib.category import StrCategoryLocator
+
+from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
+from ood_fashion.errors import RunError
+from ood_fashion.evaluation.stats import summarize
+from ood_fashion.reports.folders import read_page
+from ood_fashion.reports.study_figures import FIGURES, shifts
+from ood_fashion.runs.run import Run
+from ood_fashion.shifts.shift import TEST_SETS
+from ood_fashion.studies.histories import Histories
+from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import StudyRun
+from ood_fashion.studies.trials import require_replaceable
+from tests.conftest import Invoke
+from tests.records import write_run
+
+SMALL = ("--train-size", "100", "--val-size", "50", "--epochs", "2")
+
+
+def without_times(summary: dict[str, Any]) -> dict[str, Any]:
+    for setting in summary["settings"]:
+        del setting["measures"]["seconds"]
+        del setting["curves"]["seconds"]
+    return summary
+
+
+@pytest.fixture(scope="module")
+def study_command(small_folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "ood_fashion", "study", "batch-size", "--seeds", "1", "--jobs", "2", *SMALL]
+    return [*command, "--data-dir", str(small_folder), "--json"]
+
+
+@pytest.fixture(scope="module")
+def study_dir(study_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study that two worker processes made."""
+    path = tmp_path_factory.mktemp("studies") / "study"
+    done = subprocess.run([*study_command, "--out", str(path)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads((path / "summary.json").read_text())
+    return path
+
+
+def test_a_study_says_what_its_runs_say(study_dir: Path) -> None:
+    summary = json.loads((study_dir / "summary.json").read_text())
+    assert [setting["setting"] for setting in summary["settings"]] == ["1", "5", "50", "500", "5000"]
+    assert summary["damaged"] == []
+    for setting in summary["settings"]:
+        run = Run.open(study_dir / f"trials/{setting['setting']}-s1")
+        assert run.config.batch_size == int(setting["setting"])
+        assert setting["measures"]["accuracy up4"] == summarize([run.read_metrics()["results"][1]["accuracy"]])
+        assert [row["mean"] for row in setting["curves"]["loss"]] == [row["loss"] for row in run.read_history()]
+    assert matplotlib.image.imread(study_dir / "batch-size.png").shape[2] == 4
+    assert (study_dir / "batch-size.svg").read_text().startswith("<?xml")
+
+
+def test_a_killed_study_is_finished_by_resume(study_command: list[str], study_dir: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    command = [*study_command, "--out", str(killed)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("trials/*/metrics.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # its workers notice
+    finished = {path: path.stat().st_mtime_ns for path in killed.glob("trials/*/metrics.json")}
+    assert 1 <= len(finished) < 5
+    subprocess.run([*command, "--resume"], capture_output=True, check=True)
+    assert finished == {path: path.stat().st_mtime_ns for path in finished}
+    resumed, undisturbed = (json.loads((path / "summary.json").read_text()) for path in (killed, study_dir))
+    assert without_times(resumed) == without_times(undisturbed)
+
+
+def descendants(process: int) -> list[int]:
+    lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    children = [int(child) for text in lists for child in text.split()]
+    return [*children, *(grandchild for child in children for grandchild in descendants(child))]
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGKILL, -9, None)],
+)
+def test_a_study_ends_with_all_its_processes(
+    small_folder: Path, tmp_path: Path, number: signal.Signals, exit_code: int, word: str | None
+) -> None:
+    arguments = ["study", "batch-size", "--implementation", "numpy", "--jobs", "2", *SMALL[:4], "--epochs", "100000"]
+    arguments += ["--seeds", "100", "--data-dir", str(small_folder)]  # more than are done before the signal comes
+    # A shell's background jobs ignore SIGINT, and so would what the tests start among them.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ood_fashion", *arguments]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("studies/*/trials/*/history.csv"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    workers = descendants(process.pid)
+    assert len(workers) >= 2
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == exit_code
+    if word:
+        (folder,) = tmp_path.glob("studies/*")
+        out = folder.relative_to(tmp_path)
+        resume = f"Go on: ood-fashion {' '.join(arguments)} --out {out} --resume"
+        assert errors.replace("\r", "\n").splitlines()[-1] == f"Error: {word}. What is done is in {out}. {resume}"
+        assert "Traceback" not in errors
+    deadline = time.monotonic() + 60
+    while (left := [worker for worker in workers if Path(f"/proc/{worker}").exists()]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
+def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    arguments = ("study", "shifts", *SMALL[:-1], 1, "--jobs", 1, "--data-dir", small_folder, "--out", "study")
+    assert invoke(*arguments, "--seeds", 1).exit_code == 0
+    before = (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns
+    (tmp_path / "study/trials/mlp-s1/config.json").write_text("{")
+    (tmp_path / "study/trials/cnn3-s1/metrics.json").write_text("{}")
+    result = invoke(*arguments, "--seeds", 2, "--resume")
+    assert result.exit_code == 1
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert "2 trainings failed and are left out: " in error
+    assert "mlp-s1/config.json: expected a readable JSON file" in error
+    assert "cnn3-s1/metrics.json: expected the metrics of a run" in error
+    assert [line.split()[:2] for line in result.stdout.splitlines()[4:7]] == [
+        ["mlp", "1"],
+        ["cnn2", "2"],
+        ["cnn3", "1"],
+    ]
+    assert (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("names", [(".tmp-notes", "x"), (".tmp-notes",), (".tmp-1-study.json", ".tmp-1-x")])
+def test_a_folder_of_others_is_refused_as_it_is(
+    invoke: Invoke, small_folder: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    (tmp_path / "others").mkdir()
+    for name in names:
+        (tmp_path / "others" / name).touch()
+    for resume in ((), ("--resume",)):
+        refused = invoke("study", "momentum", "--data-dir", small_folder, "--out", "others", *resume)
+        assert refused.stderr == (
+            "Error: others: expected an empty or absent folder. Received: other files. Choose another folder.\n"
+        )
+    assert sorted(path.name for path in (tmp_path / "others").iterdir()) == sorted(names)
+
+
+def test_a_study_that_is_there_is_named(small_fashion: Dataset, tmp_path: Path) -> None:
+    def create() -> StudyRun:
+        return StudyRun.create(tmp_path, "momentum", seeds=1, changes={}, dataset=small_fashion, resume=False)
+
+    (tmp_path / ".tmp-1-study.json").touch()  # by a kill
+    create()
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]
+    with pytest.raises(RunError, match=r"Received: a study\. Resume it, or choose another folder\."):
+        create()
+
+
+def test_what_a_worker_sends_replaces_nothing_but_a_run(small_fashion: Dataset, tmp_path: Path) -> None:
+    """A worker on a disk of its own does not see what is in the way."""
+    theirs, new = tmp_path / "theirs", tmp_path / "new"
+    theirs.mkdir()
+    (theirs / "precious").touch()
+    with pytest.raises(RunError, match=r"theirs: expected an empty or absent folder\. Received: other files"):
+        require_replaceable(theirs)
+    require_replaceable(new)
+    write_run(new, small_fashion)
+    require_replaceable(new)
+
+
+def test_a_study_goes_on_as_it_began(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    """By its own seeds and settings, sharing the threads as when all trainings were to be done."""
+    command = ("study", "batch-size", "--data-dir", small_folder, "--out", "study")
+    began = invoke(*command, *SMALL, "--implementation", "numpy", "--seeds", 2)
+    assert began.exit_code == 0, began.stderr
+    trial = tmp_path / "study/trials/5000-s2"
+    history = Run.open(trial).read_history()
+    shutil.rmtree(trial)
+    left = tmp_path / "study/trials/.tmp-1-5000-s2x"  # by a kill while a worker's files were written
+    (left / "new").mkdir(parents=True)
+    gone_on = invoke(*command, "--resume")
+    assert gone_on.exit_code == 0, gone_on.stderr
+    assert gone_on.stdout.splitlines()[0] == began.stdout.splitlines()[0]
+    assert json.loads((tmp_path / "study/study.json").read_text())["seeds"] == 2
+    assert [row["loss"] for row in Run.open(trial).read_history()] == [row["loss"] for row in history]
+    threads = {Run.open(path).record["threads"] for path in (tmp_path / "study/trials").iterdir()}
+    assert threads == {max(1, (os.cpu_count() or 1) // min(os.cpu_count() or 1, 4))}
+    assert not left.exists()
+    other = invoke(*command, "--resume", "--epochs", 3)
+    assert (other.exit_code, "expected what the study there began with" in other.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "record", [{"seeds": 10**15}, {"seeds": True}, {"changes": {"monitor_test": False}}, {"changes": {"epochs": 0}}]
+)
+def test_a_studys_record_is_checked(tmp_path: Path, record: dict[str, Any]) -> None:
+    sound = {"study": "early-stopping", "changes": {}, "sha256": GENUINE_SHA256, "seeds": 1}
+    (tmp_path / "study.json").write_text(json.dumps({**sound, **record}))
+    with pytest.raises(RunError, match=r"study\.json: expected "):
+        read_page(tmp_path, None)
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_worker_processes_summarize_as_this_one_does(
+    study_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bool
+) -> None:
+    study_run = StudyRun(shutil.copytree(study_dir, tmp_path / "study"))
+    if damage:
+        (study_run.path / "trials/50-s1/history.csv").write_text("epoch\n")
+    here = study_run.summarize()
+    assert len(here["damaged"]) == damage
+    monkeypatch.setattr("ood_fashion.studies.study_run.MANY_TRIALS", 1)
+    monkeypatch.delattr(StudyRun, "summarize_setting")  # which the workers have
+    assert study_run.summarize() == here
+
+
+def test_a_study_in_numpy(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    arguments = (
+        "study",
+        "batch-size",
+        *SMALL,
+        "--seeds",
+        1,
+        "--jobs",
+        1,
+        "--implementation",
+        "numpy",
+        "--out",
+        "study",
+    )
+    assert invoke(*arguments, "--data-dir", small_folder).exit_code == 0
+    run = Run.open(tmp_path / "study/trials/50-s1")
+    assert (run.config.implementation, run.model_path.name) == ("numpy", "model.npz")
+    result = invoke("study", "shifts", "--implementation", "numpy", "--data-dir", small_folder, "--out", "other")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--implementation numpy: expected model 'mlp'" in result.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def histories(seeds: int) -> Histories:
+    names = ("loss", "accuracy", "val_loss", "val_accuracy", "test_accuracy")
+    added = Histories(names)
+    for seed in range(seeds):
+        added.add([dict.fromkeys(names, 0.5 + 0.01 * epoch + 0.02 * seed) for epoch in range(3)])
+    return added
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_a_figure(name: str, seeds: int) -> None:
+    names = (*(f"accuracy {shift}" for shift in TEST_SETS), "loss", "seconds")
+    settings = [
+        {
+            "setting": label,
+            "seeds": list(range(seeds)),
+            "measures": {measure: summarize([0.1 * seed + 0.5 for seed in range(seeds)]) for measure in names},
+            "curves": histories(seeds).curves(),
+            "patience": histories(seeds).patience_table(),
+        }
+        for label in STUDIES[name].settings
+    ]
+    figure = FIGURES[name]({"settings": settings, "sha256": GENUINE_SHA256, "changes": {}})
+    figure.draw_without_rendering()
+    assert all(axis.get_xlabel() or axis.get_title() for axis in figure.axes)
+    assert all(axis.get_ylabel() for axis in figure.axes)
+    assert not any(isinstance(axis.yaxis.get_major_locator(), StrCategoryLocator) for axis in figure.axes)
+    if FIGURES[name] is shifts:
+        bars = [bar.get_facecolor() for bar in figure.axes[0].patches]
+        assert len(set(bars)) == len(STUDIES[name].settings)
