@@ -34,10 +34,10 @@ TEMPORARY = ".tmp-"
 _LEFTOVER = re.compile(rf"{re.escape(TEMPORARY)}\d+-(.+)", re.DOTALL)
 """The names that `temporary_name` makes."""
 
-MOST_TEXT = 32_000_000
+MAX_TEXT = 32_000_000
 """The most bytes of a JSON or CSV file; small JSON values take some twenty times as much memory."""
 
-MOST_UNPACKED = 800_000_000
+MAX_UNPACKED = 800_000_000
 """The most bytes that a compressed file may unpack to, since a bomb of a megabyte has a thousand: a million images of
 28 by 28 are 784,000,000."""
 
@@ -306,14 +306,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file of at most `MOST_TEXT` bytes.
+    """Read a text file of at most `MAX_TEXT` bytes.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is larger, or no UTF-8.
     """
-    if (size := path.stat().st_size) > MOST_TEXT:
-        raise ValueError(f"{size:,} bytes, more than {MOST_TEXT:,}")
+    if (size := path.stat().st_size) > MAX_TEXT:
+        raise ValueError(f"{size:,} bytes, more than {MAX_TEXT:,}")
     return path.read_text(encoding="utf-8")
 
 
@@ -321,7 +321,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, without NaN and infinity, which JSON has not.
 
     Raises:
-        RunError: the file is absent, damaged or larger than `MOST_TEXT`.
+        RunError: the file is absent, damaged or larger than `MAX_TEXT`.
     """
     try:
         content = _JSON.decode(read_text(path))
@@ -344,11 +344,11 @@ def opened_npz(path: Path) -> Iterator[NpzFile]:
     """Open an .npz file, without unpickling anything.
 
     Raises:
-        ValueError: it would unpack to more than `MOST_UNPACKED` bytes, and than it has itself.
+        ValueError: it would unpack to more than `MAX_UNPACKED` bytes, and than it has itself.
         Exception: zipfile, zlib and NumPy raise a dozen kinds on damaged files, in the block too.
     """
     with path.open("rb") as opened, NpzFile(opened) as file:
         unpacked = sum(member.file_size for member in cast(ZipFile, file.zip).infolist())
-        if unpacked > max(MOST_UNPACKED, path.stat().st_size):
-            raise ValueError(f"{unpacked:,} bytes unpacked, more than {MOST_UNPACKED:,}; numpy.savez does not pack")
+        if unpacked > max(MAX_UNPACKED, path.stat().st_size):
+            raise ValueError(f"{unpacked:,} bytes unpacked, more than {MAX_UNPACKED:,}; numpy.savez does not pack")
         yield file

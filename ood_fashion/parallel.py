@@ -20,7 +20,7 @@ from ood_fashion.errors import BackendError, InvalidValueError, OodFashionError
 
 DEVICES = ("auto", "cpu", "gpu")
 
-_MOST_JOBS = 4
+_MAX_JOBS = 4
 """Unless told otherwise, for each takes about 1 GB."""
 
 _RETRIES = 3
@@ -35,7 +35,7 @@ def _loky(address: str | None, jobs: int | None, calls: int, on_loss: OnLoss) ->
     import joblib  # takes a tenth of a second, which other commands need not wait for
 
     cores = os.cpu_count() or 1
-    jobs = min(cores, _MOST_JOBS, calls) if jobs is None else jobs
+    jobs = min(cores, _MAX_JOBS, calls) if jobs is None else jobs
     # A process that does all by itself keeps its threads as they are.
     threads = max(1, cores // jobs) if jobs > 1 else None
     workers = {"inner_max_num_threads": threads, "initializer": _follow, "initargs": (os.getpid(),)}
@@ -138,7 +138,7 @@ def _ray(address: str | None, jobs: int | None, calls: int, on_loss: OnLoss) -> 
             ray.shutdown()
 
 
-def side_by_side(
+def run_parallel(
     function: Callable[..., Any],
     calls: Sequence[tuple[Any, ...]],
     *,

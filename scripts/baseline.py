@@ -29,7 +29,7 @@ TRAININGS = [
     *(TrainConfig(name, size) for size in (500, 2_000, 10_000) for name in ("mlp", "cnn2", "cnn3")),
     *(TrainConfig("mlp", seed=seed) for seed in (2, 3, 4, 5)),
 ]
-"""The document's models as it trains them, and on fewer images, so that in-domain accuracies differ."""
+"""The assignment's models as it trains them, and on fewer images, so that in-domain accuracies differ."""
 
 
 def trained(config: TrainConfig, folder: Path, dataset: Dataset) -> tuple[str, Path]:
@@ -52,7 +52,7 @@ def measured(
     sweep, n = sweeps.Sweep(name, tuple({"shift": shift} for shift in shifts)), len(dataset.test)
     path = sweeps.open_folder(folder / name, sweeps.settings(sweep, files, dataset, n))
     with tqdm(total=len(sweep.points), desc=name) as bar:
-        hits = sweeps.measure(
+        correct = sweeps.measure(
             sweep,
             len(files),
             n,
@@ -60,7 +60,7 @@ def measured(
             path,
             bar.update,
         )
-    accuracies = hits.mean(axis=2).tolist()
+    accuracies = correct.mean(axis=2).tolist()
     return {str(s): dict(zip(files, row, strict=True)) for s, row in zip(sweep.shifts, accuracies, strict=True)}
 
 

@@ -34,11 +34,11 @@ from ood_fashion.studies.study_run import StudyRun
 _INTRODUCTION = """# Trained models
 
 They come with the package, in `ood_fashion/runs/pretrained/NAME`, each as the run folder that its training wrote; the
-model file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` and `sweep` take `--model NAME`,
-and `compare` the name.
+model file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` and `sweep` take
+`--pretrained NAME`, and `compare` the name.
 
-    ood-fashion evaluate --model p4mgap-augmented --all
-    ood-fashion predict --model p4mgap-augmented shoe.jpg
+    ood-fashion evaluate --pretrained p4mgap-augmented --all
+    ood-fashion predict --pretrained p4mgap-augmented shoe.jpg
     ood-fashion compare cnn3-full p4mcnn
 
 Each is the first of three trainings, not the best: `ood-fashion study robust --seeds 3 --out studies/robust` trained
@@ -129,9 +129,9 @@ def cards() -> None:
 def _command(config: TrainConfig) -> str:
     """Return what trains by a config with Keras."""
     settings, full = config.to_json(), PROTOCOLS["full"]
-    protocol = "full" if settings["train_size"] == full["train_size"] else "paper"
+    protocol = "full" if settings["train_size"] == full["train_size"] else "assignment"
     expected = {**TrainConfig().to_json(), **PROTOCOLS[protocol], "model": None, "seed": None}
-    words = ["ood-fashion train", *([] if protocol == "paper" else ["--protocol full"])]
+    words = ["ood-fashion train", *([] if protocol == "assignment" else ["--protocol full"])]
     for name, value in settings.items():
         if value != expected[name]:
             values = value if isinstance(value, list) else [value]

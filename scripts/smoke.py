@@ -125,11 +125,11 @@ def run_commands() -> None:
     run("train", "--model", "p4mcnn", *SMALL, "--protocol", "full", "--epochs", "1", "--batch-size", "50",
         "--augment", "rotate90", "--out", "runs/p4mcnn")  # fmt: skip
     run("evaluate", "--run", "runs/mlp", "--all", "--metrics", "all", "--data-dir", "small.npz")
-    run("evaluate", "--model", "p4mgap", "--tta", "c4", "--data-dir", "small.npz")
-    (picture,) = run("predict", "shoe.png", "--model", "p4mgap-augmented", "--json")["images"]
+    run("evaluate", "--pretrained", "p4mgap", "--tta", "c4", "--data-dir", "small.npz")
+    (picture,) = run("predict", "shoe.png", "--pretrained", "p4mgap-augmented", "--json")["images"]
     assert picture["top"][0]["class"] == "Ankle boot", picture
     run("compare", "runs/mlp", "runs/cnn2", "--data-dir", "small.npz")
-    run("sweep", "rotate", "--step", "90", "--limit", "100", "--model", "mlp", "--run", "runs/mlp", "--jobs", "2",
+    run("sweep", "rotate", "--step", "90", "--limit", "100", "--pretrained", "mlp", "--run", "runs/mlp", "--jobs", "2",
         "--out", "swept")  # fmt: skip
     run("scratch", "mlp", *SMALL, "--epochs", "1", "--out", "scratched")
     run("report", "runs/mlp", "--data-dir", "small.npz")

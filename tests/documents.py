@@ -49,7 +49,7 @@ class Document(HTMLParser):
 
 
 def check_structure(document: Document) -> None:
-    """Hold the document against what every page promises."""
+    """Hold the assignment against what every page promises."""
     tags = Counter(tag for tag, _ in document.elements)
     assert (tags["html"], tags["h1"], tags["main"], tags["script"]) == (1, 1, 1, 0)
     assert document.of("html") == [{"lang": "en"}]

@@ -57,7 +57,7 @@ def test_a_keras_model_of_another_program(small_folder: Path, tmp_path: Path, in
 
 @pytest.mark.parametrize("example", ["scikit_learn_model.py", "pytorch_model.py"])
 def test_a_model_in_a_callable(small_folder: Path, tmp_path: Path, example: str) -> None:
-    """Under the document's sets, and under every corruption."""
+    """Under the assignment's sets, and under every corruption."""
     if example == "pytorch_model.py":
         pytest.importorskip("torch", reason="PyTorch is in the extra bench, for it takes gigabytes")
     suite = [f"{name}:3" for name in CORRUPTIONS]

@@ -223,7 +223,7 @@ def test_a_second_process_is_refused(
 
 
 def test_a_full_disk_is_one_line(invoke: Invoke, small_folder: Path) -> None:
-    """A limit on the size of files stands in for a disk that is full; scripts/survive.py disk fills one."""
+    """A limit on the size of files stands in for a disk that is full; scripts/benchmarks/survive.py disk fills one."""
     size = ("--train-size", 100, "--val-size", 50, "--epochs", 1)
     arguments = ("train", "--model", "mlp", *size, "--data-dir", small_folder, "--out", "run", "--quiet")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -17,7 +17,7 @@ import pytest
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import BackendError
 from ood_fashion.files import write_folder
-from ood_fashion.parallel import BACKENDS, side_by_side
+from ood_fashion.parallel import BACKENDS, run_parallel
 from ood_fashion.studies import trials
 from ood_fashion.studies.study_run import StudyRun
 from tests.conftest import Invoke
@@ -27,7 +27,7 @@ SMALL = ("momentum", "--implementation", "numpy", "--train-size", "400", "--val-
 
 def test_a_killed_worker_of_dask_costs_no_trial(small_folder: Path) -> None:
     """A scheduler and two workers as processes; the second is killed in the middle of a trial."""
-    command = [sys.executable, "scripts/scaling.py", "cluster", "dask", "--", *SMALL, "--seeds", "1"]
+    command = [sys.executable, "scripts/benchmarks/scaling.py", "cluster", "dask", "--", *SMALL, "--seeds", "1"]
     folder = Path(__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
@@ -54,12 +54,12 @@ def test_a_trial_that_kills_its_workers_is_an_outcome() -> None:
     assert (lost, threads) == ([((1,), "KilledWorker")], 1)
     hasty = dask.config.set({"distributed.scheduler.allowed-failures": 0})
     with hasty, pytest.raises(BackendError, match=r"1: expected a worker that survives it. Received: "):
-        list(side_by_side(_fatal, [(1,)], backend="dask", address=None, jobs=1))
+        list(run_parallel(_fatal, [(1,)], backend="dask", address=None, jobs=1))
 
 
 def test_a_killed_worker_process_is_one_line() -> None:
     with pytest.raises(BackendError, match=r"^expected worker processes that live .* Received: one was killed.*$"):
-        list(side_by_side(_fatal, [(1,), (2,)], backend="loky", address=None, jobs=2))
+        list(run_parallel(_fatal, [(1,), (2,)], backend="loky", address=None, jobs=2))
 
 
 def _fatal(number: int, *, threads: int | None = None) -> int:

@@ -100,8 +100,8 @@ def test_a_gallery_and_a_legend_take_any_name(small_fashion: Dataset) -> None:
 
 @pytest.mark.parametrize("sweep", [translations(1), rotations(180), corruptions(["fog"])])
 def test_a_sweep_and_its_report_take_any_name(tmp_path: Path, sweep: Sweep) -> None:
-    hits = np.random.default_rng(0).random((len(sweep.shifts), len(NAMES), 20)) < 0.5
-    report = sweep.report(list(NAMES), hits, "bad\udce9dir")
+    correct = np.random.default_rng(0).random((len(sweep.shifts), len(NAMES), 20)) < 0.5
+    report = sweep.report(list(NAMES), correct, "bad\udce9dir")
     write_report(tmp_path, report)
     assert json.loads((tmp_path / "results.json").read_text(encoding="ascii"))["models"] == list(NAMES)
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:

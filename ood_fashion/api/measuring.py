@@ -18,7 +18,7 @@ from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation import baseline, classifier, comparison, sweeps
 from ood_fashion.files import absolute, locked
-from ood_fashion.parallel import side_by_side
+from ood_fashion.parallel import run_parallel
 from ood_fashion.runs.predictions import saved_classes
 from ood_fashion.runs.search import model_files, model_name
 from ood_fashion.runs.start import require_same_dataset
@@ -97,7 +97,10 @@ def evaluate(
         named = zip(model, sides, strict=True)
         names = [str(one) if isinstance(one, str | Path) else name for one, (name, _) in named]
         return RunsEvaluation(
-            ", ".join(names), comparison.summarize_runs([hits for _, hits in sides]), dataset.class_names, models=names
+            ", ".join(names),
+            comparison.summarize_runs([correct for _, correct in sides]),
+            dataset.class_names,
+            models=names,
         )
     _select_device(device, model)
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
@@ -210,7 +213,7 @@ they may differ otherwise. Compare several runs a side for that.
     sides = [
         [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in several(side)] for side in (a, b)
     ]
-    records = comparison.compare(*([hits for _, hits in side] for side in sides))
+    records = comparison.compare(*([correct for _, correct in side] for side in sides))
     name_a, name_b = (", ".join(name for name, _ in side) for side in sides)
     return Comparison(name_a, name_b, records, comparison.conclude(records, "A", "B"))
 
@@ -314,7 +317,7 @@ def sweep(
     chosen = KINDS[kind](*([] if extent is None else [extent]))
     dataset = load_dataset(data)
     test = dataset.with_test_images(limit).test
-    from ood_fashion.runs.model_files import ModelFiles, hits_under, load_scorer
+    from ood_fashion.runs.model_files import ModelFiles, correct_under, load_scorer
 
     files = model_files(*_runs_and_files([] if models is None else several(models)))
     reference = chosen.reference(reference, list(files), test)
@@ -335,12 +338,12 @@ def sweep(
     with locked(folder):
         sweeps.open_folder(folder, settings)
         with progress(len(chosen.points), folder) as advance:
-            hits = sweeps.measure(
+            correct = sweeps.measure(
                 chosen,
                 len(files),
                 len(test),
-                lambda shifts: side_by_side(
-                    hits_under,
+                lambda shifts: run_parallel(
+                    correct_under,
                     [(shift, asked) for shift in shifts],
                     backend=backend,
                     address=address,
@@ -349,7 +352,7 @@ def sweep(
                 folder,
                 advance,
             )
-        report = chosen.report(list(files), hits, reference, standard=baseline.applies(test))
+        report = chosen.report(list(files), correct, reference, standard=baseline.applies(test))
         sweeps.write_report(folder, report)
     return SweepResults(str(folder), report)
 

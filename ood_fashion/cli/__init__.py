@@ -9,13 +9,14 @@ from __future__ import annotations
 import click
 
 from ood_fashion import __version__
-from ood_fashion.cli.models import compare, data, evaluate, params, train
-from ood_fashion.cli.pictures import predict
+from ood_fashion.cli.data import data, params
+from ood_fashion.cli.measure import compare, evaluate, predict
 from ood_fashion.cli.process import CommandGroup
 from ood_fashion.cli.report import report
 from ood_fashion.cli.scratch import scratch
 from ood_fashion.cli.studies import reproduce, study
 from ood_fashion.cli.sweep import sweep
+from ood_fashion.cli.train import train
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

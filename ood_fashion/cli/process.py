@@ -49,7 +49,9 @@ def with_options(message: str, command: click.Command) -> str:
         message: names arguments in backticks.
         command: the command that runs; an argument is that option's whose parameter or flag is called so.
     """
-    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    options = [
+        parameter for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden
+    ]
     flags = {flag.lstrip("-").replace("-", "_"): flag for option in options for flag in option.opts}
     flags |= {str(option.name): option.opts[0] for option in options}
     return _ARGUMENT.sub(lambda found: flags.get(found[1], found[1]), message)

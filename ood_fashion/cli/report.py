@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, json_option, show
+from ood_fashion.cli.options import data_dir_option, json_option, show
 from ood_fashion.cli.process import say
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.base import data_dir_option, draw, json_option, resume_option, setting, show
+from ood_fashion.cli.options import data_dir_option, draw, json_option, resume_option, setting, show
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.data import sources
 from ood_fashion.errors import CheckError
@@ -67,9 +67,9 @@ def mlp(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train the document's network of problem 3.1.
+    """Train the assignment's network of problem 3.1.
 
-    The result is a run folder, with the document's result file, MLP_lr0.01_b5.json, and its plot.
+    The result is a run folder, with the assignment's result file, MLP_lr0.01_b5.json, and its plot.
 
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """

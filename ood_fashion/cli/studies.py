@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ood_fashion.cli.base import (
+from ood_fashion.cli.options import (
     Decorator,
     data_dir_option,
     device_option,
@@ -26,7 +26,7 @@ from ood_fashion.files import new_path, read_json
 from ood_fashion.runs.config import IMPLEMENTATIONS
 from ood_fashion.studies.histories import Record
 from ood_fashion.studies.study import STUDIES
-from ood_fashion.studies.study_run import MOST_SEEDS, SEEDS, STUDIES_ROOT
+from ood_fashion.studies.study_run import MAX_SEEDS, SEEDS, STUDIES_ROOT
 from ood_fashion.studies.trials import Outcome
 
 
@@ -44,7 +44,7 @@ def _grid_options(command: Callable[..., None]) -> Callable[..., None]:
     options: list[Decorator] = [
         click.option(
             "--seeds",
-            type=click.IntRange(1, MOST_SEEDS),
+            type=click.IntRange(1, MAX_SEEDS),
             help=f"Trainings of every setting.  [default: {SEEDS}, or as many as --resume finds]",
         ),
         workers_option("Trainings"),
@@ -93,9 +93,9 @@ def reproduce(
     as_json: bool,
     **changes: Any,
 ) -> None:
-    """Repeat all of the document.
+    """Repeat all of the assignment.
 
-    The result is a folder with the document's studies, and a table of its figures and claims beside ours.
+    The result is a folder with the assignment's studies, and a table of its figures and claims beside ours.
 
     Example: ood-fashion reproduce --seeds 5 --out studies/reproduction
     """
@@ -109,7 +109,7 @@ def reproduce(
             **{field: value for field, value in changes.items() if value is not None},
         )  # fmt: skip
         for name, part in STUDIES.items():
-            if part.in_document:
+            if part.in_assignment:
                 _draw(path / name, read_json(path / name / "summary.json"))
     show_results(results, as_json)
     _raise(results.failures)
@@ -133,7 +133,7 @@ def study(
 ) -> None:
     """Train a grid of models over several seeds.
 
-    NAME is what is varied, as in one of the document's studies; robust has the models that hold, recipe how they train.
+    NAME is what is varied, as in the assignment's studies; robust has the models that hold, recipe how they train.
     The result is a folder with a run for every training, summary.json and a figure.
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum

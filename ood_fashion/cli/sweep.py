@@ -6,12 +6,11 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ood_fashion.cli.base import (
-    PRETRAINED,
+from ood_fashion.cli.options import (
     Decorator,
     data_dir_option,
     device_option,
@@ -19,6 +18,7 @@ from ood_fashion.cli.base import (
     json_option,
     limit_option,
     pixels_option,
+    pretrained_option,
     show_results,
     trust_option,
     workers_option,
@@ -27,23 +27,19 @@ from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 
-if TYPE_CHECKING:
-    pass
-
 
 def _common(command: Any) -> Any:
     """Give a command the options that all sweeps share."""
     options: list[Decorator] = [
         click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
                      help="A run folder; may be repeated.  [default: the latest complete]"),
-        click.option("--model", "pretrained", type=click.Choice(list(PRETRAINED)), multiple=True,
-                     help="A trained model of the package's own; may be repeated."),
+        pretrained_option(multiple=True),
         click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
                      help="A .keras file or SavedModel folder of any origin; may be repeated."),
         pixels_option,
         trust_option,
         click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
-                     "[default: the document's MLP, else the first model]"),
+                     "[default: the assignment's MLP, else the first model]"),
         limit_option,
         click.option("--out", type=click.Path(path_type=Path),
                      help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),

@@ -172,7 +172,7 @@ def split_train(dataset: Dataset, train_size: int, val_size: int, *, seed: int |
         dataset: where to take the images from.
         train_size: number of training images.
         val_size: number of validation images.
-        seed: shuffles the images first; None keeps their order, as the document does.
+        seed: shuffles the images first; None keeps their order, as the assignment does.
 
     Raises:
         DataError: the training set is smaller than the two together.

@@ -25,7 +25,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 
 _WORKING_SIZE = 1024
 """Larger pictures are made smaller first; it bounds memory and is far more than a model takes."""
-_MOST_PNG_PIXELS = 40_000_000
+_MAX_PNG_PIXELS = 40_000_000
 """A PNG picture is unpacked as a whole, to some 20 bytes a pixel with transparency; JPEG skips detail."""
 _PNG_DEPTH = 24
 """Where a PNG file has the number of bits of a sample."""
@@ -165,9 +165,9 @@ def _read(path: Path) -> tuple[Image.Image, list[str]]:
             with Image.open(file, formats=("PNG", "JPEG")) as image:
                 if image.format == "PNG" and (frames := getattr(image, "n_frames", 1)) > 1:
                     raise DataError(f"{path}: expected a single picture. Received: an animation of {frames} frames.")
-                if image.format == "PNG" and image.width * image.height > _MOST_PNG_PIXELS:
+                if image.format == "PNG" and image.width * image.height > _MAX_PNG_PIXELS:
                     raise DataError(
-                        f"{path}: expected a PNG picture of at most {_MOST_PNG_PIXELS:,} pixels. "
+                        f"{path}: expected a PNG picture of at most {_MAX_PNG_PIXELS:,} pixels. "
                         f"Received: {_size((image.height, image.width))}. Make it smaller."
                     )
                 return _decode(image, file)

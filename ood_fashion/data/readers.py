@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError
-from ood_fashion.files import MOST_UNPACKED, opened_npz, reason
+from ood_fashion.files import MAX_UNPACKED, opened_npz, reason
 from ood_fashion.images import blocks
 
-_MOST_LABEL = 65_535
+_MAX_LABEL = 65_535
 
 _BYTE, _INT32 = 8, 12
 """Types of the samples in an IDX file."""
@@ -70,7 +70,7 @@ def _read_idx(path: Path, kinds: Sequence[tuple[int, int]]) -> NDArray[Any]:
                 shape = struct.unpack(f">{header[3]}I", header[4:])
                 dtype = np.dtype(np.uint8 if header[2] == _BYTE else ">i4")
                 size = math.prod(shape) * dtype.itemsize
-                available = MOST_UNPACKED if gzipped else path.stat().st_size - len(header)
+                available = MAX_UNPACKED if gzipped else path.stat().st_size - len(header)
                 if gzipped and size > available:
                     raise DataError(
                         f"{path}: expected at most {available:,} bytes packed by gzip. Received: {size:,} for {shape}. "
@@ -185,8 +185,6 @@ def to_labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
 
 
 def _check_labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
-    if array.size and not 0 <= array.min() <= array.max() <= _MOST_LABEL:
-        raise DataError(
-            f"{place}: expected labels from 0 to {_MOST_LABEL:,}. Received: {array.min()} to {array.max()}."
-        )
+    if array.size and not 0 <= array.min() <= array.max() <= _MAX_LABEL:
+        raise DataError(f"{place}: expected labels from 0 to {_MAX_LABEL:,}. Received: {array.min()} to {array.max()}.")
     return array.astype(np.int64)

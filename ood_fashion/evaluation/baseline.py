@@ -1,7 +1,7 @@
-"""What standard models make of Fashion-MNIST's test set under shifts: whom errors and robustness are held against.
+"""Reference accuracies of standard models under shifts, for the mCE and for effective robustness.
 
-`scripts/baseline.py` has measured baseline.csv: the document's models, trained as it trains them, on 10,000 images and
-on fewer, so that their in-domain accuracies differ.
+`scripts/baseline.py` has measured baseline.csv: the assignment's models, trained as it trains them, on 10,000 images
+and on fewer, so that their in-domain accuracies differ.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATH = Path(__file__).with_name("baseline.csv")
 N = 10_000
 """Test images, of each accuracy."""
 
-REFERENCE = "the document's MLP"
+REFERENCE = "the assignment's MLP"
 """Whose errors make an mCE of 1: the mean of five trainings."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.evaluation.stats import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_hits
+from ood_fashion.evaluation.stats import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_correct
 
 Correct = Mapping[str, NDArray[np.bool_]]
 """Whether each test image is recognised, (n,), by the text form of the shift."""
@@ -25,7 +25,7 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
     Returns:
         A record per shift: accuracy_a and accuracy_b (means over the trainings), what `stats.compare_paired` says
         of one training a side or `compare_unpaired` of several, and p_holm, adjusted for the number of shifts; of
-        several also runs_a and runs_b, what `stats.summarize_hits` says of each side.
+        several also runs_a and runs_b, what `stats.summarize_correct` says of each side.
 
     Raises:
         InvalidValueError: one side has one training, and the other several.
@@ -41,25 +41,25 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
             result = compare_paired(side_a[0][shift], side_b[0][shift])
         else:
             sides = {"runs_a": side_a, "runs_b": side_b}
-            summaries = {name: summarize_hits(hits_under(shift, side)) for name, side in sides.items()}
+            summaries = {name: summarize_correct(correct_under(shift, side)) for name, side in sides.items()}
             result = {**compare_unpaired(a, b), **summaries}
         records.append({"shift": shift, "accuracy_a": float(np.mean(a)), "accuracy_b": float(np.mean(b)), **result})
     add_holm(records)
     return records
 
 
-def hits_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
+def correct_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
     """Return whether each training is right about each image under a shift, (trainings, n)."""
     return np.stack([correct[shift] for correct in side])
 
 
 def summarize_runs(side: Sequence[Correct]) -> list[dict[str, Any]]:
-    """Describe several trainings: a record per shift of `stats.summarize_hits`.
+    """Describe several trainings: a record per shift of `stats.summarize_correct`.
 
     Args:
         side: of each training.
     """
-    return [{"shift": shift, **summarize_hits(hits_under(shift, side))} for shift in side[0]]
+    return [{"shift": shift, **summarize_correct(correct_under(shift, side))} for shift in side[0]]
 
 
 def conclude(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:

@@ -302,24 +302,24 @@ def _logit(accuracies: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]
     return np.asarray(special.logit(np.clip(accuracies, 0.5 / n, 1 - 0.5 / n)))
 
 
-def worst_case(hits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def worst_case(correct: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Say which images are right under every one of the shifts: bool (shifts, n) to (n,)."""
-    return np.asarray(hits.all(axis=0))
+    return np.asarray(correct.all(axis=0))
 
 
-def worst_of_random(hits: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.bool_]:
+def worst_of_random(correct: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.bool_]:
     """Say which images are right under each of `count` shifts, drawn anew for every image, with replacement.
 
     The worst of 10 random choices is an attack of Engstrom et al., ICML 2019.
 
     Args:
-        hits: whether each image is right under each shift, (shifts, n).
+        correct: whether each image is right under each shift, (shifts, n).
         count: how many to draw.
         seed: decides which.
     """
-    shifts, n = hits.shape
+    shifts, n = correct.shape
     drawn = np.random.default_rng(seed).integers(0, shifts, (count, n))
-    return np.asarray(np.take_along_axis(hits, drawn, axis=0).all(axis=0))
+    return np.asarray(np.take_along_axis(correct, drawn, axis=0).all(axis=0))
 
 
 class Predictions(NamedTuple):

@@ -15,7 +15,7 @@ from ood_fashion.evaluation.metrics import are_scores
 from ood_fashion.models.layer_specs import Shape
 
 _PROBES = 64
-_MOST_SCALE = 0.01
+_MAX_SCALE = 0.01
 """Who multiplies pixels by this or less takes them in 0-255: 1/255, 1/127.5 and the like."""
 
 
@@ -111,13 +111,13 @@ def _scaling_layer(model: keras.Model) -> str | None:
     for operation in _operations(model):
         kind = type(operation).__name__
         if isinstance(operation, keras.layers.Rescaling):
-            scales_down = np.max(np.abs(operation.scale)) <= _MOST_SCALE
+            scales_down = np.max(np.abs(operation.scale)) <= _MAX_SCALE
         elif isinstance(operation, keras.layers.Normalization):
             scales_down = operation.mean is not None and np.max(operation.mean) > 1
         elif kind in ("Divide", "TrueDivide", "Multiply"):
             given = [value for node in operation._inbound_nodes for value in node.arguments.args]
             factors = [abs(value) for value in given if isinstance(value, int | float)]
-            scales_down = any((1 / f if "Divide" in kind else f) <= _MOST_SCALE for f in factors if f)
+            scales_down = any((1 / f if "Divide" in kind else f) <= _MAX_SCALE for f in factors if f)
         else:
             continue
         if scales_down:

@@ -35,7 +35,7 @@ _IMAGES_AT_A_TIME = 50 * EVALUATION_BATCH_SIZE
 Shifts = Shift | str | Iterable[Shift | str]
 Scorer = Callable[[Shift], NDArray[np.floating[Any]]]
 
-ALONE = Orbit()
+IDENTITY_ORBIT = Orbit()
 """The orbit of the image as it is."""
 _OUTPUTS = [kind for kind in OUTPUTS if kind != "classes"]
 
@@ -44,7 +44,7 @@ def make_scorer(
     models: Sequence[keras.Model],
     dataset: Dataset,
     split: Split | None = None,
-    orbit: Orbit = ALONE,
+    orbit: Orbit = IDENTITY_ORBIT,
     outputs: str = "auto",
 ) -> Scorer:
     """Prepare to score the classes under many shifts, of the same images.
@@ -150,7 +150,7 @@ def sharpest_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def predict(
-    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = ALONE, outputs: str = "auto"
+    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = IDENTITY_ORBIT, outputs: str = "auto"
 ) -> dict[str, Predictions]:
     """Predict the class of every image of the dataset's test set under each shift.
 
@@ -200,7 +200,7 @@ def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
 
 
 def evaluate(
-    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = ALONE, outputs: str = "auto"
+    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = IDENTITY_ORBIT, outputs: str = "auto"
 ) -> list[dict[str, Any]]:
     """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of the classes that `predict` gives."""
     score = make_scorer([model], dataset, orbit=orbit, outputs=outputs)
@@ -211,7 +211,7 @@ def evaluate(
 
 
 def calibrate(
-    model: keras.Model, dataset: Dataset, validation: Split, orbit: Orbit = ALONE, outputs: str = "auto"
+    model: keras.Model, dataset: Dataset, validation: Split, orbit: Orbit = IDENTITY_ORBIT, outputs: str = "auto"
 ) -> float:
     """Return the temperature of `metrics.fit_temperature` for a model.
 
@@ -233,7 +233,7 @@ def evaluate_fully(
     dataset: Dataset,
     shifts: Shifts,
     temperature: float | None = None,
-    orbit: Orbit = ALONE,
+    orbit: Orbit = IDENTITY_ORBIT,
     outputs: str = "auto",
 ) -> list[dict[str, Any]]:
     """Measure a model in every way under each shift.

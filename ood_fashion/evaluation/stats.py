@@ -71,7 +71,7 @@ def _describe(n: int, mean: float, sd: float | None, confidence: float) -> dict[
     return summary
 
 
-def summarize_hits(hits: NDArray[np.bool_]) -> dict[str, Any]:
+def summarize_correct(correct: NDArray[np.bool_]) -> dict[str, Any]:
     """Describe the accuracy of several trainings on the same images, with its two causes of variation kept apart.
 
     Over the seeds: `summarize` of the trainings' accuracies, on these images. Over the images: with q_i the share of
@@ -80,13 +80,13 @@ def summarize_hits(hits: NDArray[np.bool_]) -> dict[str, Any]:
     Sampling, 1965, section 8.2), which is n for one training, and no more than n a training.
 
     Args:
-        hits: whether each training is right about each image, (trainings, n).
+        correct: whether each training is right about each image, (trainings, n).
 
     Returns:
         accuracy (the mean), runs, n, seeds with sd and ci95 (None for one training), images with sd and ci95.
     """
-    runs, n = hits.shape
-    over_seeds, shares = summarize([float(row.mean()) for row in hits]), hits.mean(axis=0)
+    runs, n = correct.shape
+    over_seeds, shares = summarize([float(row.mean()) for row in correct]), correct.mean(axis=0)
     mean, variance = float(shares.mean()), float(shares.var() / n)
     effective = min(mean * (1 - mean) / variance, runs * n) if variance else n
     return {

@@ -48,7 +48,7 @@ RANDOM_SHIFTS, RANDOM_SEED = 10, 0
 MAX_DISTANCE = 100
 """The largest distance of a translation in a sweep, in pixels: 40,401 shifts."""
 
-Hits = NDArray[np.bool_]
+Correct = NDArray[np.bool_]
 Point = dict[str, Any]
 
 
@@ -84,13 +84,13 @@ class Sweep:
         return name
 
     def report(
-        self, models: Sequence[str], hits: Hits, reference: str | None = None, *, standard: bool = False
+        self, models: Sequence[str], correct: Correct, reference: str | None = None, *, standard: bool = False
     ) -> dict[str, Any]:
         """Summarise what was measured.
 
         Args:
             models: their names.
-            hits: whether each model is right about each image at each point, (points, models, n).
+            correct: whether each model is right about each image at each point, (points, models, n).
             reference: what `reference` gave; None takes the first model.
             standard: whether `baseline.applies` to the images.
 
@@ -102,12 +102,12 @@ class Sweep:
         reference = reference or models[0]
         results, worst = [], []
         for m, model in enumerate(models):
-            for point, row in zip(self.points, hits[:, m], strict=True):
+            for point, row in zip(self.points, correct[:, m], strict=True):
                 results.append(
                     {"model": model, **point, "shift": str(point["shift"]), **accuracy(int(row.sum()), len(row))}
                 )
-            drawn = worst_of_random(hits[:, m], RANDOM_SHIFTS, RANDOM_SEED)
-            for name, of in ((f"all {len(hits)}", worst_case(hits[:, m])), (f"{RANDOM_SHIFTS} random", drawn)):
+            drawn = worst_of_random(correct[:, m], RANDOM_SHIFTS, RANDOM_SEED)
+            for name, of in ((f"all {len(correct)}", worst_case(correct[:, m])), (f"{RANDOM_SHIFTS} random", drawn)):
                 worst.append({"model": model, "worst of": name, **accuracy(int(of.sum()), len(of))})
         report = {"kind": self.kind, "models": list(models), "results": results, "worst": worst}
         over = over_shifts(results, reference, standard=standard)
@@ -220,21 +220,21 @@ def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: in
     }
 
 
-def _as_text(deciding: dict[str, Any]) -> str:
-    return json.dumps(deciding, indent=2)
+def _as_text(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, indent=2)
 
 
-def default_folder(deciding: dict[str, Any]) -> Path:
+def default_folder(settings: dict[str, Any]) -> Path:
     """Name a sweep's folder after its `settings`."""
-    return SWEEPS_ROOT / f"{deciding['kind']}-{hashlib.sha256(_as_text(deciding).encode()).hexdigest()[:8]}"
+    return SWEEPS_ROOT / f"{settings['kind']}-{hashlib.sha256(_as_text(settings).encode()).hexdigest()[:8]}"
 
 
-def open_folder(path: Path, deciding: dict[str, Any]) -> Path:
+def open_folder(path: Path, settings: dict[str, Any]) -> Path:
     """Make or find the folder of a sweep.
 
     Args:
         path: absent, empty, or that of a sweep with the same settings.
-        deciding: what `settings` gave.
+        settings: what `settings` gave.
 
     Returns:
         The path.
@@ -242,7 +242,7 @@ def open_folder(path: Path, deciding: dict[str, Any]) -> Path:
     Raises:
         RunError: the folder holds something else, or cannot be written.
     """
-    text = _as_text(deciding)
+    text = _as_text(settings)
     file = path / "settings.json"
     make_folder(path)
     if is_vacant(path, file.name):
@@ -263,10 +263,10 @@ def measure(
     sweep: Sweep,
     models: int,
     n: int,
-    function: Callable[[list[Shift]], Iterable[tuple[Shift, Hits]]],
+    function: Callable[[list[Shift]], Iterable[tuple[Shift, Correct]]],
     folder: Path,
     progress: Callable[[], object],
-) -> Hits:
+) -> Correct:
     """Measure the points that the folder does not have yet, and keep each at once.
 
     Args:
@@ -286,7 +286,7 @@ def measure(
     """
     path = folder / "hits.jsonl"
     try:
-        known = dict(_read_hits(path, models, n))
+        known = dict(_read_correct(path, models, n))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another folder.") from error
     missing = []
@@ -298,11 +298,11 @@ def measure(
     try:
         # What a kill has cut off is left out, so that the next line starts on its own.
         with atomic_write(path) as temporary:
-            temporary.write_text("".join(_hits_line(shift, hits) for shift, hits in known.items()))
+            temporary.write_text("".join(_correct_line(shift, correct) for shift, correct in known.items()))
         with path.open("a") as file:
-            for shift, hits in function(missing):
-                known[str(shift)] = hits
-                file.write(_hits_line(str(shift), hits))
+            for shift, correct in function(missing):
+                known[str(shift)] = correct
+                file.write(_correct_line(str(shift), correct))
                 file.flush()
                 progress()
     except OSError as error:
@@ -310,12 +310,12 @@ def measure(
     return np.stack([known[str(shift)] for shift in sweep.shifts])
 
 
-def _hits_line(shift: str, hits: Hits) -> str:
-    packed = base64.b64encode(np.packbits(hits).tobytes()).decode()
+def _correct_line(shift: str, correct: Correct) -> str:
+    packed = base64.b64encode(np.packbits(correct).tobytes()).decode()
     return json.dumps({"shift": shift, "hits": packed}) + "\n"
 
 
-def _read_hits(path: Path, models: int, n: int) -> Iterator[tuple[str, Hits]]:
+def _read_correct(path: Path, models: int, n: int) -> Iterator[tuple[str, Correct]]:
     for line in path.read_text().splitlines(keepends=True) if is_file(path) else ():
         if line.endswith("\n"):
             record = json.loads(line)

@@ -1,4 +1,4 @@
-"""The document's theory in NumPy alone, to be read beside docs/theory.md.
+"""The assignment's theory in NumPy alone, to be read beside docs/theory.md.
 
 Nothing here imports TensorFlow, Keras or the rest of the package but for its errors: the tests hold it against Keras.
 """

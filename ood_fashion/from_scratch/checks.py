@@ -13,7 +13,7 @@ from ood_fashion.from_scratch.mlp import Network
 from ood_fashion.from_scratch.perceptron import perceptron_loss, perceptron_subgradient
 
 BATCH_SIZES = (50, 5_000)
-"""The document's two batches for the magnitude check; the first is the gradient check's too."""
+"""The assignment's two batches for the magnitude check; the first is the gradient check's too."""
 
 
 def check_perceptron(x: Array, labels: Labels, classes: int, *, seed: int = SEED) -> list[GradientCheck]:

@@ -43,7 +43,7 @@ class Linear(Layer):
     """y = x W + b, with W of shape (inputs, outputs) and b of shape (outputs,)."""
 
     def __init__(self, inputs: int, outputs: int, rng: np.random.Generator, dtype: DTypeLike = np.float64) -> None:
-        """Draw W and b from the document's distribution, normal with mean 0 and standard deviation 0.1."""
+        """Draw W and b from the assignment's distribution, normal with mean 0 and standard deviation 0.1."""
         shapes = {"W": (inputs, outputs), "b": (outputs,)}
         super().__init__({name: rng.normal(0, 0.1, shape).astype(dtype) for name, shape in shapes.items()})
 

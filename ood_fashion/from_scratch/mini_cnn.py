@@ -1,4 +1,4 @@
-"""The mini CNN of the document's problem 2: a convolution of width 2 over 3 inputs, ReLU, two output weights.
+"""The mini CNN of the assignment's problem 2: a convolution of width 2 over 3 inputs, ReLU, two output weights.
 
     a_1 = x_1 w_1 + x_2 w_2        a_2 = x_2 w_1 + x_3 w_2        o_j = max(0, a_j)
     y_hat = o_1 v_1 + o_2 v_2      loss = log(1 + exp(-y y_hat)), with y in {-1, 1}

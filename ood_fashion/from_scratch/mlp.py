@@ -1,4 +1,4 @@
-"""The document's NumPy network (problem 3.1): layers in a list, mini-batch SGD with momentum, early stopping."""
+"""The assignment's NumPy network (problem 3.1): layers in a list, mini-batch SGD with momentum, early stopping."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ood_fashion.from_scratch import SEED
 from ood_fashion.from_scratch.layers import Array, Labels, Layer, Linear, ReLU, SoftmaxCrossEntropy
 
 CHUNK = 1_000
-"""Images that are evaluated at once, as in the document, whose training loss is a sum over such chunks."""
+"""Images that are evaluated at once, as in the assignment, whose training loss is a sum over such chunks."""
 
 
 class Network:
@@ -108,7 +108,7 @@ class Evaluation:
 
     Attributes:
         loss: the mean loss per image.
-        chunk_loss_sum: the document's figure: the sum of the mean losses of the chunks of 1,000 images.
+        chunk_loss_sum: the assignment's figure: the sum of the mean losses of the chunks of 1,000 images.
         correct: how many images got the highest score for their label.
         n: how many images there are.
     """

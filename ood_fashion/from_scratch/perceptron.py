@@ -1,4 +1,4 @@
-"""The multiclass perceptron and its kernel form (the document's problem 1), with scikit-learn's conventions.
+"""The multiclass perceptron and its kernel form (the assignment's problem 1), with scikit-learn's conventions.
 
 Parameters go to the constructor, `fit` learns and returns the estimator, and what it learned ends in an underscore.
 docs/theory.md derives the loss's subgradient and the kernel form.
@@ -178,7 +178,7 @@ class MulticlassPerceptron(_Perceptron):
 
     Attributes:
         classes_: the labels, sorted.
-        coef_: the w_c, (classes, features). There is no intercept, as in the document.
+        coef_: the w_c, (classes, features). There is no intercept, as in the assignment.
         n_iter_: passes made.
         mistakes_: mistakes of each pass.
         predictions_: the prediction at every step, before its update; (n_iter_ * n,).

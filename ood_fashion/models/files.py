@@ -16,7 +16,7 @@ import h5py
 
 from ood_fashion._tensorflow import keras, tf
 from ood_fashion.errors import ModelError
-from ood_fashion.files import MOST_TEXT, MOST_UNPACKED, is_file, is_folder
+from ood_fashion.files import MAX_TEXT, MAX_UNPACKED, is_file, is_folder
 from ood_fashion.models import layer_specs, specs
 from ood_fashion.models.build import build_model
 
@@ -135,7 +135,7 @@ def _hdf5_member(group: h5py.Group, name: str, kind: type) -> Any:
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 
 
-_MOST_OBJECTS = 3_000
+_MAX_OBJECTS = 3_000
 
 
 def _check_archive(path: Path) -> Any:
@@ -152,8 +152,8 @@ def _check_archive(path: Path) -> Any:
     with ZipFile(path) as archive:
         sizes = _check_members(archive, path)
         config = json.loads(archive.read("config.json"))
-    if (objects := _count_objects(config)) > _MOST_OBJECTS:
-        raise ValueError(f"a model of {objects:,} objects, more than {_MOST_OBJECTS:,}")
+    if (objects := _count_objects(config)) > _MAX_OBJECTS:
+        raise ValueError(f"a model of {objects:,} objects, more than {_MAX_OBJECTS:,}")
     config.pop("compile_config", None)
     # What Keras notes of these variables, to make them later, it notes by thread.
     with ThreadPoolExecutor(1) as thread:
@@ -168,7 +168,7 @@ def _check_members(archive: ZipFile, path: Path) -> dict[str, int]:
     if foreign := sorted(sizes.keys() - _MEMBERS):
         raise ValueError(f"an archive with {foreign[0]}, beside {', '.join(sorted(_MEMBERS))}")
     unpacked = sum(sizes.values())
-    if unpacked > max(MOST_UNPACKED, path.stat().st_size) or sizes["config.json"] > MOST_TEXT:
+    if unpacked > max(MAX_UNPACKED, path.stat().st_size) or sizes["config.json"] > MAX_TEXT:
         raise ValueError(f"{unpacked:,} bytes unpacked, {sizes['config.json']:,} of them config.json")
     return sizes
 

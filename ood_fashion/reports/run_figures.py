@@ -27,7 +27,7 @@ WIDTH = 4.8
 
 RIGHT, WRONG = COLOURS[2], COLOURS[1]
 
-_MOST_NUMBERED_CLASSES = 15
+_MAX_NUMBERED_CLASSES = 15
 """The cells of larger confusion matrices are too small for numbers."""
 
 
@@ -59,7 +59,7 @@ def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
 
 
 def accuracies(results: Sequence[Mapping[str, Any]], figures: Mapping[str, float]) -> Figure:
-    """Draw accuracies on test sets with 95% Wilson intervals, and the document's `figures`, by shift, as crosses.
+    """Draw accuracies on test sets with 95% Wilson intervals, and the assignment's `figures`, by shift, as crosses.
 
     Args:
         results: a `metrics.accuracy_record` per test set.
@@ -74,7 +74,7 @@ def accuracies(results: Sequence[Mapping[str, Any]], figures: Mapping[str, float
     if shown := [
         (figures[record["shift"]], place) for place, record in enumerate(results) if record["shift"] in figures
     ]:
-        axis.plot(*zip(*shown, strict=True), "x", color="black", ms=6, label="document")
+        axis.plot(*zip(*shown, strict=True), "x", color="black", ms=6, label="assignment")
         axis.legend(frameon=False, fontsize="small", loc="lower right")
     axis.set_yticks(places, [test_set(record["shift"]) for record in results])
     axis.set(xlim=(0, 1), xlabel="accuracy")
@@ -196,7 +196,7 @@ def _matrix(
     figure, axis = _figure(5.0)
     image = axis.imshow(values, colours, vmin=low, vmax=high, interpolation="none")
     axis.set(xlabel="predicted class", ylabel="true class")
-    if size <= _MOST_NUMBERED_CLASSES:
+    if size <= _MAX_NUMBERED_CLASSES:
         names = list(map(literal, class_names))
         axis.set_xticks(range(size), names, rotation=60, ha="right", rotation_mode="anchor")
         axis.set_yticks(range(size), names)

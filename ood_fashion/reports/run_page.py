@@ -142,7 +142,7 @@ def _accuracy_section(records: _RunRecords) -> Section:
     table = Table("Test accuracy, with its 95% Wilson interval", *tables.accuracy_rows(records.results, model))
     figure = run_figures.accuracies(records.results, assignment.ACCURACY.get(model or "", {}))
     alternative = "Bars: " + ", ".join(f"{test_set(r['shift'])} {r['accuracy']:.4f}" for r in records.results)
-    caption = "Test accuracy" + ("; the crosses are the document's figures" if model else "")
+    caption = "Test accuracy" + ("; the crosses are the assignment's figures" if model else "")
     drawing = Drawing("accuracy", figure, caption, alternative)
     return Section("Accuracy", tables=[table], drawings=[drawing])
 
@@ -247,7 +247,7 @@ def _metrics_sections(records: _RunRecords) -> Iterator[Section]:
             f"{shift} {record['effective_robustness']:+.4f}" for shift, record in shifted.items()
         )
         text = (
-            "Grey: the document's models, trained as it does, on 10,000 images and fewer, and what their accuracy "
+            "Grey: the assignment's models, trained as it does, on 10,000 images and fewer, and what their accuracy "
             "in-domain predicts. What the run has beyond that is its effective robustness (Taori et al., NeurIPS 2020)."
         )
         drawing = Drawing("in-domain", figure, caption, alternative)

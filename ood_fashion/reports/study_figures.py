@@ -119,13 +119,13 @@ def momentum(summary: Summary) -> Figure:
 
 
 def shifts(summary: Summary) -> Figure:
-    """Draw the accuracy of each model on each test set, with the document's figures as crosses."""
+    """Draw the accuracy of each model on each test set, with the assignment's figures as crosses."""
     figure, (axis,) = _figure()
     settings = summary["settings"]
     width = 0.8 / len(settings)
     places = np.arange(len(TEST_SETS))
     colours = COLOURS if len(settings) <= len(COLOURS) else matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined] # a list of colours
-    label = "document"
+    label = "assignment"
     comparable = assignment.comparable_models(summary["changes"], genuine=summary.get("sha256") == GENUINE_SHA256)
     for number, setting in enumerate(settings):
         summaries = [setting["measures"][f"accuracy {name}"] for name in TEST_SETS]

@@ -65,7 +65,7 @@ def _document_table(models: Collection[str]) -> Table:
         if model in models
     ]
     notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in assignment.SLIPS.items()]
-    return Table("The document's accuracies, of one training each", ["model", *map(test_set, TEST_SETS)], rows, notes)
+    return Table("The assignment's accuracies, of one training each", ["model", *map(test_set, TEST_SETS)], rows, notes)
 
 
 def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
@@ -78,11 +78,11 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
         raise RunError(
             f"{path / 'reproduction.json'}: expected a reproduction. Received: {error!r} missing."
         ) from error
-    pages = [study_page(path / name) for name, study in STUDIES.items() if study.in_document]
+    pages = [study_page(path / name) for name, study in STUDIES.items() if study.in_assignment]
     return Page(
         title=folder_name(path),
         kind="reproduction",
-        lead=f"The document's figures beside ours, over {seeds} {'seed' if seeds == 1 else 'seeds'}.",
+        lead=f"The assignment's figures beside ours, over {seeds} {'seed' if seeds == 1 else 'seeds'}.",
         sections=[
             *map(_table_section, parts),
             *(Section(page.lead, tables=page.sections[0].tables, drawings=page.drawings) for page in pages),

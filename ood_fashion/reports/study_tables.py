@@ -156,7 +156,7 @@ def _verdict(best: Mapping[str, Any], factor: str) -> str:
 
 
 def reproduction_tables(record: Mapping[str, Any]) -> list[Table]:
-    """Lay out what `reproduction.reproduce` gives: the document's figures and claims beside ours, and its slips."""
+    """Lay out what `reproduction.reproduce` gives: the assignment's figures and claims beside ours, and its slips."""
     figures = [
         [
             figure["problem"],
@@ -191,14 +191,14 @@ def reproduction_tables(record: Mapping[str, Any]) -> list[Table]:
     return [
         Table(
             "Figures",
-            ["problem", "of", "figure", "document", "ours", "one more training", "document in it"],
+            ["problem", "of", "figure", "assignment", "ours", "one more training", "assignment in it"],
             figures,
-            ["† a slip of the document, listed below"],
+            ["† a slip of the assignment, listed below"],
             left=(1, 2, 6),
             text=f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and "
             "where a further training would lie with 95% probability.",
         ),
-        Table("Parameters", ["problem", "model", "document", "ours"], counts, left=(1,)),
+        Table("Parameters", ["problem", "model", "assignment", "ours"], counts, left=(1,)),
         Table(
             "Gradient checks",
             ["model", "parameter", "check", "verdict"],
@@ -218,8 +218,8 @@ def reproduction_tables(record: Mapping[str, Any]) -> list[Table]:
             "the claim holds if the difference is positive, and is wrong if it is negative; otherwise it is open.",
         ),
         Table(
-            "Slips of the document",
-            ["problem", "the document", "right"],
+            "Slips of the assignment",
+            ["problem", "the assignment", "right"],
             [list(correction) for correction in assignment.CORRECTIONS],
             left=(1, 2),
         ),

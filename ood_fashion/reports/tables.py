@@ -25,7 +25,7 @@ def parameter_table(model: Mapping[str, Any]) -> Table:
     ]
     rows.append(("total", "", "", f"{model['parameters']:,}"))
     if model["document"] is not None:
-        rows.append(("in the document", "", "", f"{model['document']:,}"))
+        rows.append(("in the assignment", "", "", f"{model['document']:,}"))
     rows.append(("multiply-adds an image", "", "", f"{model['multiply_adds']:,}"))
     return Table("", [model["title"], "output shape", "formula", "parameters"], rows, left=(1, 2))
 
@@ -59,13 +59,13 @@ def dataset_table(record: Mapping[str, Any]) -> str:
 def accuracy_rows(
     records: Iterable[Mapping[str, Any]], model: str | None = None
 ) -> tuple[list[str], list[list[str]], list[str]]:
-    """Put accuracies with their intervals beside the document's figures for `model` where it gives any.
+    """Put accuracies with their intervals beside the assignment's figures for `model` where it gives any.
 
     Returns:
         Headers, a row of texts per record, and notes.
     """
     figures = assignment.ACCURACY.get(model or "", {})
-    headers = ["test set", "accuracy", "95% interval", "n"] + ["document"] * bool(figures)
+    headers = ["test set", "accuracy", "95% interval", "n"] + ["assignment"] * bool(figures)
     rows, notes = [], []
     for record in records:
         shift, (low, high) = record["shift"], record["ci95"]
@@ -84,7 +84,7 @@ def accuracy_rows(
 
 
 def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = None) -> Table:
-    """Show accuracies with their intervals, beside the document's figures for `model` where it gives any."""
+    """Show accuracies with their intervals, beside the assignment's figures for `model` where it gives any."""
     headers, rows, notes = accuracy_rows(records, model)
     return Table("", headers, rows, notes, left=(2,))
 
@@ -250,7 +250,7 @@ def sweep_tables(report: Mapping[str, Any]) -> list[Table]:
     return parts
 
 
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 def _left_out_notes(report: Mapping[str, Any]) -> list[str]:
@@ -259,11 +259,11 @@ def _left_out_notes(report: Mapping[str, Any]) -> list[str]:
     reasons = {"mce": ("mCE", "makes no error"), "relative_mce": ("relative mCE", "loses no accuracy")}
     for name, (title, reason) in reasons.items():
         if families := row.get(f"{name}_left_out"):  # folders of earlier versions have none
-            more = f" and {len(families) - _MOST_NAMED} more" * (len(families) > _MOST_NAMED)
+            more = f" and {len(families) - _MAX_NAMED} more" * (len(families) > _MAX_NAMED)
             count = row[f"{name}_families"]
             notes.append(
                 f"{title}: over {count} of {count + len(families)} kinds of shift. Left out, because "
-                f"{report['reference']} {reason} under them: {', '.join(families[:_MOST_NAMED])}{more}."
+                f"{report['reference']} {reason} under them: {', '.join(families[:_MAX_NAMED])}{more}."
             )
     return notes
 

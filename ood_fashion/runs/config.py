@@ -12,7 +12,7 @@ from ood_fashion.models.specs import MODELS
 from ood_fashion.shifts.augmentations import Augmentation
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
-    "paper": {"train_size": 10_000, "val_size": 2_000},
+    "assignment": {"train_size": 10_000, "val_size": 2_000},
     "full": {
         "train_size": 55_000,
         "val_size": 5_000,
@@ -26,8 +26,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "patience": None,
     },
 }
-"""Named sets of `TrainConfig` fields. "paper" is the document's protocol, which the other defaults follow too; "full"
-is a recipe for all training images; the study `recipe` takes it apart."""
+"""Named sets of `TrainConfig` fields. "assignment" is the protocol that the other defaults follow
+too; "full" is a recipe for all training images, which the study `recipe` takes apart."""
 
 MLP_PROTOCOL: dict[str, Any] = {"model": "mlp", "implementation": "numpy", "epochs": 200}
 """How problem 3.1 trains its MLP in NumPy, beside the defaults of `TrainConfig`, by which problem 3.5 trains."""
@@ -84,8 +84,8 @@ class TrainConfig:
     """
 
     model: str = "cnn3"
-    train_size: int = PROTOCOLS["paper"]["train_size"]
-    val_size: int = PROTOCOLS["paper"]["val_size"]
+    train_size: int = PROTOCOLS["assignment"]["train_size"]
+    val_size: int = PROTOCOLS["assignment"]["val_size"]
     split_seed: int | None = None
     epochs: int = 30
     batch_size: int = 5

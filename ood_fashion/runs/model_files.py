@@ -92,7 +92,7 @@ def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray
     return make_scorer(models, dataset, split), split.labels
 
 
-def hits_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:
+def correct_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:
     """Return the shift, and whether each model is right about each image under it, (models, n)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PixelRangeWarning)  # of which the process that asks has warned

@@ -8,7 +8,7 @@ model.npz       the weights that NumPy trained
 predictions.npz the predicted class of every test image in each test set, and the confidence in it
 metrics.json    a record per test set; written last, so that its presence means that the run is complete
 tensorboard/    TensorBoard's logs, if they were asked for
-MLP_lr0.01_b5.json  the document's result file, and accuracy.png, its plot, of a run in NumPy
+MLP_lr0.01_b5.json  the assignment's result file, and accuracy.png, its plot, of a run in NumPy
 
 Every other file is written under a temporary name and then renamed, so that none is ever half there.
 """
@@ -242,7 +242,7 @@ class Run:
         raise RunError(f"{self.path / 'metrics.json'}: expected a temperature above 0. Received: {temperature}.")
 
     def write_result_file(self, result: dict[str, Any]) -> None:
-        """Write the document's result file, named after the learning rate and the batch size."""
+        """Write the assignment's result file, named after the learning rate and the batch size."""
         config = self.config
         write_json(
             self.path / f"{MODELS[config.model].title}_lr{config.learning_rate}_b{config.batch_size}.json", result

@@ -99,7 +99,7 @@ def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
             return run
     raise RunError(
         f"no trained run in {root}. Train one with ood-fashion train, or use a model that comes with the package: "
-        f"`model` {SUGGESTED}."
+        f"`pretrained` {SUGGESTED}."
     )
 
 

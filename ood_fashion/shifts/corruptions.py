@@ -20,7 +20,7 @@ from ood_fashion.shifts import pixel_ops
 from ood_fashion.shifts.affine import Floats, Matrix, SourceMap
 
 SEVERITIES = (1, 2, 3, 4, 5)
-MOST_SEED = 2**31 - 1
+MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)

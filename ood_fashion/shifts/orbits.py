@@ -14,7 +14,7 @@ from ood_fashion.errors import InvalidValueError
 from ood_fashion.shifts.shift import Rotate, Shift, Translate
 
 USAGE = "c4, or translate:N with N from 1 to 14, and /sharpest after it or not"
-MOST_PIXELS = 14
+MAX_PIXELS = 14
 
 
 class Orbit(NamedTuple):
@@ -39,7 +39,7 @@ def parse_orbit(text: str) -> Orbit:
         sharpest != bool(slash)
         or keyword != "translate"
         or not pixels.isdecimal()
-        or not 1 <= int(pixels) <= MOST_PIXELS
+        or not 1 <= int(pixels) <= MAX_PIXELS
     ):
         raise InvalidValueError(f"test-time orbit: expected {USAGE}. Received: '{text}'.")
     distances = range(-int(pixels), int(pixels) + 1)

@@ -196,7 +196,7 @@ def stripe(images: Floats, draw: Draw, columns: float) -> Floats:
 def dotted_line(images: Floats, draw: Draw, lines: int) -> Floats:
     """Draw white dotted lines from a random height at the left to another at the right."""
     height, width = images.shape[1:]
-    ends = draw(lambda rng: rng.uniform(0, height - 1, (MOST_LINES, 2)))[:, :lines]
+    ends = draw(lambda rng: rng.uniform(0, height - 1, (MAX_LINES, 2)))[:, :lines]
     slopes = (ends[..., 1] - ends[..., 0]) / max(width - 1, 1)
     columns = np.arange(width)
     dots = columns / _scale(images) % 4 >= 2
@@ -204,7 +204,7 @@ def dotted_line(images: Floats, draw: Draw, lines: int) -> Floats:
     return _with_curves(images, curves, np.hypot(1, slopes), dots)
 
 
-MOST_LINES = 5
+MAX_LINES = 5
 ZIGZAG_AMPLITUDE, ZIGZAG_PERIOD = 2, 8
 
 
@@ -212,8 +212,8 @@ def zigzag(images: Floats, draw: Draw, lines: int) -> Floats:
     """Draw white zigzag lines across the image: 2 up and 2 down every 8 pixels, with a slight slope."""
     height, width = images.shape[1:]
     scale = _scale(images)
-    starts = draw(lambda rng: rng.uniform(0, height - 1, (MOST_LINES, 1)))[:, :lines]
-    rises = scale * draw(lambda rng: rng.uniform(-5, 5, (MOST_LINES, 1)))[:, :lines]
+    starts = draw(lambda rng: rng.uniform(0, height - 1, (MAX_LINES, 1)))[:, :lines]
+    rises = scale * draw(lambda rng: rng.uniform(-5, 5, (MAX_LINES, 1)))[:, :lines]
     columns = np.arange(width) / scale
     wave = ZIGZAG_AMPLITUDE * (1 - 4 * abs(columns / ZIGZAG_PERIOD % 1 - 0.5))
     curves = starts + rises * columns / NOMINAL_SIDE + scale * wave

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.images import blocks, to_unit_range
 from ood_fashion.shifts.affine import Floats, SourceMap
-from ood_fashion.shifts.corruptions import CORRUPTIONS, MOST_SEED, SEVERITIES, Corruption, random_key
+from ood_fashion.shifts.corruptions import CORRUPTIONS, MAX_SEED, SEVERITIES, Corruption, random_key
 
 Indices = NDArray[np.int64]
 
@@ -117,7 +117,7 @@ class Corrupt:
     def __post_init__(self) -> None:
         if self.name not in CORRUPTIONS:
             raise InvalidValueError(f"expected one of {', '.join(CORRUPTIONS)}. Received: '{self.name}'.")
-        for field, most in (("severity", SEVERITIES[-1]), ("seed", MOST_SEED)):
+        for field, most in (("severity", SEVERITIES[-1]), ("seed", MAX_SEED)):
             value = getattr(self, field)
             if not (float(value).is_integer() and 0 <= value <= most):
                 raise InvalidValueError(
@@ -277,7 +277,7 @@ SHIFTS: dict[str, Shift] = {
 }
 
 TEST_SETS = ("none", "up4", "rotate90", "rotate180", "rotate270")
-"""The document's five test sets, by the names of `ood_fashion.shifts.shift.SHIFTS`."""
+"""The assignment's five test sets, by the names of `ood_fashion.shifts.shift.SHIFTS`."""
 
 _NAME_OF_STEPS = {shift.steps: name for name, shift in SHIFTS.items()}
 USAGE = f"{', '.join(SHIFTS)}, translate:DX,DY, rotate:DEGREES, CORRUPTION:SEVERITY, or a chain of these with '+'"

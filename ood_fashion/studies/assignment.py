@@ -1,4 +1,4 @@
-"""The figures and claims of the source document, a solved course assignment (CSCI 567, homework 3, October 2022)."""
+"""The figures and claims of the assignment, a solved course assignment (CSCI 567, homework 3, October 2022)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ACCURACY = {
 _NO_PROTOCOL = {"seed", "engine", "strategy", "monitor_test", "calibrate", "dtype"}
 """The fields of a config that trainings by one protocol may differ in."""
 
-SLIPS = {("cnn3", "rotate180"): "a slip of the document: it repeats the figure for rotate270"}
+SLIPS = {("cnn3", "rotate180"): "a slip of the assignment: it repeats the figure for rotate270"}
 """Figures in `ACCURACY` that are not what they claim to be, and why."""
 
 
 def comparable_model(config: TrainConfig, *, genuine: bool) -> str | None:
     """Return the model whose figures in `ACCURACY` may stand beside those of a training, if there is one.
 
-    It is the training's own model, if that was trained by the document's protocol.
+    It is the training's own model, if that was trained by the assignment's protocol.
 
     Args:
         config: what was trained.
@@ -49,11 +49,11 @@ def comparable_models(changes: Mapping[str, Any], *, genuine: bool) -> list[str]
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the document that a study measures anew.
+    """A figure of the assignment that a study measures anew.
 
     Attributes:
         problem: where it stands.
-        value: the document's figure.
+        value: the assignment's figure.
         study: a name in `studies.STUDIES`.
         setting: one of the study's settings.
         measure: a name in `histories.measures`, or with `epoch` a column of the history.
@@ -71,7 +71,7 @@ class Figure:
 
 
 _LOG = {
-    "loss": (0.6057, 0.5173, 0.4586, 0.4336),  # the document prints ten times as much, a sum over ten chunks
+    "loss": (0.6057, 0.5173, 0.4586, 0.4336),  # the assignment prints ten times as much, a sum over ten chunks
     "accuracy": (0.7893, 0.8187, 0.8410),
     "val_accuracy": (0.7765, 0.8015, 0.8145),
 }
@@ -104,12 +104,12 @@ FIGURES = (
         for shift, value in accuracies.items()
     ),
 )
-"""What the document measured, but for its parameter counts."""
+"""What the assignment measured, but for its parameter counts."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the document that a measure is lower in one setting than in another, from one training of each.
+    """A claim of the assignment that a measure is lower in one setting than in another, from one training of each.
 
     Attributes:
         problem: where it stands.
@@ -178,4 +178,4 @@ CORRECTIONS = (
         "several seeds and an interval, as in the claims above",
     ),
 )
-"""The document's slips: where, what it says, and what is right."""
+"""The assignment's slips: where, what it says, and what is right."""

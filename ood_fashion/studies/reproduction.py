@@ -1,4 +1,4 @@
-"""Everything in the document, trained anew and laid beside its figures."""
+"""Everything in the assignment, trained anew and laid beside its figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ood_fashion.studies.study import STUDIES
 from ood_fashion.studies.study_run import StudyRun, run_studies
 
 _OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
-"""The document studied batch sizes with its NumPy network."""
+"""The assignment studied batch sizes with its NumPy network."""
 
 
 def reproduce(
@@ -31,7 +31,7 @@ def reproduce(
     resume: bool,
     **how: Any,
 ) -> tuple[Record, list[str]]:
-    """Train all studies, check the gradients, and compare with the document.
+    """Train all studies, check the gradients, and compare with the assignment.
 
     Args:
         path: the folder, for a study folder a study and reproduction.json.
@@ -45,7 +45,7 @@ def reproduce(
         What reproduction.json holds, and a line for each training that failed.
     """
     began = time.perf_counter()
-    names = [name for name, study in STUDIES.items() if study.in_document]
+    names = [name for name, study in STUDIES.items() if study.in_assignment]
     if resume and (there := [name for name in names if exists(path / name / "study.json")]):
         record = StudyRun(path / there[0]).record  # which the studies that are not there yet follow
         own = _OWN_CHANGES.get(there[0], {})

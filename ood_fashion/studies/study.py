@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ood_fashion.errors import InvalidValueError
@@ -24,7 +24,7 @@ class Study:
         factor: what differs between settings.
         measures: the names of `measures` that its table shows.
         lowest: the measure whose lowest mean makes the best setting, if there is a best one.
-        in_document: whether it is one of the document's, and so a part of `ood-fashion reproduce`.
+        in_assignment: whether it is one of the assignment's, and so a part of `ood-fashion reproduce`.
 
     Raises:
         InvalidValueError: a label cannot name a folder, or a setting does not exist or is out of range.
@@ -41,7 +41,7 @@ class Study:
     factor: str = "setting"
     measures: Sequence[str] = (*_ACCURACIES, "seconds")
     lowest: str | None = None
-    in_document: bool = False
+    in_assignment: bool = False
 
     def __post_init__(self) -> None:
         settings: dict[str, Any] = dict(self.settings)
@@ -61,13 +61,14 @@ class Study:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         settings = {label: config.to_json() for label, config in self.settings.items()}
-        return {**asdict(self), "settings": settings, "measures": list(self.measures)}
+        named = {"title": self.title, "factor": self.factor, "measures": list(self.measures), "lowest": self.lowest}
+        return {"settings": settings, **named}
 
 
 _MLP = TrainConfig(model="mlp")
 
 
-_RECIPE = TrainConfig(model="cnn3", **{**PROTOCOLS["full"], **PROTOCOLS["paper"]})
+_RECIPE = TrainConfig(model="cnn3", **{**PROTOCOLS["full"], **PROTOCOLS["assignment"]})
 
 
 STUDIES: dict[str, Study] = {
@@ -76,14 +77,14 @@ STUDIES: dict[str, Study] = {
         factor="batch size",
         settings={str(size): replace(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
         measures=("accuracy none", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
-        in_document=True,
+        in_assignment=True,
     ),
     "early-stopping": Study(
         title="Early stopping (problem 3.3)",
         factor="training",
         settings={"30 epochs": replace(_MLP, patience=None, monitor_test=True)},
         measures=("accuracy none", "loss", "seconds"),
-        in_document=True,
+        in_assignment=True,
     ),
     "momentum": Study(
         title="Momentum (problem 3.4)",
@@ -91,14 +92,14 @@ STUDIES: dict[str, Study] = {
         settings={str(alpha): replace(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
         measures=("loss", "accuracy none", "seconds"),
         lowest="loss",
-        in_document=True,
+        in_assignment=True,
     ),
     "shifts": Study(
         title="Shifted test sets (problem 3.5)",
         factor="model",
         settings={name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")},
         measures=(*_ACCURACIES, "kept epoch", "seconds"),
-        in_document=True,
+        in_assignment=True,
     ),
     "recipe": Study(
         title="What each part of the full protocol's recipe buys",

@@ -18,7 +18,7 @@ from ood_fashion.data.sources import Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
-from ood_fashion.parallel import side_by_side
+from ood_fashion.parallel import run_parallel
 from ood_fashion.runs.history import history_columns
 from ood_fashion.runs.run import Run
 from ood_fashion.studies import assignment
@@ -32,7 +32,7 @@ STUDIES_ROOT = Path("studies")
 SEEDS = 3
 """Trainings of every setting, unless told otherwise."""
 
-MOST_SEEDS = 100_000
+MAX_SEEDS = 100_000
 """More are no study's, but a study.json's that is to fill the memory with the names of absent trainings."""
 
 CHANGES = ("implementation", "epochs", "train_size", "val_size")
@@ -124,12 +124,12 @@ class StudyRun:
             not isinstance(name, str)
             or name not in (*STUDIES, OWN)
             or type(seeds) is not int
-            or not 0 < seeds <= MOST_SEEDS
+            or not 0 < seeds <= MAX_SEEDS
             or not isinstance(changes, dict)
             or not changes.keys() <= set(CHANGES)
         ):
             raise RunError(
-                f"{path}: expected a study, with 1 to {MOST_SEEDS:,} seeds and changes of {', '.join(CHANGES)}. "
+                f"{path}: expected a study, with 1 to {MAX_SEEDS:,} seeds and changes of {', '.join(CHANGES)}. "
                 f"Received: study {name}, seeds {seeds}, changes {changes}."
             )
         try:
@@ -186,12 +186,12 @@ class StudyRun:
             study, title, factor, test_images (their number), the best setting with its difference from the next one if
             the study looks for it, `damaged`: a line for each trial that cannot be read, and the settings: seeds,
             measures (a summary each), curves (a summary for every column of the histories by epoch), patience (what
-            stopping early would have cost, if it monitors the test set), and printed (what the document prints after
+            stopping early would have cost, if it monitors the test set), and printed (what the assignment prints after
             an epoch).
         """
         study = self.study
         settings = sorted(
-            side_by_side(
+            run_parallel(
                 _summarize_setting,
                 [(self.path, setting, reasons or {}) for setting in study.settings],
                 backend="loky",
@@ -249,11 +249,13 @@ class StudyRun:
 
 
 def _read_study(record: Record) -> Study:
-    return Study(**record["definition"]) if record["study"] == OWN else STUDIES[record["study"]]
+    if record["study"] != OWN:
+        return STUDIES[record["study"]]
+    return Study(**{name: value for name, value in record["definition"].items() if name != "in_document"})
 
 
 def _summarize_setting(path: Path, setting: str, reasons: Mapping[Path, str], *, threads: int | None) -> Record:
-    """Work for a process that `side_by_side` starts; reading takes one thread, however many there are."""
+    """Work for a process that `run_parallel` starts; reading takes one thread, however many there are."""
     return StudyRun(path).summarize_setting(setting, reasons)
 
 

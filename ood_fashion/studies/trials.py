@@ -15,7 +15,7 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
-from ood_fashion.parallel import first_line, side_by_side
+from ood_fashion.parallel import first_line, run_parallel
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.history import History
 from ood_fashion.runs.run import Run
@@ -102,12 +102,12 @@ def run_trials(
     Args:
         trials: what to train.
         backend: a name in `parallel.BACKENDS`.
-        address: as in `parallel.side_by_side`.
+        address: as in `parallel.run_parallel`.
         jobs: as there.
         data_dir: as in `datasets.load_dataset`.
         device: one of `parallel.DEVICES`.
         progress: watches.
-        total: as in `parallel.side_by_side`.
+        total: as in `parallel.run_parallel`.
 
     Returns:
         What went wrong, by the absolute path of each trial that failed; the others can be read.
@@ -118,7 +118,7 @@ def run_trials(
     """
     source = absolute(data_dir, DataError) if isinstance(data_dir, Path) else data_dir
     calls = [(replace(trial, path=absolute(trial.path)), source, device) for trial in trials]
-    outcomes = side_by_side(
+    outcomes = run_parallel(
         _run_trial, calls, backend=backend, address=address, jobs=jobs, on_loss=_give_up, total=total
     )
     failures = {}

@@ -64,8 +64,8 @@ SCHEDULES: dict[str, Callable[[TrainConfig], Any]] = {
 class SGD(keras.optimizers.SGD):
     """Gradient descent with momentum: v <- momentum * v + gradient, w <- w - learning_rate * v.
 
-    That is the rule of the document (problem 3.4) and of PyTorch's `torch.optim.SGD`. Keras's velocity has the learning
-    rate of each gradient's own step in it, so that a rate that falls does not shorten what is left of earlier steps.
+    That is the rule of the assignment (problem 3.4) and of PyTorch's `torch.optim.SGD`. Keras's velocity has the
+    learning rate of each gradient's own step in it, so a falling rate does not shorten what is left of earlier steps.
     This velocity is -highest_rate * v, and a step learning_rate / highest_rate of it: the rule under any schedule, and
     Keras's weights, bit for bit, under a constant rate.
 
@@ -125,7 +125,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
 @default_settings()
 def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[str, Any]:
-    """Train the run's model from its last checkpoint, evaluate it on the document's test sets, and complete the run.
+    """Train the run's model from its last checkpoint, evaluate it on the assignment's test sets, and complete the run.
 
     Args:
         run: decides what is trained, and takes the results.

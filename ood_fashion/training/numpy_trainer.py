@@ -30,7 +30,7 @@ from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 
 PROTOCOL: dict[str, Any] = {**MLP_PROTOCOL, "seed": SEED}
-"""Where the document's NumPy network differs from the defaults of `TrainConfig`."""
+"""Where the assignment's NumPy network differs from the defaults of `TrainConfig`."""
 
 
 class EpochLog:
@@ -47,10 +47,10 @@ class EpochLog:
         return tqdm(batches, title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), unit=" updates")
 
     def epoch_end(self, epoch: Epoch) -> None:
-        """Show the epoch's figures, the document's among them."""
+        """Show the epoch's figures, the assignment's among them."""
         self.epoch += 1
         print(
-            f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the document's sum "
+            f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the assignment's sum "
             f"{epoch.chunk_loss_sum:.3f})  accuracy {epoch.accuracy:.4f}  val_accuracy {epoch.val_accuracy:.4f}  "
             f"{epoch.seconds:.2f} s",
             file=sys.stderr,
@@ -92,7 +92,7 @@ def train(
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> dict[str, Any]:
-    """Train the run's MLP in NumPy from its start, evaluate it on the document's test sets, and complete the run.
+    """Train the run's MLP in NumPy from its start, evaluate it on the assignment's test sets, and complete the run.
 
     A run that was killed is trained again from its first epoch, to the same bits.
 
@@ -152,7 +152,7 @@ def train(
 
 
 def _result(history: Sequence[dict[str, float]], test_accuracy: float) -> dict[str, Any]:
-    """Return the document's result: accuracies per epoch, the kept weights' test accuracy, seconds of training."""
+    """Return the assignment's result: accuracies per epoch, the kept weights' test accuracy, seconds of training."""
     return {
         "train": [row["accuracy"] for row in history],
         "val": [row["val_accuracy"] for row in history],

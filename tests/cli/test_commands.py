@@ -96,14 +96,14 @@ def test_params(invoke: Invoke) -> None:
     for line in (
         r"conv2d_1 +22x22x64 +\(7\*7\*1\+1\)\*64 = 3,200 +3,200",
         r"total +68,106",
-        r"in the document +68,106",
+        r"in the assignment +68,106",
     ):
         assert re.search(line, text)
     records = json.loads(invoke("params", "--json", "--verify").stdout)
     assert [record["model"] for record in records] == list(MODELS)
     assert {record["model"]: record["document"] for record in records if record["document"]} == assignment.PARAMETERS
     assert all(record["verified"] and record["document"] in (None, record["parameters"]) for record in records)
-    assert "in the document" not in invoke("params", "--model", "p4cnn").stdout
+    assert "in the assignment" not in invoke("params", "--model", "p4cnn").stdout
     assert [record["model"] for record in json.loads(invoke("params", "--model", "cnn2", "--json").stdout)] == ["cnn2"]
 
 
@@ -187,7 +187,7 @@ def test_the_documents_figures_stand_beside_those_of_its_protocol(invoke: Invoke
     text = invoke("train", "--resume", "--out", "run").stdout
     assert re.search(r"up4 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +10,000 +0\.5653", text)
     assert re.search(r"rotate180 .* 0\.0465\*", text)
-    assert text.rstrip().endswith("* a slip of the document: it repeats the figure for rotate270")
+    assert text.rstrip().endswith("* a slip of the assignment: it repeats the figure for rotate270")
 
 
 def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:

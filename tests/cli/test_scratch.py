@@ -27,7 +27,7 @@ def test_scratch_mlp(invoke: Invoke, small_folder: Path) -> None:
     assert re.search(r"mlp: 3 epochs of 80 updates in \d+ s; kept the weights of epoch [123]\.", result.stdout)
     assert re.search(r"rotate270 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +200", result.stdout)
     assert len(re.findall(r"^MLP +L[12]\.[Wb] .* passed$", result.stderr, re.MULTILINE)) == 8
-    assert re.search(r"epoch 3/3  loss \d\.\d{4} \(the document's sum \d\.\d{3}\)  accuracy 0\.\d{4}", result.stderr)
+    assert re.search(r"epoch 3/3  loss \d\.\d{4} \(the assignment's sum \d\.\d{3}\)  accuracy 0\.\d{4}", result.stderr)
     files = ["accuracy.png", "config.json", "history.csv", "metrics.json", "model.npz", "predictions.npz"]
     assert sorted(path.name for path in Path("run").iterdir()) == ["MLP_lr0.01_b5.json", *files]
     assert matplotlib.image.imread("run/accuracy.png").shape[2] == 4

@@ -13,7 +13,7 @@ from ood_fashion.evaluation.stats import (
     compare_unpaired,
     holm,
     summarize,
-    summarize_hits,
+    summarize_correct,
     wilson_interval,
 )
 from ood_fashion.studies.histories import RunningSummary
@@ -150,27 +150,27 @@ def test_seeds_and_images_are_kept_apart() -> None:
     """Two populations with known spreads: seeds differ by 0.02, and images by how hard they are."""
     rng = np.random.default_rng(0)
     hardness, skill = rng.beta(4, 1, 2_000), rng.normal(0, 0.02, 40)
-    hits = rng.random((40, 2_000)) < (hardness + skill[:, None]).clip(0, 1)
-    summary = summarize_hits(hits)
-    accuracies = hits.mean(axis=1)
+    correct = rng.random((40, 2_000)) < (hardness + skill[:, None]).clip(0, 1)
+    summary = summarize_correct(correct)
+    accuracies = correct.mean(axis=1)
     expected = stats.ttest_1samp(accuracies, 0).confidence_interval(0.95)
     assert summary["seeds"]["ci95"] == pytest.approx([expected.low, expected.high])
     assert summary["seeds"]["sd"] == pytest.approx(accuracies.std(ddof=1))
-    bootstrap = stats.bootstrap((hits.mean(axis=0),), np.mean, method="percentile", rng=1)
+    bootstrap = stats.bootstrap((correct.mean(axis=0),), np.mean, method="percentile", rng=1)
     assert summary["images"]["sd"] == pytest.approx(float(bootstrap.standard_error), rel=0.05)
     assert summary["images"]["ci95"] == pytest.approx(list(bootstrap.confidence_interval), abs=5e-4)
-    assert (summary["accuracy"], summary["runs"], summary["n"]) == (pytest.approx(hits.mean()), 40, 2_000)
+    assert (summary["accuracy"], summary["runs"], summary["n"]) == (pytest.approx(correct.mean()), 40, 2_000)
 
 
 def test_one_training_has_the_wilson_interval_and_no_seeds() -> None:
     for right in (0, 3, 10):
-        summary = summarize_hits(np.arange(10)[None] < right)
+        summary = summarize_correct(np.arange(10)[None] < right)
         assert summary["images"]["ci95"] == pytest.approx(list(wilson_interval(right, 10)))
         assert summary["seeds"] == {"sd": None, "ci95": None}
     # Trainings that are right about the same images are worth one; about complementary ones, no image is harder.
     same, halves = np.arange(10) < 5, np.stack([np.arange(10) < 5, np.arange(10) >= 5])
-    assert summarize_hits(np.stack([same] * 4))["images"]["ci95"] == pytest.approx(list(wilson_interval(5, 10)))
-    assert summarize_hits(halves)["images"] == {"sd": 0, "ci95": list(wilson_interval(5, 10))}
+    assert summarize_correct(np.stack([same] * 4))["images"]["ci95"] == pytest.approx(list(wilson_interval(5, 10)))
+    assert summarize_correct(halves)["images"] == {"sd": 0, "ci95": list(wilson_interval(5, 10))}
 
 
 def test_holm_by_hand() -> None:

@@ -15,7 +15,7 @@ from ood_fashion.evaluation import baseline
 from ood_fashion.evaluation.metrics import worst_case, worst_of_random
 from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.evaluation.sweeps import (
-    Hits,
+    Correct,
     Sweep,
     corruptions,
     default_folder,
@@ -60,19 +60,19 @@ def test_an_angle_that_makes_no_sweep_is_refused(step: float) -> None:
 
 
 def test_worst_cases_equal_plain_loops() -> None:
-    hits = np.random.default_rng(0).random((12, 500)) < 0.8
-    np.testing.assert_array_equal(worst_case(hits), [all(hits[s, i] for s in range(12)) for i in range(500)])
+    correct = np.random.default_rng(0).random((12, 500)) < 0.8
+    np.testing.assert_array_equal(worst_case(correct), [all(correct[s, i] for s in range(12)) for i in range(500)])
     drawn = np.random.default_rng(3).integers(0, 12, (10, 500))
-    expected = [all(hits[drawn[k, i], i] for k in range(10)) for i in range(500)]
-    np.testing.assert_array_equal(worst_of_random(hits, 10, 3), expected)
-    assert worst_case(hits).sum() <= worst_of_random(hits, 10, 3).sum() <= worst_of_random(hits, 1, 3).sum()
+    expected = [all(correct[drawn[k, i], i] for k in range(10)) for i in range(500)]
+    np.testing.assert_array_equal(worst_of_random(correct, 10, 3), expected)
+    assert worst_case(correct).sum() <= worst_of_random(correct, 10, 3).sum() <= worst_of_random(correct, 1, 3).sum()
 
 
-def one_by_one(function: Callable[[Shift], Hits]) -> Callable[[list[Shift]], Iterator[tuple[Shift, Hits]]]:
+def one_by_one(function: Callable[[Shift], Correct]) -> Callable[[list[Shift]], Iterator[tuple[Shift, Correct]]]:
     return lambda shifts: ((shift, function(shift)) for shift in shifts)
 
 
-def scripted(sweep: Sweep) -> dict[str, Hits]:
+def scripted(sweep: Sweep) -> dict[str, Correct]:
     """Two models on seven images, by the shift's text."""
     rng = np.random.default_rng(1)
     return {str(shift): rng.random((2, 7)) < 0.7 for shift in sweep.shifts}
@@ -85,8 +85,8 @@ def test_report_and_files(tmp_path: Path) -> None:
     sweep = rotations(120)
     answers = scripted(sweep)
     folder = open_folder(tmp_path / "sweep", SETTINGS)
-    hits = measure(sweep, 2, 7, one_by_one(lambda shift: answers[str(shift)]), folder, lambda: None)
-    report = sweep.report(["a", "b"], hits)
+    correct = measure(sweep, 2, 7, one_by_one(lambda shift: answers[str(shift)]), folder, lambda: None)
+    report = sweep.report(["a", "b"], correct)
     expected = [
         {"model": model, "degrees": degrees, "shift": str(Shift.parse(f"rotate:{degrees}")), "correct": correct}
         for m, model in enumerate("ab")
@@ -114,7 +114,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
     )
     folder, calls = open_folder(tmp_path / "b", SETTINGS), itertools.count()
 
-    def killed(shift: Shift) -> Hits:
+    def killed(shift: Shift) -> Correct:
         if next(calls) == 5:
             raise KeyboardInterrupt
         return answers[str(shift)]
@@ -125,7 +125,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
     (folder / "hits.jsonl").write_bytes(content[: len(content) - cut])
     measured: list[str] = []
 
-    def again(shift: Shift) -> Hits:
+    def again(shift: Shift) -> Correct:
         measured.append(str(shift))
         return answers[str(shift)]
 

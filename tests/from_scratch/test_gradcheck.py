@@ -129,7 +129,7 @@ def test_the_perceptrons_planted_errors_fail() -> None:
 
 
 def test_the_documents_coordinate_is_vacuous(fashion: Dataset) -> None:
-    """The document compares the weight of pixel (0, 0), which is 0 in these images, and finds 0.000000 twice."""
+    """The assignment compares the weight of pixel (0, 0), which is 0 in these images, and finds 0.000000 twice."""
     x = fashion.train.images[:50].reshape(50, -1) / 255
     network = build_mlp(dtype=np.float64)
     network.forward_loss(x, fashion.train.labels[:50])

@@ -90,7 +90,7 @@ def test_100_steps_are_those_of_keras(small_fashion: Dataset, dtype: str, moment
 
 
 def test_the_first_epochs_are_near_the_documents(fashion: Dataset) -> None:
-    """The document: validation accuracy 0.7765, 0.8015, 0.8145, and a loss of 6.057 over ten chunks after epoch 1."""
+    """The assignment: validation accuracy 0.7765, 0.8015, 0.8145, and a loss of 6.057 over ten chunks after epoch 1."""
     x, labels = examples(fashion, 12_000)
     history = fit(build_mlp(seed=42), (x[:10_000], labels[:10_000]), (x[10_000:], labels[10_000:]), epochs=3, seed=42)
     np.testing.assert_allclose([row.val_accuracy for row in history], [0.7765, 0.8015, 0.8145], atol=0.02)

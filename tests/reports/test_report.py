@@ -148,7 +148,7 @@ def test_genuine_data_has_names_and_the_documents_figures(fashion: Dataset, tmp_
     (accuracies,), (by_class,) = (page.sections[number].tables for number in (0, 3))
     assert accuracies.columns[4] == "document"
     assert [row[4] for row in accuracies.rows] == ["0.8718", "0.5653", "0.0528", "0.0465*", "0.0465"]
-    assert accuracies.notes == ["* a slip of the document: it repeats the figure for rotate270"]
+    assert accuracies.notes == ["* a slip of the assignment: it repeats the figure for rotate270"]
     assert [row[0] for row in by_class.rows][:3] == ["T-shirt/top", "Trouser", "Pullover"]
     assert "test 0." in page.drawings[1].alternative or "test 0." in page.drawings[2].alternative
 
@@ -180,8 +180,8 @@ def test_a_run_without_other_metrics_is_reported(copy: Run, small_folder: Path) 
 
 @pytest.mark.parametrize("sweep", [translations(1), rotations(90), corruptions(["fog", "shear"]), rotations(360)])
 def test_a_sweep_report_shows_its_tables_and_pictures(tmp_path: Path, sweep: Sweep) -> None:
-    hits = np.random.default_rng(0).random((len(sweep.shifts), 2, 50)) < [[[0.7], [0.5]]]
-    report = sweep.report(["mlp", "a&b"], hits, "a&b")
+    correct = np.random.default_rng(0).random((len(sweep.shifts), 2, 50)) < [[[0.7], [0.5]]]
+    report = sweep.report(["mlp", "a&b"], correct, "a&b")
     write_report(tmp_path, report)
     page = read_page(tmp_path)
     document = Document(to_html(page))

@@ -96,7 +96,7 @@ def test_unknown_settings_are_refused() -> None:
         ({"split_seed": 1}, None),
         ({"augment": ("mirror",)}, None),
         (PROTOCOLS["full"], None),
-        ({"model": "p4cnn"}, None),  # of which the document knows nothing
+        ({"model": "p4cnn"}, None),  # of which the assignment knows nothing
     ],
 )
 def test_the_documents_figures_are_those_of_its_protocol(changes: dict[str, Any], expected: str | None) -> None:

@@ -82,7 +82,7 @@ def test_models_are_opened_by_name(invoke: Invoke, small_folder: Path) -> None:
 
 
 def test_a_model_is_called_as_it_was_asked_for(invoke: Invoke, tmp_path: Path) -> None:
-    """The architecture of cnn3-full is cnn3, whose figures in the document are of another protocol."""
+    """The architecture of cnn3-full is cnn3, whose figures in the assignment are of another protocol."""
     Image.new("L", (28, 28)).save(tmp_path / "shoe.png")
     for name, shown in (("cnn3", True), ("cnn3-full", False)):
         evaluated = invoke("evaluate", "--model", name, "--shift", "up4", "--limit", 50, "--json")

@@ -115,7 +115,7 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     assert invoke("report", "r", "--data-dir", small_folder).exit_code == 0
     page = Document((tmp_path / "r/report.html").read_text())
     check_structure(page)
-    for title in ("Claims", "Slips of the document", "Momentum (problem 3.4): 6 of 6 trainings."):
+    for title in ("Claims", "Slips of the assignment", "Momentum (problem 3.4): 6 of 6 trainings."):
         assert title in page.text
     assert any("CNN-3 is better than CNN-2 in-domain" in row for rows in page.tables for row in rows)
 

@@ -140,7 +140,7 @@ def test_weights_move_between_the_trainer_and_stock_layers(small_fashion: Datase
 @pytest.mark.parametrize(
     ("settings", "compiled"),
     [
-        ({}, True),  # the document's protocol
+        ({}, True),  # the assignment's protocol
         ({"model": "mlp"}, True),
         ({"model": "mlp", "train_size": 500, "batch_size": 50, "epochs": 5}, False),  # 50 updates
         ({"train_size": 500, "epochs": 2}, False),

@@ -1,4 +1,4 @@
-"""Ways to train the same model on the same images; scripts/benchmark.py times them."""
+"""Ways to train the same model on the same images; scripts/benchmarks/benchmark.py times them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Does with stock Keras alone what `ood-fashion train` does: `scripts/benchmark.py process` times the two.
+"""Does with stock Keras alone what `ood-fashion train` does: `scripts/benchmarks/benchmark.py process` times the two.
 
-Usage: python scripts/stock_keras.py mlp|cnn2|cnn3 EPOCHS
+Usage: python scripts/benchmarks/stock_keras.py mlp|cnn2|cnn3 EPOCHS
 """
 
 import gzip

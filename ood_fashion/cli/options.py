@@ -1,10 +1,10 @@
-"""What the commands share: errors turned into exit codes, options, output."""
+"""What the commands share: options and output."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +38,23 @@ class ShiftType(click.ParamType[Shift]):
             self.fail(str(error), param, ctx)
 
 
+class Choice(click.Choice[str]):
+    """A choice that takes older spellings too, and does not list them.
+
+    Args:
+        choices: what is listed.
+        older: the choice that each older spelling stands for.
+    """
+
+    def __init__(self, choices: Sequence[str], older: Mapping[str, str]) -> None:
+        super().__init__(choices)
+        self.older = older
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the choice."""
+        return super().convert(self.older.get(value, value), param, ctx)
+
+
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
@@ -69,7 +86,7 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
 
     Args:
         what: a worker computes, in the plural.
-        jobs: the default; None stands for that of `parallel.side_by_side`.
+        jobs: the default; None stands for that of `parallel.run_parallel`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -129,19 +146,36 @@ class ModelType(click.ParamType[str]):
         return [CompletionItem(incomplete, type="file"), *names]  # what completes paths forgets what stands before it
 
 
+def pretrained_option(*, multiple: bool) -> Decorator:
+    """Make a decorator that adds --pretrained, which also reaches the command by the older spelling --model."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        models, more = click.Choice(list(PRETRAINED)), "; may be repeated" * multiple
+        text = f"A trained model of the package's own{more}."
+
+        @click.option("--pretrained", type=models, multiple=multiple, help=text)
+        @click.option("--model", "old_spelling", type=models, multiple=multiple, hidden=True)
+        @functools.wraps(command)
+        def with_pretrained(*, pretrained: Any, old_spelling: Any, **arguments: Any) -> None:
+            given = (*pretrained, *old_spelling) if multiple else pretrained or old_spelling
+            command(pretrained=given, **arguments)
+
+        return with_pretrained
+
+    return decorate
+
+
 def run_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --run and --model, which reach the command as one, `run_dir`: a run folder or None."""
+    """Add --run and --pretrained, which reach the command as one, `run_dir`: a run folder or None."""
 
     @click.option(
         "--run", "run_dir", type=click.Path(path_type=Path), help="A run folder.  [default: the latest complete]"
     )
-    @click.option(
-        "--model", "pretrained", type=click.Choice(list(PRETRAINED)), help="A trained model of the package's own."
-    )
+    @pretrained_option(multiple=False)
     @functools.wraps(command)
     def with_run(*, run_dir: Path | None, pretrained: str | None, **arguments: Any) -> None:
         if run_dir and pretrained:
-            raise click.UsageError("--run and --model exclude each other.")
+            raise click.UsageError("--run and --pretrained exclude each other.")
         command(run_dir=PRETRAINED[pretrained] if pretrained else run_dir, **arguments)
 
     return with_run
@@ -194,7 +228,7 @@ def model_file_option(command: Callable[..., None]) -> Callable[..., None]:
 def named_model(run_dir: Path | None, model_file: ModelFile | None) -> dict[str, Any]:
     """Return what --run and --model-file name, or else the latest complete run, as arguments of `api` functions."""
     if run_dir and model_file:
-        raise click.UsageError("--run or --model, and --model-file, exclude each other.")
+        raise click.UsageError("--run or --pretrained, and --model-file, exclude each other.")
     if model_file:
         say(f"Model: {model_file.path}", err=True)
         options = model_file._asdict()

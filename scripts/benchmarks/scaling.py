@@ -170,7 +170,7 @@ def cluster(backend: str, study: tuple[str, ...]) -> None:
     The scheduler and both workers are processes of their own on this machine. Every trial must be finished once, with
     the figures of a study that nothing disturbs. The result is one JSON document.
 
-    Example: scripts/scaling.py cluster dask -- momentum --implementation numpy --seeds 2
+    Example: scripts/benchmarks/scaling.py cluster dask -- momentum --implementation numpy --seeds 2
     """
     processes: list[subprocess.Popen[bytes]] = []
     os.environ["OMP_NUM_THREADS"] = "1"  # as Dask's nanny and Ray set it

@@ -1,7 +1,7 @@
 """Measure speed against other ways of doing the same work, as ratios within one run.
 
 steps    one process, the contenders in turn: updates a second of this package, stock Keras, PyTorch, JAX and NumPy
-process  whole processes: `ood-fashion train` against scripts/stock_keras.py, from start-up to evaluation
+process  whole processes: `ood-fashion train` against scripts/benchmarks/stock_keras.py, from start-up to evaluation
 shifts   images a second of sweeps, against plain batched `predict` of the images as they are
 augment  images a second of the compiled engine with and without augmentations
 scaling  seconds and peak memory of `ood-fashion train` from 1,000 to 59,000 training images
@@ -42,7 +42,7 @@ from ood_fashion.studies.assignment import PARAMETERS
 
 
 def work_for(model: str, batch_size: int) -> Work:
-    """Take epochs of the document's 10,000 images, so many that stock Keras takes some seconds."""
+    """Take epochs of the assignment's 10,000 images, so many that stock Keras takes some seconds."""
     epochs = min(25, batch_size) if model == "mlp" else 1
     return Work(model, batch_size, 10_000, epochs)
 
@@ -186,7 +186,7 @@ def _train(folder: str, *options: str) -> tuple[float, float]:
 @_rounds_option
 @_json_option
 def process(models: tuple[str, ...], epochs: int, rounds: int, json_path: Path | None) -> None:
-    """Time whole processes under the document's protocol."""
+    """Time whole processes under the assignment's protocol."""
     rows, results = [], []
     script = str(Path(__file__).with_name("stock_keras.py"))
     with tempfile.TemporaryDirectory() as folder:

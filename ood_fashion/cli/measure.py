@@ -1,0 +1,193 @@
+"""The commands that measure models, and ask them about pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ood_fashion.cli.options import (
+    ModelFile,
+    ModelType,
+    data_dir_option,
+    device_option,
+    json_option,
+    limit_option,
+    model_file_option,
+    named_model,
+    pixels_option,
+    run_option,
+    shift_option,
+    show_results,
+    trust_option,
+)
+from ood_fashion.cli.process import say
+from ood_fashion.data.dataset import CLASS_NAMES
+from ood_fashion.data.sources import Source
+from ood_fashion.errors import DataError
+from ood_fashion.files import exists
+from ood_fashion.runs.search import expand
+from ood_fashion.shifts import orbits
+from ood_fashion.shifts.shift import TEST_SETS, Shift
+
+
+@click.command()
+@run_option
+@model_file_option
+@trust_option
+@shift_option
+@click.option(
+    "--metrics",
+    type=click.Choice(["accuracy", "all"]),
+    default="accuracy",
+    show_default=True,
+    help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
+)
+@click.option("--tta", help=f"Ask about each image under every element of an orbit: {orbits.USAGE}.")
+@click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
+@click.option("--all", "all_sets", is_flag=True, help=f"The assignment's five test sets: {', '.join(TEST_SETS)}.")
+@limit_option
+@device_option
+@data_dir_option
+@json_option
+def evaluate(
+    *,
+    run_dir: Path | None,
+    model_file: ModelFile | None,
+    trust: bool,
+    shifts: tuple[Shift, ...],
+    metrics: str,
+    tta: str | None,
+    calibrate: bool,
+    all_sets: bool,
+    limit: int | None,
+    device: str,
+    data_dir: Source | None,
+    as_json: bool,
+) -> None:
+    """Measure a trained model on shifted images.
+
+    Without --shift and --all, the test set is taken as it is. A pattern in quotes for --run, such as
+    'studies/s/trials/cnn2-s*', means several trainings, whose accuracies are shown together.
+
+    Example: ood-fashion evaluate --shift rotate90 --shift translate:2,-1.5+rotate:10
+
+    Example: ood-fashion evaluate --all --tta c4
+    """
+    if calibrate and model_file:
+        raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
+    if tta:
+        orbits.parse_orbit(tta)  # so that what is wrong with it is known before a model is loaded
+    chosen = [*(TEST_SETS if all_sets else ()), *shifts] or ["none"]
+    if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
+        if metrics == "all" or tta or calibrate or model_file:
+            raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
+        model: dict[str, Any] = {"model": expand(str(run_dir))}
+    else:
+        model = named_model(run_dir, model_file)
+    from ood_fashion.api.measuring import evaluate
+
+    results = evaluate(
+        **model,
+        shifts=chosen,
+        data=data_dir,
+        metrics=metrics,
+        tta=tta,
+        calibrate=calibrate,
+        limit=limit,
+        device=device,
+        trust=trust,
+    )
+    show_results(results, as_json)
+
+
+@click.command()
+@click.argument("a", type=ModelType())
+@click.argument("b", type=ModelType())
+@shift_option
+@pixels_option
+@trust_option
+@device_option
+@data_dir_option
+@json_option
+def compare(
+    a: str,
+    b: str,
+    *,
+    shifts: tuple[Shift, ...],
+    pixel_range: str | None,
+    trust: bool,
+    device: str,
+    data_dir: Source | None,
+    as_json: bool,
+) -> None:
+    """Test whether one model beats another.
+
+    A and B are run folders, .keras files, SavedModel folders, or names of the package's own trained models. A pattern
+    in quotes, such as 'studies/s/trials/cnn2-s*', means several trainings, which are compared over seeds. Without
+    --shift, the assignment's five test sets are used.
+
+    Example: ood-fashion compare runs/cnn2 runs/cnn3 --shift up4
+    """
+    from ood_fashion.api.measuring import compare
+
+    results = compare(
+        expand(a),
+        expand(b),
+        shifts or TEST_SETS,
+        data=data_dir,
+        pixel_range=pixel_range,
+        device=device,
+        trust=trust,
+    )
+    show_results(replace(results, a=a, b=b), as_json)
+
+
+@click.command()
+@click.argument("paths", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@run_option
+@model_file_option
+@trust_option
+@click.option(
+    "--class-names",
+    type=click.Choice(list(CLASS_NAMES)),
+    help="The dataset whose classes --model-file tells apart. A run knows its own.  "
+    "[default: fashion_mnist, or numbers where there are not ten]",
+)
+@click.option("--dataset", "old_spelling", type=click.Choice(list(CLASS_NAMES)), hidden=True)
+@device_option
+@json_option
+def predict(
+    paths: tuple[Path, ...],
+    *,
+    run_dir: Path | None,
+    model_file: ModelFile | None,
+    trust: bool,
+    class_names: str | None,
+    old_spelling: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Say what PNG or JPEG pictures show.
+
+    IMAGE is a file or a folder of them; what cannot be read in a folder is passed over. A picture of the model's own
+    size is taken as it is; any other is trimmed, made grey, and resized, and a light background is made black. What was
+    done is said on standard error.
+
+    Example: ood-fashion predict shoe.jpg photos/
+    """
+    from ood_fashion.api.classifying import predict
+    from ood_fashion.reports import tables
+
+    names = class_names or old_spelling
+    results = predict(paths, **named_model(run_dir, model_file), class_names=names, device=device, trust=trust)
+    for line in results.passed_over:
+        say(f"Passed over: {line}", err=True)
+    if results.temperature != 1:
+        say(f"Calibrated: temperature {results.temperature:.3f}", err=True)
+    say(*tables.preparation_notes(results.records).split("\n"), err=True)
+    show_results(results, as_json)
+    if results.failures:
+        raise DataError(*results.failures)
