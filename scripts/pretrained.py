@@ -42,8 +42,8 @@ model file is `model.keras`, float32, without optimizer state. `evaluate`, `pred
     ood-fashion compare cnn3-full p4mcnn
 
 Each is the first of three trainings, not the best: `ood-fashion study robust --seeds 3 --out studies/robust` trained
-them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them. The README has the means of
-the three. `tests/runs/test_pretrained.py` holds the cards against the files.
+them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them. docs/robustness.md has the
+means of the three. `tests/runs/test_pretrained.py` holds the cards against the files.
 
 The accuracies are on Fashion-MNIST's 10,000 test images, with 95% Wilson intervals, which are the test set's alone.
 `python scripts/pretrained.py cards` prints this page.
@@ -84,7 +84,7 @@ def options() -> None:
 @click.argument("angles", type=FOLDER)
 @click.argument("corruptions", type=FOLDER)
 def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
-    """Print the README's table from the study's folder and two sweeps' folders."""
+    """Print the table of docs/robustness.md from the study's folder and two sweeps' folders."""
     summary = StudyRun(study).summarize()
     turned = _over_shifts(angles)
     errors = {record["model"]: record["mce"] for record in _over_shifts(corruptions)}
