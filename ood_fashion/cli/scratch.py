@@ -67,7 +67,7 @@ def mlp(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train the assignment's network of problem 3.1.
+    """Train the network of problem 3.1.
 
     The result is a run folder, with the assignment's result file, MLP_lr0.01_b5.json, and its plot.
 
