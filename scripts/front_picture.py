@@ -19,11 +19,17 @@ from matplotlib.figure import Figure
 import ood_fashion as ood
 
 MODELS = {"CNN-3": "cnn3-full", "robust": "p4mgap-augmented"}
-SHIFTS = {"none": "as it is", "up4": "moved up\nby 4 pixels", "rotate90": "rotated\nby 90°", "rotate:45": "rotated\nby 45°"}
+SHIFTS = {
+    "none": "as it is",
+    "up4": "moved up\nby 4 pixels",
+    "rotate90": "rotated\nby 90°",
+    "rotate:45": "rotated\nby 45°",
+}
 RIGHT, WRONG = "#1a7f37", "#c4320a"
 
 
 def draw() -> Figure:
+    """Draw a row for each shift, a column for each garment."""
     data = ood.load_dataset()
     images, labels = data.test
     chosen = [int(np.flatnonzero(labels == label)[0]) for label in range(data.num_classes)]

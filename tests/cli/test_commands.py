@@ -52,7 +52,7 @@ def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], comma
             parameter.help if isinstance(parameter, click.Option) else parameter.human_readable_name in result.stdout
         )
         assert explained, f"{parameter.name} is not explained"
-    documents = "".join(document.read_text() for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    documents = "".join(document.read_text() for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     assert f"ood-fashion {' '.join(path)}" in documents
     assert len(command.get_short_help_str()) < 60
     assert not command.get_short_help_str().endswith("...")
