@@ -156,7 +156,7 @@ def compare(
     help="The dataset whose classes --model-file tells apart. A run knows its own.  "
     "[default: fashion_mnist, or numbers where there are not ten]",
 )
-@click.option("--dataset", "old_spelling", type=click.Choice(list(CLASS_NAMES)), hidden=True)
+@click.option("--dataset", "dataset", type=click.Choice(list(CLASS_NAMES)), hidden=True)
 @device_option
 @json_option
 def predict(
@@ -166,7 +166,7 @@ def predict(
     model_file: ModelFile | None,
     trust: bool,
     class_names: str | None,
-    old_spelling: str | None,
+    dataset: str | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -181,7 +181,7 @@ def predict(
     from ood_fashion.api.classifying import predict
     from ood_fashion.reports import tables
 
-    names = class_names or old_spelling
+    names = class_names or dataset
     results = predict(paths, **named_model(run_dir, model_file), class_names=names, device=device, trust=trust)
     for line in results.passed_over:
         say(f"Passed over: {line}", err=True)
