@@ -117,30 +117,25 @@ class OpenedModel:
         self,
         dataset: Dataset,
         split: Split | None = None,
-        *,
         orbit: Orbit | None = None,
         outputs: str = "auto",
-        batch_size: int = 500,
-        decide_once: bool = True,
+        **options: Any,
     ) -> Scorer:
         """Return what scores the images of `split`, the dataset's test set unless given, under a shift.
 
         Args:
-            dataset: as for `scorer.make_scorer`.
-            split: as for `scorer.make_scorer`.
-            orbit: as for `scorer.make_scorer`, for a Keras model.
+            dataset: this and what follows as for `scorer.make_scorer`.
+            split: the images.
+            orbit: of a Keras model; the image as it is unless given.
             outputs: what the model gives.
-            batch_size: images in a call of a callable.
-            decide_once: as for `classifier.score_callable`.
+            **options: more for `classifier.score_callable`.
         """
         if self.is_keras:
             from ood_fashion.evaluation.scorer import make_scorer
 
             return make_scorer(self.model, dataset, split, orbit or Orbit(), outputs)
         predict = as_classifier(self.model, dataset)
-        return score_callable(
-            predict, split or dataset.test, outputs=outputs, batch_size=batch_size, decide_once=decide_once
-        )
+        return score_callable(predict, split or dataset.test, outputs=outputs, **options)
 
 
 def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = False) -> OpenedModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,6 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
     records = _RunRecords.read(path, data_dir)
     config = records.run.config
     sentence = tables.training_sentence(records.history, records.metrics)
-    try:
-        metrics_sections = list(_metrics_sections(records))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path / 'metrics.json'}: expected a run's metrics. Received: {error!r} missing.") from error
     return Page(
         title=folder_name(path),
         kind="run",
@@ -133,7 +129,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
             _curves_section(records.history, records.metrics["training"]["kept_epoch"]),
             _gallery_section(records),
             _classes_section(records),
-            *metrics_sections,
+            *_metrics_sections(records),
             *_confusion_sections(records),
             _mistakes_section(records),
             configuration_section([config], [records.run.record]),
@@ -143,7 +139,9 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
 
 def _accuracy_section(records: _RunRecords) -> Section:
     model = assignment.comparable_model(records.run.config, genuine=records.dataset.is_genuine)
-    table = Table("Test accuracy, with its 95% Wilson interval", *tables.accuracy_rows(records.results, model))
+    table = replace(
+        tables.accuracy_table(records.results, model), title="Test accuracy, with its 95% Wilson interval", left=()
+    )
     figure = run_figures.accuracies(records.results, assignment.ACCURACY.get(model or "", {}))
     alternative = "Bars: " + ", ".join(f"{test_set(r.shift)} {r.accuracy:.4f}" for r in records.results)
     caption = "Test accuracy" + ("; the crosses are the assignment's figures" if model else "")

@@ -57,14 +57,8 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     )
 
 
-def accuracy_rows(
-    results: Iterable[AccuracyResult], model: str | None = None
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """Put accuracies with their intervals beside the assignment's figures for `model` where it gives any.
-
-    Returns:
-        Headers, a row of texts per result, and notes.
-    """
+def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) -> Table:
+    """Show accuracies with their intervals, beside the assignment's figures for `model` where it gives any."""
     figures = assignment.ACCURACY.get(model or "", {})
     headers = ["test set", "accuracy", "95% interval", "n"] + ["assignment"] * bool(figures)
     rows, notes = [], []
@@ -80,12 +74,6 @@ def accuracy_rows(
             row.append(f"{figures[result.shift]:.4f}{'*' * bool(slip)}" if result.shift in figures else "-")
             notes += [f"* {slip}"] if slip else []
         rows.append(row)
-    return headers, rows, notes
-
-
-def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) -> Table:
-    """Show accuracies with their intervals, beside the assignment's figures for `model` where it gives any."""
-    headers, rows, notes = accuracy_rows(results, model)
     return Table("", headers, rows, notes, left=(2,))
 
 
@@ -108,7 +96,7 @@ def metrics_table(results: Sequence[Metrics], class_names: Sequence[str], title:
         row = [test_set(result.shift), *(f"{getattr(result, name):.4f}" for name in _METRICS)]
         if against_baseline:
             robustness, spread = result.effective_robustness, result.effective_robustness_sd
-            row.append("-" if robustness is None else f"{robustness:+.3f} ({spread:.3f})")
+            row.append("-" if robustness is None or spread is None else f"{robustness:+.3f} ({spread:.3f})")
         rows.append([*row, *_hurt(result.class_change, class_names)])
     notes = [
         "Effective robustness: accuracy less what standard models as good in-domain have; in brackets, their own "
