@@ -46,17 +46,19 @@ def _kinds(cls: type) -> dict[str, tuple[Any, bool]]:
 
 def _parse(value: Any, kind: Any) -> Any:
     """Return a JSON value as the type of a field has it."""
+    if isinstance(kind, type):
+        if issubclass(kind, _Result):
+            return kind.from_json(value)
+        if not isinstance(value, kind):
+            raise TypeError(f"expected {kind.__name__}. Received: {value!r}")
+        return value
     arguments = get_args(kind)
     if get_origin(kind) is UnionType:
         return None if value is None else _parse(value, arguments[0])
-    if get_origin(kind) is tuple and isinstance(value, list):
-        kinds = arguments[:1] * len(value) if Ellipsis in arguments else arguments
-        return tuple(_parse(*pair) for pair in zip(value, kinds, strict=True))
-    if issubclass(kind, _Result):
-        return kind.from_json(value)
-    if not isinstance(value, kind):
-        raise TypeError(f"expected {kind.__name__}. Received: {value!r}")
-    return value
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list. Received: {value!r}")
+    kinds = arguments[:1] * len(value) if Ellipsis in arguments else arguments
+    return tuple(_parse(*pair) for pair in zip(value, kinds, strict=True))
 
 
 @dataclass(frozen=True)
