@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
     """Train, measure and write."""
     dataset = load_dataset(download=False)
     files = dict(trained(config, folder, dataset) for config in tqdm(TRAININGS, desc="trainings"))
-    score = scorer.make_scorer([load_model(file) for file in files.values()], dataset)
+    score = scorer.make_joint_scorer([load_model(file) for file in files.values()], dataset)
     # A folder a corruption, so that a new one is measured alone.
     sets = {"document": [Shift.parse(text) for text in TEST_SETS], "rotations": sweeps.rotations(15).shifts}
     sets |= {name: sweeps.corruptions([name]).shifts[1:] for name in CORRUPTIONS}
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
         rows |= measured(name, [shift for shift in shifts if str(shift) not in rows], files, score, folder, dataset)
     # Translations are many, and take the CNNs an hour.
     mlps = {name: file for name, file in files.items() if name.startswith("mlp")}
-    score = scorer.make_scorer([load_model(file) for file in mlps.values()], dataset)
+    score = scorer.make_joint_scorer([load_model(file) for file in mlps.values()], dataset)
     moved = [shift for shift in sweeps.translations(8).shifts if str(shift) not in rows]
     rows |= measured("translations", moved, mlps, score, folder, dataset)
     with baseline.PATH.open("w", newline="") as file:

@@ -151,14 +151,15 @@ def save_stranger(path: Path) -> None:
 
 def measure_shipped(dataset: Dataset) -> dict[str, Any]:
     """Measure each model of the package's own: how many images it recognises, and a hash of all classes it gives."""
-    from ood_fashion.evaluation.scorer import predict
+    from ood_fashion.evaluation.classifier import predict_classes
+    from ood_fashion.evaluation.scorer import make_scorer
     from ood_fashion.runs.model_files import load_model
 
     numbers: dict[str, Any] = {}
     for name, folder in pretrained_runs().items():
-        predictions = predict(load_model(folder / "model.keras"), dataset, map(Shift.parse, TEST_SETS))
-        found = {shift: int((given.classes == dataset.test.labels).sum()) for shift, given in predictions.items()}
-        numbers[name] = found | {"classes": digest(given.classes for given in predictions.values())}
+        classes = predict_classes(make_scorer(load_model(folder / "model.keras"), dataset), TEST_SETS)
+        found = {shift: int((given == dataset.test.labels).sum()) for shift, given in classes.items()}
+        numbers[name] = found | {"classes": digest(classes.values())}
     return numbers
 
 

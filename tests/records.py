@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.classifier import evaluate
 from ood_fashion.evaluation.metrics import predictions, to_logits
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
@@ -49,10 +49,17 @@ def write_run(
         scores[shift] = to_logits(np.where(np.arange(size) == classes[:, None], confidences, others))
     run.write_predictions({shift: predictions(values) for shift, values in scores.items()})
     temperature = 1.5 if config.calibrate else None
+    results = evaluate(
+        lambda shift: scores.get(str(shift), scores[shifts[0]]),
+        dataset.test,
+        shifts,
+        full=True,
+        temperature=temperature,
+    )
     run.write_metrics(
         {
             "model": config.model,
-            "results": full_records(scores.items(), scores[shifts[0]], dataset.test, temperature),
+            "results": [result.to_json() for result in results],
             "temperature": temperature,
             "training": {
                 "epochs": EPOCHS,

@@ -14,6 +14,7 @@ from ood_fashion.api.results import Classification
 from ood_fashion.data import pictures
 from ood_fashion.errors import DataError
 from ood_fashion.evaluation import classifier
+from ood_fashion.evaluation.results import Prediction
 
 
 def predict(
@@ -69,8 +70,8 @@ def predict(
         names = classifier.class_names(class_names, probabilities.shape[1])
     else:
         names = class_names
-    records = [
-        {"image": str(picture.path), "prepared": list(picture.steps), "top": top}
+    predictions = [
+        Prediction(str(picture.path), **vars(top[0]), prepared=tuple(picture.steps), top=top)
         for picture, top in zip(read, classifier.top_classes(probabilities, names), strict=True)
     ]
-    return Classification(opened.name, records, failures, passed_over, temperature)
+    return Classification(opened.name, predictions, failures, passed_over, temperature)

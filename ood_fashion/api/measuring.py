@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
-from ood_fashion.api.opening import Model, OpenedModel, Run, as_classifier, find_run, open_model, several
+from ood_fashion.api.opening import Model, OpenedModel, Run, find_run, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
-from ood_fashion.data.dataset import Dataset, split_train
+from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation import baseline, classifier, comparison, sweeps
+from ood_fashion.evaluation.classifier import Shifts
 from ood_fashion.files import absolute, locked
 from ood_fashion.parallel import run_parallel
 from ood_fashion.runs.predictions import saved_classes
@@ -26,7 +25,6 @@ from ood_fashion.shifts import orbits
 from ood_fashion.shifts.shift import TEST_SETS, Shift
 from ood_fashion.studies import assignment
 
-Shifts = Shift | str | Iterable[Shift | str]
 METRICS = ("accuracy", "all")
 
 Progress = Callable[[int, Path], AbstractContextManager[Callable[[], object]]]
@@ -106,46 +104,28 @@ def evaluate(
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
     test, options = dataset.with_test_images(limit), {"tta": tta} if tta else {}
     full = metrics == "all" or calibrate
-    if opened.is_keras:
-        records = _measure_keras(opened, dataset, test, chosen, full, calibrate, tta, outputs)
-    elif tta or calibrate:
+    if (tta or calibrate) and not opened.is_keras:
         raise InvalidValueError("`tta`, `calibrate`: expected a Keras model. Received: a callable.")
-    else:
-        predict = as_classifier(opened.model, dataset)
-        records = classifier.evaluate(
-            predict, test.test.images, test.test.labels, chosen, full=full, outputs=outputs, batch_size=batch_size
-        )
-    return Evaluation(opened.name, records, test.class_names, _assignment(opened, test, tta), options)
-
-
-def _measure_keras(
-    opened: OpenedModel,
-    dataset: Dataset,
-    test: Dataset,
-    shifts: Sequence[Shift],
-    full: bool,
-    calibrate: bool,
-    tta: str | None,
-    outputs: str,
-) -> list[dict[str, Any]]:
-    from ood_fashion.evaluation import scorer as keras_evaluation
-
-    orbit = orbits.parse_orbit(tta) if tta else orbits.Orbit()
-    if not full:
-        return keras_evaluation.evaluate(opened.model, test, shifts, orbit, outputs)
-    temperature = opened.run.temperature if opened.run and not tta else None
+    make_scorer = partial(
+        opened.scorer, orbit=orbits.parse_orbit(tta) if tta else None, outputs=outputs, batch_size=batch_size
+    )
+    temperature = opened.run.temperature if full and opened.run and not tta else None
     if calibrate:
-        if opened.run is None:
-            raise InvalidValueError(
-                "`calibrate`: expected a run, whose validation images are known. Received: a model of another origin."
-            )
-        require_same_dataset(
-            opened.run, dataset, "`calibrate` needs its validation images: leave it out, or train with it."
+        validation = _validation(opened.run, dataset)
+        temperature = classifier.calibrate(make_scorer(dataset, validation), validation)
+    score = make_scorer(test, decide_once=full)
+    results = classifier.evaluate(score, test.test, chosen, full=full, temperature=temperature)
+    return Evaluation(opened.name, results, test.class_names, _assignment(opened, test, tta), options)
+
+
+def _validation(run: Run | None, dataset: Dataset) -> Split:
+    """Return the validation images of a run, to calibrate it on."""
+    if run is None:
+        raise InvalidValueError(
+            "`calibrate`: expected a run, whose validation images are known. Received: a model of another origin."
         )
-        config = opened.run.config
-        _, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
-        temperature = keras_evaluation.calibrate(opened.model, dataset, validation, orbit, outputs)
-    return keras_evaluation.evaluate_fully(opened.model, test, shifts, temperature, orbit, outputs)
+    require_same_dataset(run, dataset, "`calibrate` needs its validation images: leave it out, or train with it.")
+    return split_train(dataset, run.config.train_size, run.config.val_size, seed=run.config.split_seed)[1]
 
 
 def _data_for(model: Any, data: Data) -> Data:
@@ -238,17 +218,8 @@ def _correct(
         _select_device(device, model)
         opened = open_model(model, pixel_range=pixel_range, trust=trust)
         name = opened.name
-        saved |= _predicted_classes(opened, test, missing)
+        saved |= classifier.predict_classes(opened.scorer(test, decide_once=False), missing)
     return name, {str(shift): saved[str(shift)][:limit] == test.test.labels for shift in shifts}
-
-
-def _predicted_classes(opened: OpenedModel, test: Dataset, shifts: Sequence[Shift]) -> dict[str, NDArray[np.int64]]:
-    if opened.is_keras:
-        from ood_fashion.evaluation.scorer import predict as predict_classes
-
-        return {shift: found.classes for shift, found in predict_classes(opened.model, test, shifts).items()}
-    predict = as_classifier(opened.model, test)
-    return classifier.classes_under(predict, test.test.images, test.test.labels, shifts)
 
 
 KINDS: dict[str, Callable[..., sweeps.Sweep]] = {

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.results import Evaluation
-from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.evaluation.classifier import Scorer, score_callable
 from ood_fashion.files import exists, is_file
 from ood_fashion.runs import run
 from ood_fashion.runs.search import latest_complete_run, model_name, pretrained_runs
+from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.studies import assignment
 
 
@@ -53,7 +55,7 @@ class Run(run.Run):
     def results(self) -> Evaluation:
         """All metrics on the five test sets, as they were measured after the training."""
         model = assignment.comparable_model(self.config, genuine=self.is_genuine)
-        return Evaluation(model_name(self), self.read_metrics()["results"], self.class_names, model)
+        return Evaluation(model_name(self), self.read_results(), self.class_names, model)
 
 
 def load_run(path: str | Path | None = None) -> Run:
@@ -110,6 +112,30 @@ class OpenedModel:
     def is_keras(self) -> bool:
         """Whether it is a Keras model."""
         return _is_keras(self.model)
+
+    def scorer(
+        self,
+        dataset: Dataset,
+        split: Split | None = None,
+        orbit: Orbit | None = None,
+        outputs: str = "auto",
+        **options: Any,
+    ) -> Scorer:
+        """Return what scores the images of `split`, the dataset's test set unless given, under a shift.
+
+        Args:
+            dataset: this and what follows as for `scorer.make_scorer`.
+            split: the images.
+            orbit: of a Keras model; the image as it is unless given.
+            outputs: what the model gives.
+            **options: more for `classifier.score_callable`.
+        """
+        if self.is_keras:
+            from ood_fashion.evaluation.scorer import make_scorer
+
+            return make_scorer(self.model, dataset, split, orbit or Orbit(), outputs)
+        predict = as_classifier(self.model, dataset)
+        return score_callable(predict, split or dataset.test, outputs=outputs, **options)
 
 
 def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = False) -> OpenedModel:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ood_fashion.api.rows import (
-    AccuracyResult,
     ComparisonResult,
     LayerCount,
-    Metrics,
-    Prediction,
     Record,
     ReportedResult,
     RunsResult,
     SettingSummary,
     SweepPoint,
 )
+from ood_fashion.evaluation.results import Metrics, Prediction
 from ood_fashion.reports import study_tables, tables
 from ood_fashion.reports.table import Table
 from ood_fashion.shifts.shift import Shift
@@ -56,10 +54,12 @@ class Results(ABC):
         return json.dumps(self.record, indent=2, allow_nan=False)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the rows as a DataFrame; pandas must be installed."""
+        """Return the rows, with the fields that their `repr` shows, as a DataFrame; pandas must be installed."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(row) for row in self.rows])
+        return pd.DataFrame(
+            [{one.name: getattr(row, one.name) for one in fields(row) if one.repr} for row in self.rows]
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,14 +82,14 @@ class Evaluation(Results):
 
     Attributes:
         model: what it is called.
-        records: a `metrics.accuracy_record` or `metrics.full_record` per shift.
+        results: an `AccuracyResult` or `Metrics` per shift.
         class_names: of the dataset.
         assignment: the model of the assignment whose accuracies stand beside these, if any.
         options: how it was asked, such as the orbit.
     """
 
     model: str
-    records: Sequence[Record]
+    results: Sequence[Any]
     class_names: Sequence[str] = ()
     assignment: str | None = None
     options: Record | None = None
@@ -97,17 +97,12 @@ class Evaluation(Results):
     @property
     def record(self) -> dict[str, Any]:
         """The model and a record per shift."""
-        return {"model": self.model, **(self.options or {}), "results": list(self.records)}
+        return {"model": self.model, **(self.options or {}), "results": [row.to_json() for row in self.results]}
 
     @property
-    def is_full(self) -> bool:
-        """Whether all metrics were measured."""
-        return any("nll" in record for record in self.records)
-
-    @property
-    def rows(self) -> list[Any]:
+    def rows(self) -> Sequence[Any]:
         """An `AccuracyResult` or `Metrics` per shift."""
-        return [(Metrics if self.is_full else AccuracyResult).of(record) for record in self.records]
+        return self.results
 
     def __getitem__(self, shift: object) -> Any:
         found = {row.shift: row for row in self.rows}
@@ -116,47 +111,47 @@ class Evaluation(Results):
     @property
     def tables(self) -> list[Table]:
         """The accuracies, or all metrics, and what a temperature changes."""
-        if self.is_full:
-            return tables.metrics_tables(self.records, self.class_names)
-        return [tables.accuracy_table(self.records, self.assignment)]
+        if full := [row for row in self.results if isinstance(row, Metrics)]:
+            return [tables.metrics_table(full, self.class_names), *tables.calibration_tables(full)]
+        return [tables.accuracy_table(self.results, self.assignment)]
 
     def plot(self) -> Figure:
         """Draw the accuracy under each shift, with its 95% interval."""
         from ood_fashion.reports import figures
 
-        return figures.accuracies({self.model: self.records})
+        return figures.accuracies(self.model, [(row.shift, row.accuracy, row.ci95) for row in self.results])
 
 
 @dataclass(frozen=True, repr=False)
 class RunsEvaluation(Evaluation):
-    """Several trainings under shifts together: `comparison.summarize_runs`, with a `RunsResult` per shift."""
+    """Several trainings under shifts together: `results` are those of `comparison.summarize_runs`."""
 
     models: Sequence[str] = ()
 
     @property
     def record(self) -> dict[str, Any]:
         """The runs and a record per shift."""
-        return {"runs": list(self.models), "results": list(self.records)}
+        return {"runs": list(self.models), "results": list(self.results)}
 
     @property
     def rows(self) -> list[Any]:
         """A `RunsResult` per shift."""
         return [
             RunsResult(r["shift"], r["accuracy"], r["runs"], r["n"], r["seeds"]["sd"], r["images"]["sd"])
-            for r in self.records
+            for r in self.results
         ]
 
     @property
     def tables(self) -> list[Table]:
         """The means, and how they vary over seeds and over test sets."""
-        return [study_tables.runs_table(self.records, "\n".join(self.models))]
+        return [study_tables.runs_table(self.results, "\n".join(self.models))]
 
     def plot(self) -> Figure:
         """Draw the mean accuracy under each shift, with its 95% interval over the seeds."""
         from ood_fashion.reports import figures
 
-        means = [{**record, "ci95": record["seeds"]["ci95"] or record["images"]["ci95"]} for record in self.records]
-        return figures.accuracies({f"mean of {len(self.models)}": means})
+        means = [(r["shift"], r["accuracy"], r["seeds"]["ci95"] or r["images"]["ci95"]) for r in self.results]
+        return figures.accuracies(f"mean of {len(self.models)}", means)
 
 
 @dataclass(frozen=True, repr=False)
@@ -328,14 +323,14 @@ class Classification(Results):
 
     Attributes:
         model: what it is called.
-        records: image, prepared (what was done to it) and top (its most probable classes), per picture.
+        predictions: a `Prediction` per picture.
         failures: a line for each picture that was named and could not be read.
         passed_over: a line for each that could not be read, in a folder from which others were.
         temperature: of the run, which its probabilities are calibrated by; 1 without one.
     """
 
     model: str
-    records: Sequence[Record]
+    predictions: Sequence[Prediction]
     failures: Sequence[str] = ()
     passed_over: Sequence[str] = ()
     temperature: float = 1.0
@@ -343,18 +338,17 @@ class Classification(Results):
     @property
     def record(self) -> dict[str, Any]:
         """The model, and a record per picture."""
-        return {"model": self.model, "images": list(self.records)}
+        return {"model": self.model, "images": [row.to_json() for row in self.predictions]}
 
     @property
-    def rows(self) -> list[Prediction]:
+    def rows(self) -> Sequence[Prediction]:
         """A `Prediction` per picture."""
-        best = [(record["image"], record["top"][0]) for record in self.records]
-        return [Prediction(image, top["label"], top["class"], top["probability"]) for image, top in best]
+        return self.predictions
 
     @property
     def tables(self) -> list[Table]:
         """The most probable classes of each picture."""
-        return [tables.prediction_table(self.records)]
+        return [tables.prediction_table(self.predictions)]
 
 
 @dataclass(frozen=True)

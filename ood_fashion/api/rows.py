@@ -22,33 +22,6 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class AccuracyResult(_Row):
-    """The accuracy under a shift: `correct` of `n` images, with its 95% Wilson interval."""
-
-    shift: str
-    accuracy: float
-    correct: int
-    n: int
-    ci95: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Metrics(AccuracyResult):
-    """All metrics under a shift; `metrics.full_record` says what each is."""
-
-    balanced_accuracy: float
-    nll: float
-    brier: float
-    ece: float
-    ece_equal_width: float
-    flip_rate: float
-    class_accuracy: tuple[float | None, ...]
-    class_change: tuple[float | None, ...]
-    effective_robustness: float | None = None
-    effective_robustness_sd: float | None = None
-
-
-@dataclass(frozen=True)
 class RunsResult(_Row):
     """The mean accuracy of several trainings under a shift, and its standard deviations."""
 
@@ -113,13 +86,3 @@ class LayerCount(_Row):
     output_shape: tuple[int, ...]
     formula: str
     parameters: int
-
-
-@dataclass(frozen=True)
-class Prediction(_Row):
-    """What a picture shows: the most probable class."""
-
-    image: str
-    label: int
-    class_name: str
-    probability: float

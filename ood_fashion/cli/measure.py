@@ -187,7 +187,7 @@ def predict(
         say(f"Passed over: {line}", err=True)
     if results.temperature != 1:
         say(f"Calibrated: temperature {results.temperature:.3f}", err=True)
-    say(*tables.preparation_notes(results.records).split("\n"), err=True)
+    say(*tables.preparation_notes(results.predictions).split("\n"), err=True)
     show_results(results, as_json)
     if results.failures:
         raise DataError(*results.failures)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean
@@ -96,22 +96,17 @@ def mean_points(shifts: Sequence[str]) -> list[tuple[float, float]]:
     return [(pairs[0][0], fmean(shifted for _, shifted in pairs)) for pairs in zip(*by_shift, strict=True)]
 
 
-def add_effective_robustness(
-    records: Iterable[dict[str, Any]], unshifted: NDArray[np.floating[Any]], test: Split
-) -> None:
-    """Put effective_robustness, accuracy less what is `predicted`, into `metrics.full_record`s, with its `spread`.
-
-    It is given for the shifts that have a `fit`.
+def effective_robustness(shift: str, accuracy: float, in_domain: float) -> dict[str, Any]:
+    """Return the fields of `Metrics` that hold a model against standard ones: none where the shift has no `fit`.
 
     Args:
-        records: of a model on `test`.
-        unshifted: its scores or probabilities of the images as they are, (n, classes).
-        test: the test set; nothing is done unless it `applies`.
+        shift: the shift's text form.
+        accuracy: under it, on a test set that the baseline `applies` to.
+        in_domain: on the images as they are.
     """
-    if applies(test):
-        in_domain = float(np.mean(unshifted.argmax(axis=1) == test.labels))
-        for record in records:
-            shift = record["shift"]
-            if fit(shift) is not None:
-                record["effective_robustness"] = record["accuracy"] - float(predicted(shift, in_domain))
-                record["effective_robustness_sd"] = spread(shift)
+    if fit(shift) is None:
+        return {}
+    return {
+        "effective_robustness": accuracy - float(predicted(shift, in_domain)),
+        "effective_robustness_sd": spread(shift),
+    }

@@ -1,12 +1,13 @@
-"""Any classifier as a function from arrays to arrays: reading what it gives, and what that is worth on shifted images.
+"""Measuring any classifier on shifted images, by what gives its scores under a shift.
 
-`ood_fashion.evaluation.scorer` measures Keras models, which take their images from a `tf.data` pipeline.
+`score_callable` makes that of a function from arrays to arrays, `ood_fashion.evaluation.scorer` of Keras models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,13 +17,15 @@ from ood_fashion.data.readers import describe_faulty
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation import baseline
 from ood_fashion.evaluation.metrics import (
-    accuracy_record,
     are_scores,
-    calibration_record,
-    full_record,
+    fit_temperature,
+    measure,
+    measure_accuracy,
+    measure_calibration,
     to_logits,
     to_probabilities,
 )
+from ood_fashion.evaluation.results import AccuracyResult, ClassProbability, Metrics
 from ood_fashion.shifts.shift import Shift
 
 PIXEL_RANGES = ("0-1", "0-255")
@@ -34,87 +37,77 @@ _ROUNDING = 0.01
 Classifier = Callable[[NDArray[np.float32]], ArrayLike]
 """From images, float32 (n, height, width) in [0, 1], to scores (n, classes) or class labels (n,)."""
 
+Scorer = Callable[[Shift], NDArray[Any]]
+"""From a shift to a model's logits for the shifted images of a test set, (n, classes), or its class labels (n,)."""
 
+Shifts = Shift | str | Iterable[Shift | str]
+
+
+@overload
 def evaluate(
-    predict: Classifier,
-    images: NDArray[Any],
-    labels: ArrayLike,
-    shifts: Shift | str | Iterable[Shift | str],
-    *,
-    full: bool = False,
-    outputs: str = "auto",
-    batch_size: int = 500,
-) -> list[dict[str, Any]]:
-    """Measure any classifier under each shift.
+    score: Scorer, test: Split, shifts: Shifts, *, full: Literal[True], temperature: float | None = None
+) -> Sequence[Metrics]: ...
+@overload
+def evaluate(
+    score: Scorer, test: Split, shifts: Shifts, *, full: bool = False, temperature: float | None = None
+) -> Sequence[AccuracyResult]: ...
+def evaluate(
+    score: Scorer, test: Split, shifts: Shifts, *, full: bool = False, temperature: float | None = None
+) -> Sequence[AccuracyResult]:
+    """Measure a model under each shift.
 
     Args:
-        predict: called on batches of images, float32 (n, height, width) in [0, 1]. It gives scores, (n, classes), of
-            which the largest is the predicted class's, or the classes themselves, integers (n,).
-        images: (n, height, width), uint8 in 0-255 or floats in [0, 1].
-        labels: the true classes, integers (n,).
+        score: what gives the model's scores for the images of `test`.
+        test: the test set.
         shifts: as for `read_shifts`: what to do to the images, one after another.
-        full: measure likelihood, calibration and more too, for which `predict` must give scores.
-        outputs: what `predict` gives, as in `read_outputs`; with `full`, "auto" decides by its scores for the images
-            as they are, and holds it to that under every shift.
-        batch_size: images a call; no more than these are held shifted at a time.
+        full: measure likelihood, calibration and more too; the images as they are, are then scored first, and once.
+        temperature: what `calibrate` found; with `full`, the calibrated scores are measured beside those as they are.
 
     Returns:
-        A `metrics.accuracy_record` per shift, or if `full` what `full_records` gives.
+        The accuracy under each shift, or if `full` all metrics, with `baseline.effective_robustness` where there is a
+        baseline.
 
     Raises:
-        DataError: images or labels are of another shape, type or range, or there are none.
-        InvalidValueError: `outputs`, `batch_size` or a shift's text is out of range.
-        ModelError: `predict` gives something else than it should, or fewer scores than there are classes.
+        InvalidValueError: a shift's text is none.
+        ModelError: the model gives something else than it should.
     """
-    parsed = read_shifts(shifts)
+    chosen = read_shifts(shifts)
     if not full:
-        found = classes_under(predict, images, labels, parsed, outputs=outputs, batch_size=batch_size)
-        return [accuracy_record(str(shift), found[str(shift)], np.asarray(labels)) for shift in parsed]
-    pixels, classes = _checked(images, labels)
-    num_classes = int(classes.max()) + 1
-    ask = _asker(predict, pixels, batch_size)
-    given = ask(Shift())
-    unshifted = read_outputs(given, num_classes, outputs)
+        return [measure_accuracy(str(shift), _largest(score(shift)), test.labels) for shift in chosen]
+    unshifted = score(Shift())
     if unshifted.ndim == 1:
         raise ModelError("predict: expected scores (n, classes), for all metrics. Received: class labels (n,).")
-    kind = output_kind(given) if outputs == "auto" else outputs
-    scores = (
-        (str(shift), read_outputs(ask(shift), num_classes, kind) if shift.steps else unshifted) for shift in parsed
-    )
-    return full_records(scores, unshifted, Split(pixels, classes))
+    before, has_baseline = to_probabilities(unshifted), baseline.applies(test)
+    in_domain = measure_accuracy("none", _largest(unshifted), test.labels).accuracy
+    results = []
+    for shift in chosen:
+        logits = score(shift) if shift.steps else unshifted
+        result = measure(str(shift), to_probabilities(logits), test.labels, before)
+        if has_baseline:
+            result = replace(result, **baseline.effective_robustness(str(shift), result.accuracy, in_domain))
+        if temperature is not None:
+            calibrated = measure_calibration(to_probabilities(logits, temperature), test.labels)
+            result = replace(result, temperature=temperature, calibrated=calibrated)
+        results.append(result)
+    return results
 
 
-def classes_under(
-    predict: Classifier,
-    images: NDArray[Any],
-    labels: ArrayLike,
-    shifts: Iterable[Shift],
-    *,
-    outputs: str = "auto",
-    batch_size: int = 500,
-) -> dict[str, NDArray[np.int64]]:
-    """Return the classes that a classifier predicts, (n,), by the text form of the shift; as for `evaluate`."""
-    pixels, classes = _checked(images, labels)
-    ask = _asker(predict, pixels, batch_size)
-    num_classes = int(classes.max()) + 1
-    return {str(shift): _largest(read_outputs(ask(shift), num_classes, outputs)) for shift in shifts}
+def predict_classes(score: Scorer, shifts: Shifts) -> dict[str, NDArray[np.int64]]:
+    """Return the classes that a model predicts, (n,), by the text form of the shift."""
+    return {str(shift): _largest(score(shift)) for shift in read_shifts(shifts)}
 
 
-def _asker(predict: Classifier, pixels: NDArray[Any], batch_size: int) -> Callable[[Shift], NDArray[Any]]:
-    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise InvalidValueError(f"batch_size: expected a whole number of 1 or more. Received: {batch_size!r}.")
+def calibrate(score: Scorer, validation: Split) -> float:
+    """Return the temperature of `metrics.fit_temperature` for a model.
 
-    def ask(shift: Shift) -> NDArray[Any]:
-        given = []
-        for start in range(0, len(pixels), batch_size):
-            places = np.arange(start, min(start + batch_size, len(pixels)))
-            given.append(_called(predict, shift.apply(pixels[places], places)))
-        return _joined(given)
-
-    return ask
+    Args:
+        score: what gives the model's scores for the images of `validation`.
+        validation: the images to fit it on, as they are.
+    """
+    return fit_temperature(score(Shift()), validation.labels)
 
 
-def read_shifts(shifts: Shift | str | Iterable[Shift | str]) -> list[Shift]:
+def read_shifts(shifts: Shifts) -> list[Shift]:
     """Return shifts as a list, from one or several of them or of their text forms.
 
     Raises:
@@ -124,35 +117,49 @@ def read_shifts(shifts: Shift | str | Iterable[Shift | str]) -> list[Shift]:
     return [Shift.parse(shift) if isinstance(shift, str) else shift for shift in several]
 
 
-def full_records(
-    scores: Iterable[tuple[str, NDArray[Any]]], unshifted: NDArray[Any], test: Split, temperature: float | None = None
-) -> list[dict[str, Any]]:
-    """Measure scores in every way.
-
-    Args:
-        scores: the text form of a shift, and the logits of the shifted test images, (n, classes); as many as wanted.
-        unshifted: those of the images as they are.
-        test: the test set.
-        temperature: what `metrics.fit_temperature` found, if the scores are to be measured with it too.
-
-    Returns:
-        A `metrics.full_record` per shift, with `baseline.effective_robustness` where there is a baseline; with a
-        temperature also this and, under `calibrated`, the `metrics.calibration_record` with it.
-    """
-    before = to_probabilities(unshifted)
-    records = []
-    for shift, values in scores:
-        record = full_record(shift, to_probabilities(values), test.labels, before)
-        if temperature is not None:
-            calibrated = calibration_record(to_probabilities(values, temperature), test.labels)
-            record |= {"temperature": temperature, "calibrated": calibrated}
-        records.append(record)
-    baseline.add_effective_robustness(records, unshifted, test)
-    return records
-
-
 def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
     return scores if scores.ndim == 1 else np.argmax(scores, axis=1)
+
+
+def score_callable(
+    predict: Classifier, test: Split, *, outputs: str = "auto", batch_size: int = 500, decide_once: bool = True
+) -> Scorer:
+    """Make a scorer of any classifier.
+
+    Args:
+        predict: called on batches of images, float32 (n, height, width) in [0, 1]. It gives scores, (n, classes), of
+            which the largest is the predicted class's, or the classes themselves, integers (n,).
+        test: images (n, height, width), uint8 in 0-255 or floats in [0, 1], and the true classes, integers (n,).
+        outputs: what `predict` gives, as in `read_outputs`.
+        batch_size: images a call; no more than these are held shifted at a time.
+        decide_once: whether "auto" holds `predict` to what its first scores are, instead of deciding for each shift.
+
+    Returns:
+        From a shift to what `read_outputs` makes of the answers. It raises a ModelError where `predict` gives something
+        else than it should, or fewer scores than there are classes, and an InvalidValueError for other `outputs`.
+
+    Raises:
+        DataError: images or labels are of another shape, type or range, or there are none.
+        InvalidValueError: `batch_size` is out of range.
+    """
+    _check(test)
+    images, num_classes = test.images, int(test.labels.max()) + 1
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise InvalidValueError(f"batch_size: expected a whole number of 1 or more. Received: {batch_size!r}.")
+
+    def score(shift: Shift) -> NDArray[Any]:
+        nonlocal outputs
+        given = []
+        for start in range(0, len(images), batch_size):
+            places = np.arange(start, min(start + batch_size, len(images)))
+            given.append(_answers(predict, shift.apply(images[places], places)))
+        answers = _joined(given)
+        scores = read_outputs(answers, num_classes, outputs)
+        if decide_once and outputs == "auto" and scores.ndim == 2:
+            outputs = output_kind(answers)
+        return scores
+
+    return score
 
 
 def output_kind(scores: NDArray[Any]) -> str:
@@ -239,27 +246,24 @@ def class_names(dataset: str | None, scores: int) -> tuple[str, ...]:
 
 def top_classes(
     probabilities: NDArray[np.floating[Any]], names: Sequence[str], count: int = 3
-) -> list[list[dict[str, Any]]]:
+) -> list[tuple[ClassProbability, ...]]:
     """Return the most probable classes of each image, the first of equals first.
 
     Args:
         probabilities: (n, classes).
         names: a name for each class; with more or fewer than there are, classes are named by their numbers.
         count: how many classes, unless there are fewer.
-
-    Returns:
-        For each image, records of label, class (its name) and probability.
     """
     if len(names) != probabilities.shape[1]:
         names = [str(label) for label in range(probabilities.shape[1])]
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     return [
-        [{"label": int(k), "class": names[k], "probability": float(row[k])} for k in best]
+        tuple(ClassProbability(int(k), names[k], float(row[k])) for k in best)
         for row, best in zip(probabilities, order, strict=True)
     ]
 
 
-def _called(predict: Classifier, batch: NDArray[np.float32]) -> NDArray[Any]:
+def _answers(predict: Classifier, batch: NDArray[np.float32]) -> NDArray[Any]:
     given = np.array(predict(batch))  # a copy: it may be an array that the next call writes to
     if given.dtype.name == "bfloat16":  # no type of NumPy's own
         given = given.astype(np.float32)
@@ -278,9 +282,9 @@ def _joined(given: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(given)
 
 
-def _checked(images: NDArray[Any], labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return images and labels if they are what `evaluate` takes."""
-    pixels, classes = np.asarray(images), np.asarray(labels)
+def _check(test: Split) -> None:
+    """Check that images and labels are what `score_callable` takes."""
+    pixels, labels = test
     is_float = np.issubdtype(pixels.dtype, np.floating)
     if pixels.ndim != 3 or not pixels.size or not (is_float or pixels.dtype == np.uint8):
         raise DataError(
@@ -292,9 +296,8 @@ def _checked(images: NDArray[Any], labels: ArrayLike) -> tuple[NDArray[Any], NDA
         raise DataError(f"images: expected floats in [0, 1]. Received: {received}.")
     if not is_float and high == 1:
         raise DataError("images: expected uint8 in 0-255. Received: 0 to 1, almost black. Multiply them by 255.")
-    if classes.shape != (len(pixels),) or not np.issubdtype(classes.dtype, np.integer) or classes.min() < 0:
+    if labels.shape != (len(pixels),) or not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         raise DataError(
             f"labels: expected {len(pixels):,} integers of 0 or more, one for each image. "
-            f"Received: {classes.dtype} {classes.shape}."
+            f"Received: {labels.dtype} {labels.shape}."
         )
-    return pixels, classes.astype(np.int64)

@@ -1,4 +1,4 @@
-"""What predictions are worth, as records and arrays."""
+"""What predictions are worth."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ood_fashion.errors import InvalidValueError
+from ood_fashion.evaluation.results import AccuracyResult, CalibrationResult, ConfidenceBin, Metrics
 from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.shifts.shift import Shift
 
@@ -20,18 +21,16 @@ def accuracy(correct: int, n: int) -> dict[str, Any]:
     return {"accuracy": correct / n, "correct": correct, "n": n, "ci95": list(wilson_interval(correct, n))}
 
 
-def accuracy_record(shift: str, classes: NDArray[np.integer[Any]], labels: NDArray[np.int64]) -> dict[str, Any]:
+def measure_accuracy(shift: str, classes: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> AccuracyResult:
     """Count the correct predictions under a shift.
 
     Args:
         shift: the shift's text form.
         classes: the predicted class of each image, (n,).
         labels: the true ones, (n,).
-
-    Returns:
-        The shift, accuracy, number of correct predictions, n, and the accuracy's 95% Wilson interval.
     """
-    return {"shift": shift, **accuracy(int(np.sum(classes == labels)), len(labels))}
+    correct, n = int(np.sum(classes == labels)), len(labels)
+    return AccuracyResult(shift, correct / n, correct, n, wilson_interval(correct, n))
 
 
 def confusion_matrix(
@@ -123,59 +122,42 @@ def predictions(logits: NDArray[np.floating[Any]]) -> Predictions:
     return Predictions(np.argmax(logits, axis=1), to_probabilities(logits).max(axis=1).astype(np.float32))
 
 
-def full_record(
-    shift: str,
-    probabilities: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    unshifted: NDArray[np.float64] | None = None,
-) -> dict[str, Any]:
+def measure(
+    shift: str, probabilities: NDArray[np.float64], labels: NDArray[np.int64], unshifted: NDArray[np.float64]
+) -> Metrics:
     """Measure predictions under a shift in every way.
 
     Args:
         shift: the shift's text form.
         probabilities: (n, classes).
         labels: (n,).
-        unshifted: the probabilities for the same images as they are, for what a shift changes.
-
-    Returns:
-        `accuracy_record`, and balanced_accuracy (the mean over the classes that occur), class_accuracy (None for those
-        that do not), and `calibration_record`. With `unshifted` also flip_rate (how often the predicted class differs
-        from the unshifted one), flip_ci95 (its Wilson interval), and class_change (by how much each class's accuracy
-        differs).
+        unshifted: the probabilities for the same images as they are, (n, classes), for what the shift changes.
     """
-    classes = probabilities.argmax(axis=1)
+    classes, before = probabilities.argmax(axis=1), unshifted.argmax(axis=1)
     by_class = class_accuracies(labels, classes, probabilities.shape[1])
-    record = {
-        **accuracy_record(shift, classes, labels),
-        "balanced_accuracy": float(np.nanmean(by_class)),
-        "class_accuracy": _without_nan(by_class),
-        **calibration_record(probabilities, labels),
-    }
-    if unshifted is not None:
-        before = unshifted.argmax(axis=1)
-        flips = int(np.sum(classes != before))
-        record["flip_rate"], record["flip_ci95"] = flips / len(labels), list(wilson_interval(flips, len(labels)))
-        record["class_change"] = _without_nan(by_class - class_accuracies(labels, before, probabilities.shape[1]))
-    return record
+    flips = int(np.sum(classes != before))
+    return Metrics(
+        **vars(measure_accuracy(shift, classes, labels)),
+        **vars(measure_calibration(probabilities, labels)),
+        balanced_accuracy=float(np.nanmean(by_class)),
+        class_accuracy=_without_nan(by_class),
+        flip_rate=flips / len(labels),
+        flip_ci95=wilson_interval(flips, len(labels)),
+        class_change=_without_nan(by_class - class_accuracies(labels, before, probabilities.shape[1])),
+    )
 
 
-def calibration_record(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
-    """Measure how far probabilities (n, classes) of images with these labels (n,) can be believed.
-
-    Returns:
-        nll (mean negative log-likelihood in nats, probabilities clipped to 1e-15), brier (mean squared distance to the
-        one-hot label, 0 to 2: G. W. Brier, Monthly Weather Review 78:1, 1950), ece and ece_equal_width
-        (`calibration_error`, 15 bins), and bins (the `calibration_bins` of ece).
-    """
+def measure_calibration(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> CalibrationResult:
+    """Measure how far probabilities (n, classes) of images with these labels (n,) can be believed."""
     correct, confidences = probabilities.argmax(axis=1) == labels, probabilities.max(axis=1)
     of_label = probabilities[np.arange(len(labels)), labels]
-    return {
-        "nll": negative_log_likelihood(probabilities, labels),
-        "brier": float(((probabilities**2).sum(axis=1) - 2 * of_label + 1).mean()),
-        "ece": calibration_error(confidences, correct),
-        "ece_equal_width": calibration_error(confidences, correct, equal_mass=False),
-        "bins": calibration_bins(confidences, correct),
-    }
+    return CalibrationResult(
+        nll=negative_log_likelihood(probabilities, labels),
+        brier=float(((probabilities**2).sum(axis=1) - 2 * of_label + 1).mean()),
+        ece=calibration_error(confidences, correct),
+        ece_equal_width=calibration_error(confidences, correct, equal_mass=False),
+        bins=calibration_bins(confidences, correct),
+    )
 
 
 def class_accuracies(
@@ -189,7 +171,7 @@ def class_accuracies(
 
 def calibration_bins(
     confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, bins: int = 15, equal_mass: bool = True
-) -> list[dict[str, float]]:
+) -> tuple[ConfidenceBin, ...]:
     """Group predictions by confidence, and compare the confidence with the accuracy in each group.
 
     Args:
@@ -199,7 +181,7 @@ def calibration_bins(
         equal_mass: groups of as many predictions, equally confident ones together; else of equal width in (0, 1].
 
     Returns:
-        A record per group that is not empty: n, mean confidence, accuracy.
+        The groups that are not empty.
     """
     if equal_mass:
         ranks = np.searchsorted(np.sort(confidences), confidences)  # equal ones have the same rank
@@ -207,10 +189,7 @@ def calibration_bins(
     else:
         numbers = np.clip(np.ceil(confidences * bins) - 1, 0, bins - 1).astype(int)
     groups = [numbers == number for number in np.unique(numbers)]
-    return [
-        {"n": int(g.sum()), "confidence": float(confidences[g].mean()), "accuracy": float(correct[g].mean())}
-        for g in groups
-    ]
+    return tuple(ConfidenceBin(int(g.sum()), float(confidences[g].mean()), float(correct[g].mean())) for g in groups)
 
 
 def calibration_error(
@@ -222,11 +201,11 @@ def calibration_error(
     K. Nguyen and B. O'Connor, EMNLP 2015.
     """
     groups = calibration_bins(confidences, correct, bins=bins, equal_mass=equal_mass)
-    return sum(group["n"] * abs(group["accuracy"] - group["confidence"]) for group in groups) / len(confidences)
+    return sum(group.n * abs(group.accuracy - group.confidence) for group in groups) / len(confidences)
 
 
-def _without_nan(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
+def _without_nan(values: NDArray[np.float64]) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else float(value) for value in values)
 
 
 _ROUNDING = 1e-9

@@ -1,8 +1,8 @@
-"""Scores of Keras models on shifted images, and what they are worth."""
+"""Scores of Keras models on shifted images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,16 +13,8 @@ from scipy.special import entr
 from ood_fashion._tensorflow import default_settings, keras, tf
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError
-from ood_fashion.evaluation.classifier import OUTPUTS, full_records, read_outputs, read_shifts
-from ood_fashion.evaluation.metrics import (
-    Predictions,
-    accuracy_record,
-    are_scores,
-    fit_temperature,
-    predictions,
-    to_logits,
-    to_probabilities,
-)
+from ood_fashion.evaluation.classifier import OUTPUTS, Scorer, read_outputs
+from ood_fashion.evaluation.metrics import are_scores, to_logits, to_probabilities
 from ood_fashion.evaluation.model_io import find_outputs, with_pixel_range
 from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.models.files import check_fit, summarize_error
@@ -32,22 +24,35 @@ from ood_fashion.shifts.shift import Shift
 _IMAGES_AT_A_TIME = 50 * EVALUATION_BATCH_SIZE
 """More are scored one part after another, so that a large set takes little more memory than its own."""
 
-Shifts = Shift | str | Iterable[Shift | str]
-Scorer = Callable[[Shift], NDArray[np.floating[Any]]]
-
 IDENTITY_ORBIT = Orbit()
 """The orbit of the image as it is."""
 _OUTPUTS = [kind for kind in OUTPUTS if kind != "classes"]
 
 
 def make_scorer(
+    model: keras.Model,
+    dataset: Dataset,
+    split: Split | None = None,
+    orbit: Orbit = IDENTITY_ORBIT,
+    outputs: str = "auto",
+) -> Scorer:
+    """Prepare to score the classes under many shifts, of the same images: `make_joint_scorer` of one model.
+
+    Returns:
+        A function from a shift to the model's logits for each image, (n, classes).
+    """
+    score = make_joint_scorer([model], dataset, split, orbit, outputs)
+    return lambda shift: score(shift)[0]
+
+
+def make_joint_scorer(
     models: Sequence[keras.Model],
     dataset: Dataset,
     split: Split | None = None,
     orbit: Orbit = IDENTITY_ORBIT,
     outputs: str = "auto",
 ) -> Scorer:
-    """Prepare to score the classes under many shifts, of the same images.
+    """Prepare to score the classes under many shifts, of the same images, with several models.
 
     Each shift's images are made once for all models, batch by batch in a compiled function that is traced once for all
     shifts of a kind.
@@ -149,28 +154,6 @@ def sharpest_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.flo
     return sharpest
 
 
-def predict(
-    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = IDENTITY_ORBIT, outputs: str = "auto"
-) -> dict[str, Predictions]:
-    """Predict the class of every image of the dataset's test set under each shift.
-
-    Args:
-        model: as for `make_scorer`.
-        dataset: whose test set to use.
-        shifts: as for `classifier.read_shifts`: what to do to the images, one after another.
-        orbit: as for `make_scorer`.
-        outputs: as for `make_scorer`.
-
-    Returns:
-        The predictions by the text form of the shift.
-
-    Raises:
-        ModelError: the model does not fit the data.
-    """
-    score = make_scorer([model], dataset, orbit=orbit, outputs=outputs)
-    return {str(shift): predictions(score(shift)[0]) for shift in read_shifts(shifts)}
-
-
 def classify(
     model: keras.Model, images: NDArray[np.uint8], temperature: float = 1.0, outputs: str = "auto"
 ) -> NDArray[np.float64]:
@@ -179,7 +162,7 @@ def classify(
     Args:
         model: as for `make_scorer`.
         images: uint8 (n, height, width), of the size that the model takes.
-        temperature: what `calibrate` found.
+        temperature: what `classifier.calibrate` found.
         outputs: as for `make_scorer`.
 
     Returns:
@@ -191,68 +174,9 @@ def classify(
     check_fit(model, images.shape[1:], None)
     unlabelled = Split(images, np.zeros(len(images), np.int64))
     pictures = Dataset(Split(images[:0], unlabelled.labels[:0]), unlabelled, "pictures")
-    return to_probabilities(make_scorer([model], pictures, outputs=outputs)(UNSHIFTED)[0], temperature)
+    return to_probabilities(make_scorer(model, pictures, outputs=outputs)(UNSHIFTED), temperature)
 
 
 def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
     if not are_scores(scores).all():
         raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
-
-
-def evaluate(
-    model: keras.Model, dataset: Dataset, shifts: Shifts, orbit: Orbit = IDENTITY_ORBIT, outputs: str = "auto"
-) -> list[dict[str, Any]]:
-    """Measure a model's accuracy under each shift: a `metrics.accuracy_record` of the classes that `predict` gives."""
-    score = make_scorer([model], dataset, orbit=orbit, outputs=outputs)
-    return [
-        accuracy_record(str(shift), score(shift)[0].argmax(axis=1), dataset.test.labels)
-        for shift in read_shifts(shifts)
-    ]
-
-
-def calibrate(
-    model: keras.Model, dataset: Dataset, validation: Split, orbit: Orbit = IDENTITY_ORBIT, outputs: str = "auto"
-) -> float:
-    """Return the temperature of `metrics.fit_temperature` for a model.
-
-    Args:
-        model: as for `make_scorer`.
-        dataset: as for `make_scorer`.
-        validation: the images to fit it on, unshifted.
-        orbit: as for `make_scorer`; the temperature is then that of the averaged probabilities.
-        outputs: as for `make_scorer`.
-
-    Raises:
-        ModelError: the model does not fit the data.
-    """
-    return fit_temperature(make_scorer([model], dataset, validation, orbit, outputs)(UNSHIFTED)[0], validation.labels)
-
-
-def evaluate_fully(
-    model: keras.Model,
-    dataset: Dataset,
-    shifts: Shifts,
-    temperature: float | None = None,
-    orbit: Orbit = IDENTITY_ORBIT,
-    outputs: str = "auto",
-) -> list[dict[str, Any]]:
-    """Measure a model in every way under each shift.
-
-    Args:
-        model: as for `make_scorer`.
-        dataset: whose test set to use.
-        shifts: as for `classifier.read_shifts`: what to do to the images, one after another.
-        temperature: what `calibrate` found, to measure the calibrated model beside the one as it is.
-        orbit: as for `make_scorer`.
-        outputs: as for `make_scorer`.
-
-    Returns:
-        What `classifier.full_records` says of the scores.
-
-    Raises:
-        ModelError: the model does not fit the data.
-    """
-    score = make_scorer([model], dataset, orbit=orbit, outputs=outputs)
-    unshifted = score(UNSHIFTED)[0]
-    scores = ((str(shift), score(shift)[0] if shift.steps else unshifted) for shift in read_shifts(shifts))
-    return full_records(scores, unshifted, dataset.test, temperature)

@@ -190,24 +190,20 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary)
 
 
-def accuracies(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Draw the accuracy under each shift with its 95% interval, a colour a model.
+def accuracies(name: str, results: Sequence[tuple[str, float, Sequence[float]]]) -> Figure:
+    """Draw a model's accuracy under each shift with its 95% interval.
 
     Args:
-        records: those of `metrics.accuracy_record`, by the models' names.
+        name: of the model.
+        results: shift, accuracy and interval.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=110)
     axis = figure.subplots()
     style(axis)
-    for number, (name, rows) in enumerate(records.items()):
-        values, ends = np.array([row["accuracy"] for row in rows]), np.array([row["ci95"] for row in rows])
-        bars = np.abs(ends.T - values)
-        places = np.arange(len(rows)) + 0.1 * number
-        axis.errorbar(
-            places, values, bars, fmt=MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)], capsize=3,
-            label=literal(name),
-        )  # fmt: skip
-    axis.set_xticks(range(len(rows)), [literal(test_set(row["shift"])) for row in rows], rotation=30, ha="right")
+    shifts, values, intervals = zip(*results, strict=True)
+    places, bars = range(len(shifts)), np.abs(np.transpose(intervals) - values)
+    axis.errorbar(places, values, bars, fmt=MARKERS[0], color=COLOURS[0], capsize=3, label=literal(name))
+    axis.set_xticks(places, [literal(test_set(shift)) for shift in shifts], rotation=30, ha="right")
     axis.set(ylim=(0, 1), ylabel="accuracy")
     axis.legend(frameon=False, fontsize="small")
     return figure

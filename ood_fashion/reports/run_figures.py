@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.results import AccuracyResult, Metrics
 from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.images import Images
 from ood_fashion.reports import figures
@@ -58,25 +58,23 @@ def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
     return figure
 
 
-def accuracies(results: Sequence[Mapping[str, Any]], figures: Mapping[str, float]) -> Figure:
+def accuracies(results: Sequence[AccuracyResult], figures: Mapping[str, float]) -> Figure:
     """Draw accuracies on test sets with 95% Wilson intervals, and the assignment's `figures`, by shift, as crosses.
 
     Args:
-        results: a `metrics.accuracy_record` per test set.
+        results: one per test set.
         figures: may be empty.
     """
     figure, axis = _figure(0.9 + 0.35 * len(results))
     style(axis)
     axis.grid(visible=False, axis="y")
-    places, means = range(len(results)), [record["accuracy"] for record in results]
-    distances = np.abs(np.array([record["ci95"] for record in results]).T - means)
+    places, means = range(len(results)), [result.accuracy for result in results]
+    distances = np.abs(np.transpose([result.ci95 for result in results]) - means)
     axis.barh(places, means, 0.6, xerr=distances, color=COLOURS[5], ecolor="black", capsize=2, label="this run")
-    if shown := [
-        (figures[record["shift"]], place) for place, record in enumerate(results) if record["shift"] in figures
-    ]:
+    if shown := [(figures[result.shift], place) for place, result in enumerate(results) if result.shift in figures]:
         axis.plot(*zip(*shown, strict=True), "x", color="black", ms=6, label="assignment")
         axis.legend(frameon=False, fontsize="small", loc="lower right")
-    axis.set_yticks(places, [test_set(record["shift"]) for record in results])
+    axis.set_yticks(places, [test_set(result.shift) for result in results])
     axis.set(xlim=(0, 1), xlabel="accuracy")
     axis.invert_yaxis()
     return figure
@@ -115,23 +113,22 @@ def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Seque
     return figure
 
 
-def reliability(records: Sequence[Mapping[str, Any]]) -> Figure:
+def reliability(results: Sequence[Metrics]) -> Figure:
     """Draw accuracy against confidence on each test set, two a row, in the bins of the calibration error.
 
     Args:
-        records: of `classifier.full_records`; those that have been calibrated are drawn before and after.
+        results: one per test set; those that have been calibrated are drawn before and after.
     """
-    figure, axes = _panels(len(records))
-    for record, axis in zip(records, axes, strict=True):
+    figure, axes = _panels(len(results))
+    for result, axis in zip(results, axes, strict=True):
         style(axis)
         axis.plot([0, 1], [0, 1], color="black", ls="--", lw=1, label="confidence = accuracy")
-        kinds = {"as trained": record, "calibrated": record.get("calibrated")}
-        for number, (label, measured) in enumerate((label, kind) for label, kind in kinds.items() if kind):
-            bins = measured["bins"]
-            means = [group["accuracy"] for group in bins]
-            intervals = [wilson_interval(group["accuracy"] * group["n"], group["n"]) for group in bins]
+        kinds = {"as trained": result.bins, "calibrated": result.calibrated and result.calibrated.bins}
+        for number, (label, bins) in enumerate((label, kind) for label, kind in kinds.items() if kind):
+            means = [group.accuracy for group in bins]
+            intervals = [wilson_interval(group.accuracy * group.n, group.n) for group in bins]
             axis.errorbar(
-                [group["confidence"] for group in bins],
+                [group.confidence for group in bins],
                 means,
                 yerr=np.abs(np.transpose(intervals) - means),
                 fmt=f"{MARKERS[number]}-",
@@ -141,7 +138,7 @@ def reliability(records: Sequence[Mapping[str, Any]]) -> Figure:
                 label=label,
             )
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1))
-        axis.set_title(test_set(record["shift"]), fontsize="small")
+        axis.set_title(test_set(result.shift), fontsize="small")
     return _labelled(figure, "confidence", "accuracy")
 
 

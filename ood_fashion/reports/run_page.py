@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.metrics import (
     Predictions,
-    accuracy_record,
     confident_mistakes,
     confusion_matrix,
     confusion_rates,
+    measure_accuracy,
 )
+from ood_fashion.evaluation.results import AccuracyResult, Metrics
 from ood_fashion.models.specs import MODELS
 from ood_fashion.reports import run_figures, tables
 from ood_fashion.reports.figures import test_set
@@ -46,6 +47,7 @@ class _RunRecords:
     dataset: Dataset
     history: History
     metrics: Record
+    measured: list[AccuracyResult]
     predictions: dict[str, Predictions]
 
     @classmethod
@@ -56,9 +58,11 @@ class _RunRecords:
         require_same_dataset(run, dataset)
         for shift, answers in predictions.items():
             _check_predictions(f"{path / 'predictions.npz'}: under {shift},", shift, answers, dataset)
-        records = cls(run, dataset, history, metrics, predictions)
-        counted = [(record["shift"], record["correct"], record["n"]) for record in records.results]
-        recorded = [(record["shift"], record["correct"], record["n"]) for record in metrics["results"]]
+        records = cls(run, dataset, history, metrics, run.read_results(), predictions)
+        counted, recorded = (
+            [(result.shift, result.correct, result.n) for result in results]
+            for results in (records.results, records.measured)
+        )
         if recorded != counted or not counted:
             raise RunError(
                 f"{path}: expected predictions.npz and metrics.json to agree. Received: {_described(counted)} in the "
@@ -67,10 +71,10 @@ class _RunRecords:
         return records
 
     @cached_property
-    def results(self) -> list[Record]:
-        """An accuracy record for each test set."""
+    def results(self) -> list[AccuracyResult]:
+        """The accuracy on each test set, by the predictions."""
         labels = self.dataset.test.labels
-        return [accuracy_record(shift, answers.classes, labels) for shift, answers in self.predictions.items()]
+        return [measure_accuracy(shift, answers.classes, labels) for shift, answers in self.predictions.items()]
 
     @cached_property
     def counts(self) -> dict[str, NDArray[np.int64]]:
@@ -116,10 +120,6 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
     records = _RunRecords.read(path, data_dir)
     config = records.run.config
     sentence = tables.training_sentence(records.history, records.metrics)
-    try:
-        metrics_sections = list(_metrics_sections(records))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path / 'metrics.json'}: expected a run's metrics. Received: {error!r} missing.") from error
     return Page(
         title=folder_name(path),
         kind="run",
@@ -129,7 +129,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
             _curves_section(records.history, records.metrics["training"]["kept_epoch"]),
             _gallery_section(records),
             _classes_section(records),
-            *metrics_sections,
+            *_metrics_sections(records),
             *_confusion_sections(records),
             _mistakes_section(records),
             configuration_section([config], [records.run.record]),
@@ -139,9 +139,11 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
 
 def _accuracy_section(records: _RunRecords) -> Section:
     model = assignment.comparable_model(records.run.config, genuine=records.dataset.is_genuine)
-    table = Table("Test accuracy, with its 95% Wilson interval", *tables.accuracy_rows(records.results, model))
+    table = replace(
+        tables.accuracy_table(records.results, model), title="Test accuracy, with its 95% Wilson interval", left=()
+    )
     figure = run_figures.accuracies(records.results, assignment.ACCURACY.get(model or "", {}))
-    alternative = "Bars: " + ", ".join(f"{test_set(r['shift'])} {r['accuracy']:.4f}" for r in records.results)
+    alternative = "Bars: " + ", ".join(f"{test_set(r.shift)} {r.accuracy:.4f}" for r in records.results)
     caption = "Test accuracy" + ("; the crosses are the assignment's figures" if model else "")
     drawing = Drawing("accuracy", figure, caption, alternative)
     return Section("Accuracy", tables=[table], drawings=[drawing])
@@ -217,34 +219,27 @@ def _classes_section(records: _RunRecords) -> Section:
 
 def _metrics_sections(records: _RunRecords) -> Iterator[Section]:
     """Show what metrics.json has beside accuracies; runs of earlier versions have nothing."""
-    results = records.metrics["results"]
-    if not all("nll" in record for record in results):
+    results = [result for result in records.measured if isinstance(result, Metrics)]
+    if len(results) < len(records.measured):
         return
-    headers, rows, notes = tables.metrics_rows(results, records.dataset.class_names)
-    table = Table("Test sets in every way", headers, rows, notes, left=(len(headers) - 2, len(headers) - 1))
+    table = tables.metrics_table(results, records.dataset.class_names, "Test sets in every way")
     yield Section("Likelihood, flips and the classes hurt", tables=[table])
-    headers, rows = tables.calibration_rows(results)
-    calibrated = []
-    if rows:
-        caption = f"Calibrated on the validation images, at temperature {records.metrics['temperature']:.3f}"
-        calibrated.append(Table(caption, headers, rows))
     alternative = "Accuracy against confidence, with the expected calibration errors: " + ", ".join(
-        f"{test_set(record['shift'])} {record['ece']:.4f}"
-        + (f", calibrated {record['calibrated']['ece']:.4f}" if "calibrated" in record else "")
-        for record in results
+        f"{test_set(result.shift)} {result.ece:.4f}"
+        + (f", calibrated {result.calibrated.ece:.4f}" if result.calibrated else "")
+        for result in results
     )
     caption = "Accuracy in 15 groups of equal size, by confidence, with 95% Wilson intervals"
     drawing = Drawing("reliability", run_figures.reliability(results), caption, alternative)
-    yield Section("Calibration", tables=calibrated, drawings=[drawing])
-    shifted = {record["shift"]: record for record in results if "effective_robustness" in record}
-    in_domain = [record["accuracy"] for record in results if record["shift"] == "none"]
+    yield Section("Calibration", tables=tables.calibration_tables(results, end=""), drawings=[drawing])
+    shifted = [result for result in results if result.effective_robustness is not None]
+    in_domain = [result.accuracy for result in results if result.shift == "none"]
     if shifted and in_domain:
-        figure = run_figures.in_domain_scatters(
-            "this run", in_domain[0], {shift: record["accuracy"] for shift, record in shifted.items()}
-        )
+        accuracies = {result.shift: result.accuracy for result in shifted}
+        figure = run_figures.in_domain_scatters("this run", in_domain[0], accuracies)
         caption = "Accuracy under the shift against accuracy in-domain"
         alternative = f"{caption}. Above standard models: " + ", ".join(
-            f"{shift} {record['effective_robustness']:+.4f}" for shift, record in shifted.items()
+            f"{result.shift} {result.effective_robustness:+.4f}" for result in shifted
         )
         text = (
             "Grey: the assignment's models, trained as it does, on 10,000 images and fewer, and what their accuracy "

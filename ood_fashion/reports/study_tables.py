@@ -22,7 +22,7 @@ def comparison_tables(
     """Show what `comparison.compare` says."""
     rows = [
         [
-            test_set(record),
+            test_set(record["shift"]),
             f"{record['accuracy_a']:.4f}",
             f"{record['accuracy_b']:.4f}",
             f"{record['difference']:+.4f}",
@@ -45,7 +45,7 @@ def runs_table(records: Sequence[Mapping[str, Any]], title: str = "") -> Table:
     """Show `comparison.summarize_runs`: how accuracies vary over the seeds, and how over test sets."""
     rows = [
         [
-            test_set(record),
+            test_set(record["shift"]),
             f"{record['accuracy']:.4f}",
             *(
                 text

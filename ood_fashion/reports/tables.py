@@ -1,10 +1,11 @@
-"""Records as text for people."""
+"""Results as tables and sentences for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ood_fashion.evaluation.results import AccuracyResult, Metrics, Prediction
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
@@ -56,36 +57,23 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     )
 
 
-def accuracy_rows(
-    records: Iterable[Mapping[str, Any]], model: str | None = None
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """Put accuracies with their intervals beside the assignment's figures for `model` where it gives any.
-
-    Returns:
-        Headers, a row of texts per record, and notes.
-    """
+def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) -> Table:
+    """Show accuracies with their intervals, beside the assignment's figures for `model` where it gives any."""
     figures = assignment.ACCURACY.get(model or "", {})
     headers = ["test set", "accuracy", "95% interval", "n"] + ["assignment"] * bool(figures)
     rows, notes = [], []
-    for record in records:
-        shift, (low, high) = record["shift"], record["ci95"]
+    for result in results:
         row = [
-            test_set(record),
-            f"{record['accuracy']:.4f}",
-            f"{low:.4f} to {high:.4f}",
-            f"{record['n']:,}",
+            test_set(result.shift),
+            f"{result.accuracy:.4f}",
+            "{:.4f} to {:.4f}".format(*result.ci95),
+            f"{result.n:,}",
         ]
         if figures:
-            slip = assignment.SLIPS.get((model or "", shift))
-            row.append(f"{figures[shift]:.4f}{'*' * bool(slip)}" if shift in figures else "-")
+            slip = assignment.SLIPS.get((model or "", result.shift))
+            row.append(f"{figures[result.shift]:.4f}{'*' * bool(slip)}" if result.shift in figures else "-")
             notes += [f"* {slip}"] if slip else []
         rows.append(row)
-    return headers, rows, notes
-
-
-def accuracy_table(records: Iterable[Mapping[str, Any]], model: str | None = None) -> Table:
-    """Show accuracies with their intervals, beside the assignment's figures for `model` where it gives any."""
-    headers, rows, notes = accuracy_rows(records, model)
     return Table("", headers, rows, notes, left=(2,))
 
 
@@ -100,30 +88,22 @@ _METRICS = {
 _CALIBRATED = ("nll", "brier", "ece")
 
 
-def metrics_rows(
-    records: Sequence[Mapping[str, Any]], class_names: Sequence[str]
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """Lay out records of `classifier.full_records`.
-
-    Returns:
-        Headers, a row of texts per record, and notes.
-    """
-    against_baseline = any("effective_robustness" in record for record in records)
+def metrics_table(results: Sequence[Metrics], class_names: Sequence[str], title: str = "") -> Table:
+    """Show all metrics under each shift."""
+    against_baseline = any(result.effective_robustness is not None for result in results)
     rows = []
-    for record in records:
-        row = [test_set(record), *(f"{record[name]:.4f}" for name in _METRICS)]
+    for result in results:
+        row = [test_set(result.shift), *(f"{getattr(result, name):.4f}" for name in _METRICS)]
         if against_baseline:
-            measured = "effective_robustness" in record
-            row.append(
-                "{effective_robustness:+.3f} ({effective_robustness_sd:.3f})".format(**record) if measured else "-"
-            )
-        rows.append([*row, *_hurt(record["class_change"], class_names)])
+            robustness, spread = result.effective_robustness, result.effective_robustness_sd
+            row.append("-" if robustness is None or spread is None else f"{robustness:+.3f} ({spread:.3f})")
+        rows.append([*row, *_hurt(result.class_change, class_names)])
     notes = [
         "Effective robustness: accuracy less what standard models as good in-domain have; in brackets, their own "
         "standard deviation."
     ] * against_baseline
     headers = ["test set", *_METRICS.values(), *["eff. robustness"] * against_baseline, "class hurt most", "least"]
-    return headers, rows, notes
+    return Table(title, headers, rows, notes, left=(len(headers) - 2, len(headers) - 1))
 
 
 def _hurt(changes: Sequence[float | None], class_names: Sequence[str]) -> tuple[str, str]:
@@ -134,43 +114,37 @@ def _hurt(changes: Sequence[float | None], class_names: Sequence[str]) -> tuple[
     return "{1} {0:+z.2f}".format(*min(known)), "{1} {0:+z.2f}".format(*max(known))
 
 
-def calibration_rows(records: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Lay out what a temperature changes: headers, and a row of texts per record that has been calibrated."""
-    rows = [
-        [test_set(record), *(f"{of[name]:.4f}" for name in _CALIBRATED for of in (record, record["calibrated"]))]
-        for record in records
-        if "calibrated" in record
-    ]
-    return ["test set", *(text for name in _CALIBRATED for text in (_METRICS[name], "then"))], rows
+def calibration_tables(results: Iterable[AccuracyResult], end: str = ":") -> list[Table]:
+    """Show what a temperature changes under each shift; no table where nothing has been calibrated.
 
-
-def metrics_tables(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[Table]:
-    """Show records of `classifier.full_records`, with a second table for calibrated ones."""
-    headers, rows, notes = metrics_rows(records, class_names)
-    words = (len(headers) - 2, len(headers) - 1)
-    return [Table("", headers, rows, notes, left=words), *calibration_tables(records)]
-
-
-def calibration_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Show `calibration_rows`; no table where there are none."""
-    headers, rows = calibration_rows(records)
-    if not rows:
+    Args:
+        results: of one model.
+        end: of the title.
+    """
+    full = [result for result in results if isinstance(result, Metrics)]
+    calibrated = [(result, result.calibrated) for result in full if result.calibrated and result.temperature]
+    if not calibrated:
         return []
-    title = f"Calibrated on the validation images, at temperature {records[0]['temperature']:.3f}:"
+    headers = ["test set", *(text for name in _CALIBRATED for text in (_METRICS[name], "then"))]
+    rows = [
+        [test_set(before.shift), *(f"{getattr(one, name):.4f}" for name in _CALIBRATED for one in (before, after))]
+        for before, after in calibrated
+    ]
+    title = f"Calibrated on the validation images, at temperature {calibrated[0][0].temperature:.3f}{end}"
     return [Table(title, headers, rows)]
 
 
-def test_set(record: Mapping[str, Any]) -> str:
-    """Return what a person calls a record's test set."""
-    return "none (in-domain)" if record["shift"] == "none" else str(record["shift"])
+def test_set(shift: str) -> str:
+    """Return what a person calls the test set of a shift."""
+    return "none (in-domain)" if shift == "none" else shift
 
 
-def preparation_notes(records: Iterable[Mapping[str, Any]]) -> str:
+def preparation_notes(predictions: Iterable[Prediction]) -> str:
     """Say what was done to each picture, a line each; pictures that were left alone share one."""
     lines, untouched = [], 0
-    for record in records:
-        if record["prepared"]:
-            lines.append(f"{printable(record['image'])}: {', '.join(record['prepared'])}.")
+    for one in predictions:
+        if one.prepared:
+            lines.append(f"{printable(one.image)}: {', '.join(one.prepared)}.")
         else:
             untouched += 1
     if untouched:
@@ -178,18 +152,16 @@ def preparation_notes(records: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def prediction_table(records: Iterable[Mapping[str, Any]]) -> Table:
-    """Show the records of `ood-fashion predict`: each picture's classes, the most probable first."""
-    rows = [
-        [record["image"], *(f"{top['class']} {top['probability']:.3f}" for top in record["top"])] for record in records
-    ]
+def prediction_table(predictions: Iterable[Prediction]) -> Table:
+    """Show each picture's classes, the most probable first."""
+    rows = [[one.image, *(f"{top.class_name} {top.probability:.3f}" for top in one.top)] for one in predictions]
     return Table("", ["image", "class", "or", "or"][: len(rows[0])], rows, left=(1, 2, 3))
 
 
 def run_report(run: Run, history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
     """Show a complete run: what config.json, history.csv and metrics.json say."""
     summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
-    results = metrics["results"]
+    results = run.read_results()
     shown = accuracy_table(results, assignment.comparable_model(run.config, genuine=run.is_genuine))
     return "\n\n".join(map(str, [summary, shown, *calibration_tables(results)]))
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.metrics import Predictions
+from ood_fashion.evaluation.results import AccuracyResult, read_result
 from ood_fashion.files import (
     access,
     atomic_write,
@@ -50,7 +51,6 @@ from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.history import history_columns
 
 _COUNTS = ("epochs", "kept_epoch", "updates_per_epoch", "updates", "updates_to_kept_epoch")
-_ACCURACY = {"shift": str, "accuracy": float, "correct": int, "n": int, "ci95": list}
 
 
 @dataclass(frozen=True)
@@ -218,16 +218,27 @@ class Run:
         path = self.require_complete().path / "metrics.json"
         metrics = read_json(path)
         try:
-            checks: list[tuple[Any, dict[str, type]]] = [(metrics, {"model": str})]
-            checks += [(metrics["training"], dict.fromkeys(_COUNTS, int))]
-            checks += [(result, _ACCURACY) for result in metrics["results"]]
-            sound = all(isinstance(record[key], kind) for record, kinds in checks for key, kind in kinds.items())
-            sound &= all(list(map(type, result["ci95"])) == [float] * 2 for result in metrics["results"])
-        except (KeyError, TypeError):
+            sound = isinstance(metrics["model"], str)
+            sound &= all(isinstance(metrics["training"][name], int) for name in _COUNTS)
+            for result in metrics["results"]:
+                AccuracyResult.from_json(result)
+        except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:
             raise RunError(f"{path}: expected the metrics of a run. Received: others. Train it anew.")
         return metrics
+
+    def read_results(self) -> list[AccuracyResult]:
+        """Return what metrics.json holds of each test set: `Metrics`, or accuracies alone where it has no more.
+
+        Raises:
+            RunError: the run is not complete, or the file is damaged.
+        """
+        try:
+            return [read_result(record) for record in self.read_metrics()["results"]]
+        except (KeyError, TypeError, ValueError) as error:
+            path = self.path / "metrics.json"
+            raise RunError(f"{path}: expected a run's metrics. Received: {error!r} missing.") from error
 
     @property
     def temperature(self) -> float | None:

@@ -10,10 +10,10 @@ from typing import Any
 from ood_fashion._tensorflow import default_settings, keras, tf
 from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import DivergenceError, InvalidValueError
-from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.classifier import calibrate, evaluate
 from ood_fashion.evaluation.metrics import predictions
 from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
-from ood_fashion.evaluation.scorer import calibrate, make_scorer
+from ood_fashion.evaluation.scorer import make_scorer
 from ood_fashion.files import atomic_write
 from ood_fashion.models.build import build_model
 from ood_fashion.runs.config import TrainConfig
@@ -133,7 +133,7 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
         callbacks: more callbacks for `fit`, to watch.
 
     Returns:
-        What metrics.json holds: the model's name, one of `classifier.full_records` per test set, the temperature if the
+        What metrics.json holds: the model's name, the `Metrics` of each test set, the temperature if the
         config asks for one, and the epochs and updates spent.
 
     Raises:
@@ -189,13 +189,13 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
             f"{divergence} Lower {growing_settings(config)}. "
             f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
         )
-    score = make_scorer([model], dataset)
-    scores = {name: score(SHIFTS[name])[0] for name in TEST_SETS}
-    run.write_predictions({name: predictions(values) for name, values in scores.items()})
-    temperature = calibrate(model, dataset, validation) if config.calibrate else None
+    score = functools.cache(make_scorer(model, dataset))
+    run.write_predictions({name: predictions(score(SHIFTS[name])) for name in TEST_SETS})
+    temperature = calibrate(make_scorer(model, dataset, validation), validation) if config.calibrate else None
+    results = evaluate(score, dataset.test, TEST_SETS, full=True, temperature=temperature)
     metrics = {
         "model": config.model,
-        "results": full_records(scores.items(), scores["none"], dataset.test, temperature),
+        "results": [result.to_json() for result in results],
         "temperature": temperature,
         "training": training_summary(recorder.history, config),
     }

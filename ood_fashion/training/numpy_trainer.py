@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import DivergenceError, RunError
-from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.classifier import evaluate
 from ood_fashion.evaluation.metrics import predictions
 from ood_fashion.from_scratch import SEED, mlp
 from ood_fashion.from_scratch.mlp import Epoch, Network
@@ -142,11 +143,12 @@ def train(
             f"The weights of epoch {kept_epoch(history, config)} are in {run.model_path}."
         ) from error
     run.write_weights(network.parameters)
-    scores = {name: score(network, dataset, SHIFTS[name]) for name in TEST_SETS}
-    run.write_predictions({name: predictions(values) for name, values in scores.items()})
-    results = full_records(scores.items(), scores["none"], dataset.test)
-    metrics = {"model": config.model, "results": results, "training": training_summary(history, config)}
-    run.write_result_file(_result(history, results[0]["accuracy"]))
+    cached = cache(partial(score, network, dataset))
+    run.write_predictions({name: predictions(cached(SHIFTS[name])) for name in TEST_SETS})
+    results = evaluate(cached, dataset.test, TEST_SETS, full=True)
+    records = [result.to_json() for result in results]
+    metrics = {"model": config.model, "results": records, "training": training_summary(history, config)}
+    run.write_result_file(_result(history, results[0].accuracy))
     run.write_metrics(metrics)
     return metrics
 

@@ -234,7 +234,7 @@ def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | 
     results, rows = [], []
     for name in models:
         model = build_model(name)
-        measure = make_scorer([model], dataset)
+        measure = make_scorer(model, dataset)
         sweeps = {sweep.kind: sweep.shifts for sweep in (translations(8), rotations(15))}
 
         def predict(model: Any = model) -> None:

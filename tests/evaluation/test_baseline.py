@@ -6,7 +6,7 @@ from scipy import special, stats
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.evaluation import baseline
-from ood_fashion.evaluation.classifier import full_records
+from ood_fashion.evaluation.classifier import evaluate
 from ood_fashion.evaluation.sweeps import corruptions, rotations, translations
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies import assignment
@@ -43,11 +43,13 @@ def test_records_on_its_own_test_set_are_held_against_it(fashion: Dataset) -> No
     """A model with accuracy 0.8 in-domain and 0.5 under every shift."""
     labels, wrong = fashion.test.labels, (fashion.test.labels + 1) % 10
     scores = {right: np.eye(10)[np.where(np.arange(10_000) < right, labels, wrong)] for right in (8_000, 5_000)}
-    under = [("none", scores[8_000]), ("up4", scores[5_000]), ("up4+fog:3", scores[5_000])]
-    none, up4, chain = full_records(under, scores[8_000], fashion.test)
-    assert up4["effective_robustness"] == pytest.approx(0.5 - baseline.predicted("up4", 0.8))
-    assert up4["effective_robustness_sd"] == baseline.spread("up4")
-    assert "effective_robustness" not in none.keys() | chain.keys()
+    none, up4, chain = evaluate(
+        lambda shift: scores[5_000 if shift.steps else 8_000], fashion.test, ["none", "up4", "up4+fog:3"], full=True
+    )
+    assert up4.effective_robustness == pytest.approx(0.5 - baseline.predicted("up4", 0.8))
+    assert up4.effective_robustness_sd == baseline.spread("up4")
+    assert none.effective_robustness is chain.effective_robustness is None
+    assert "effective_robustness" not in none.to_json().keys() | chain.to_json().keys()
 
 
 def test_other_test_sets_are_not(fashion: Dataset) -> None:

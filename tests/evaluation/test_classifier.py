@@ -9,12 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
-from ood_fashion.evaluation import scorer as keras_evaluation
-from ood_fashion.evaluation.classifier import evaluate, read_outputs
+from ood_fashion.evaluation.classifier import evaluate, predict_classes, read_outputs, score_callable
 from ood_fashion.evaluation.metrics import to_probabilities
+from ood_fashion.evaluation.results import AccuracyResult
+from ood_fashion.evaluation.scorer import make_scorer
 from ood_fashion.evaluation.stats import wilson_interval
+from ood_fashion.images import to_unit_range
 from ood_fashion.models.build import build_model
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
 
@@ -29,17 +31,18 @@ def test_a_callable_is_measured_as_by_hand(small_fashion: Dataset) -> None:
     images, labels = small_fashion.test.images, small_fashion.test.labels
     turned = np.stack([np.rot90(image) for image in images]).astype(np.float32) / np.float32(255)
     correct = int((linear(turned).argmax(axis=1) == labels).sum())
-    (record,) = evaluate(linear, images, labels, ["rotate:90"])
-    expected = {"shift": "rotate90", "accuracy": correct / 200, "correct": correct, "n": 200}
-    assert record == {**expected, "ci95": list(wilson_interval(correct, 200))}
+    score = score_callable(linear, small_fashion.test)
+    (result,) = evaluate(score, small_fashion.test, ["rotate:90"])
+    assert result == AccuracyResult("rotate90", correct / 200, correct, 200, wilson_interval(correct, 200))
+    np.testing.assert_array_equal(predict_classes(score, "rotate:90")["rotate90"], linear(turned).argmax(axis=1))
 
 
 def test_a_keras_model_in_a_callable_has_the_pipelines_accuracies(small_fashion: Dataset) -> None:
     model = build_model("mlp", seed=2)
     shifts = [*(SHIFTS[name] for name in TEST_SETS), Shift.parse("up4+shot_noise:2")]
     test = small_fashion.test
-    records = evaluate(lambda batch: model(batch[..., None]), test.images, test.labels, shifts)
-    assert records == keras_evaluation.evaluate(model, small_fashion, shifts)
+    results = evaluate(score_callable(lambda batch: model(batch[..., None]), test), test, shifts)
+    assert results == evaluate(make_scorer(model, small_fashion), test, shifts)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 199, 200, 1000])
@@ -52,11 +55,12 @@ def test_the_batch_size_changes_nothing(small_fashion: Dataset, batch_size: int)
         sizes.append(len(images))
         return np.argmax(linear(images), axis=1)
 
-    images, labels = small_fashion.test.images, small_fashion.test.labels
+    test = small_fashion.test
     shifts: list[Shift | str] = ["up4", Shift(), "gaussian_noise:3"]  # the noise of an image depends on its place
-    records = evaluate(classify, images, labels, shifts, batch_size=batch_size)
+    results = evaluate(score_callable(classify, test, batch_size=batch_size), test, shifts)
     assert max(sizes) <= batch_size
-    assert records == evaluate(linear, images / np.float32(255), labels, shifts)
+    in_unit_range: Any = test.images / np.float32(255)
+    assert results == evaluate(score_callable(linear, Split(in_unit_range, test.labels)), test, shifts)
 
 
 SOFTMAX = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
@@ -99,16 +103,17 @@ def test_probabilities_are_taken_as_they_are_divided_by_their_sums(kind: str) ->
     labels = np.argmax(given, axis=1) if kind == "one-hot" else rng.integers(0, 10, 500)
     values = np.maximum(np.asarray(given, np.float64), 0)
     values /= values.sum(axis=1, keepdims=True)
-    (record,) = evaluate(lambda batch: given, np.full((500, 2, 2), 9, np.uint8), labels, ["none"], full=True)
-    assert record["nll"] == pytest.approx(-np.log(np.maximum(values[np.arange(500), labels], 1e-15)).mean(), abs=1e-9)
-    assert record["brier"] == pytest.approx(((values - np.eye(10)[labels]) ** 2).sum(axis=1).mean(), abs=1e-9)
-    assert record["correct"] == (np.argmax(given, axis=1) == labels).sum()
+    test = Split(np.full((500, 2, 2), 9, np.uint8), labels)
+    (result,) = evaluate(score_callable(lambda batch: given, test), test, ["none"], full=True)
+    assert result.nll == pytest.approx(-np.log(np.maximum(values[np.arange(500), labels], 1e-15)).mean(), abs=1e-9)
+    assert result.brier == pytest.approx(((values - np.eye(10)[labels]) ** 2).sum(axis=1).mean(), abs=1e-9)
+    assert result.correct == (np.argmax(given, axis=1) == labels).sum()
 
 
 @pytest.mark.parametrize("outputs", ["auto", "logits"])
 def test_what_is_given_is_decided_once(outputs: str, small_fashion: Dataset) -> None:
     """Logits of 0 to 5 for the images, and for what is moved out of sight logits that could be probabilities."""
-    images, labels = small_fashion.test.images, small_fashion.test.labels
+    test = small_fashion.test
     bias = np.full(10, 0.1, np.float32) + np.eye(10, dtype=np.float32)[3] * 0.5
 
     def classify(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,10 +121,24 @@ def test_what_is_given_is_decided_once(outputs: str, small_fashion: Dataset) -> 
         assert (scores >= 0).all()
         return scores
 
-    (record,) = evaluate(classify, images, labels, ["translate:28,0"], full=True, outputs=outputs)
-    assert record["nll"] == pytest.approx(-np.log(softmax(bias[None])[0, labels]).mean(), rel=1e-6)
+    (result,) = evaluate(score_callable(classify, test, outputs=outputs), test, ["translate:28,0"], full=True)
+    assert result.nll == pytest.approx(-np.log(softmax(bias[None])[0, test.labels]).mean(), rel=1e-6)
     with pytest.raises(ModelError, match=r"expected probabilities, from 0 to 1. Received: scores from 0\.1 to "):
-        evaluate(classify, images, labels, ["none"], full=True, outputs="probabilities")
+        score_callable(classify, test, outputs="probabilities")(Shift())
+
+
+def test_what_is_given_may_be_decided_for_each_shift(small_fashion: Dataset) -> None:
+    """Probabilities for what is out of sight, then logits for the images: classes need no more."""
+    bias = np.eye(10, dtype=np.float32)[3]
+
+    def classify(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(bias + 5 * batch.reshape(-1, 784)[:, 280:290])
+
+    test, shifts = small_fashion.test, ["translate:28,0", "none"]
+    classes = predict_classes(score_callable(classify, test, decide_once=False), shifts)
+    np.testing.assert_array_equal(classes["none"], classify(to_unit_range(test.images)).argmax(axis=1))
+    with pytest.raises(ModelError, match="expected probabilities"):
+        predict_classes(score_callable(classify, test), shifts)
 
 
 def test_the_largest_of_nearly_equal_probabilities_stays_the_largest() -> None:
@@ -133,44 +152,46 @@ def test_the_largest_of_nearly_equal_probabilities_stays_the_largest() -> None:
 
 def test_scores_are_not_kept_by_reference(small_fashion: Dataset) -> None:
     """A classifier may write into the same array at every call."""
-    images, labels = small_fashion.test.images, small_fashion.test.labels
+    test = small_fashion.test
     one = np.empty((50, 10), np.float32)
 
     def classify(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         one[:] = linear(batch)
         return one
 
-    received = evaluate(classify, images, labels, ["none", "up4"], batch_size=50)
-    assert received == evaluate(linear, images, labels, ["none", "up4"], batch_size=50)
-    assert evaluate(classify, images, labels, "up4", batch_size=50) == received[1:]
-    assert evaluate(classify, images, labels, Shift.parse("up4"), batch_size=50) == received[1:]
+    reused, fresh = (score_callable(predict, test, batch_size=50) for predict in (classify, linear))
+    received = evaluate(reused, test, ["none", "up4"])
+    assert received == evaluate(fresh, test, ["none", "up4"])
+    assert evaluate(reused, test, "up4") == received[1:]
+    assert evaluate(reused, test, Shift.parse("up4")) == received[1:]
 
 
 def test_all_metrics(small_fashion: Dataset) -> None:
     """Those of a Keras model, from a callable; without scores there are none."""
     model, shifts = build_model("mlp", seed=2), [Shift(), Shift.parse("rotate:30")]
-    images, labels = small_fashion.test.images, small_fashion.test.labels
-    records = evaluate(lambda batch: model(batch[..., None]), images, labels, shifts, full=True)
-    expected = keras_evaluation.evaluate_fully(model, small_fashion, shifts)
-    for record, other in zip(records, expected, strict=True):
-        assert record["correct"] == other["correct"]
-        assert record.keys() == other.keys()
+    test = small_fashion.test
+    results = evaluate(score_callable(lambda batch: model(batch[..., None]), test), test, shifts, full=True)
+    expected = evaluate(make_scorer(model, small_fashion), test, shifts, full=True)
+    for result, other in zip(results, expected, strict=True):
+        assert result.correct == other.correct
+        assert result.to_json().keys() == other.to_json().keys()
         for name in ("nll", "brier", "ece"):
-            assert record[name] == pytest.approx(other[name], rel=1e-4)
+            assert getattr(result, name) == pytest.approx(getattr(other, name), rel=1e-4)
     with pytest.raises(ModelError, match=r"expected scores \(n, classes\), for all metrics. Received: class labels"):
-        evaluate(lambda batch: np.argmax(linear(batch), axis=1), images, labels, shifts, full=True)
+        evaluate(score_callable(lambda batch: np.argmax(linear(batch), axis=1), test), test, shifts, full=True)
 
 
 def test_unshifted_images_are_scored_once_for_all_metrics(small_fashion: Dataset) -> None:
-    images, labels = small_fashion.test.images, small_fashion.test.labels
+    images = small_fashion.test.images
     seen: list[NDArray[Any]] = []
 
     def predict(batch: NDArray[Any]) -> NDArray[Any]:
         seen.extend(batch)
         return linear(batch)
 
-    records = evaluate(predict, images, labels, ["up4", "none", "rotate:360"], full=True)
-    assert [record["shift"] for record in records] == ["up4", "none", "none"]
+    score = score_callable(predict, small_fashion.test)
+    results = evaluate(score, small_fashion.test, ["up4", "none", "rotate:360"], full=True)
+    assert [result.shift for result in results] == ["up4", "none", "none"]
     assert sum(np.array_equal(pixels, images[0] / np.float32(255)) for pixels in seen) == 1
     assert len(seen) == 2 * len(images)
 
@@ -200,8 +221,9 @@ def test_logits_of_every_type_mean_the_same(dtype: type) -> None:
 
 def test_a_class_may_be_ruled_out() -> None:
     scores = np.array([[-np.inf, 1.0, 0.0], [0.0, 1.0, 2.0]])
-    (record,) = evaluate(lambda images: scores, IMAGES[:2], LABELS[1:3], ["none"], full=True)
-    assert (record["accuracy"], np.isfinite(record["nll"])) == (1, True)
+    test = Split(IMAGES[:2], LABELS[1:3])
+    (result,) = evaluate(score_callable(lambda images: scores, test), test, ["none"], full=True)
+    assert (result.accuracy, np.isfinite(result.nll)) == (1, True)
 
 
 IMAGES, LABELS = np.zeros((4, 5, 6), np.uint8), np.array([0, 1, 2, 2])
@@ -223,14 +245,14 @@ IMAGES, LABELS = np.zeros((4, 5, 6), np.uint8), np.array([0, 1, 2, 2])
 )
 def test_what_is_no_prediction_is_refused(given: NDArray[Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        evaluate(lambda images: given, IMAGES, LABELS, ["none"])
+        score_callable(lambda images: given, Split(IMAGES, LABELS))(Shift())
 
 
 def test_scores_that_change_their_number_are_refused() -> None:
+    test = Split(IMAGES[:3], LABELS[:3])
+    score = score_callable(lambda images: np.zeros((len(images), 2 + len(images))), test, batch_size=2)
     with pytest.raises(ModelError, match=r"expected as many scores for every image. Received: \[\(3,\), \(4,\)\]"):
-        evaluate(
-            lambda images: np.zeros((len(images), 2 + len(images))), IMAGES[:3], LABELS[:3], ["none"], batch_size=2
-        )
+        score(Shift())
 
 
 @pytest.mark.parametrize(
@@ -250,12 +272,12 @@ def test_scores_that_change_their_number_are_refused() -> None:
 )
 def test_what_is_no_test_set_is_refused(images: NDArray[Any], labels: NDArray[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        evaluate(linear, images, labels, ["none"])
+        score_callable(linear, Split(images, labels))
 
 
 def test_other_arguments_are_checked() -> None:
     for batch_size in (0, 2.5, None, "2"):
         with pytest.raises(InvalidValueError, match=rf"^batch_size: expected a whole .* Received: {batch_size!r}\.$"):
-            evaluate(linear, IMAGES, LABELS, ["none"], batch_size=batch_size)  # type: ignore[arg-type]
+            score_callable(linear, Split(IMAGES, LABELS), batch_size=batch_size)  # type: ignore[arg-type]
     with pytest.raises(InvalidValueError, match="shift 'upp': unknown"):
-        evaluate(linear, IMAGES, LABELS, ["upp"])
+        evaluate(score_callable(linear, Split(IMAGES, LABELS)), Split(IMAGES, LABELS), ["upp"])

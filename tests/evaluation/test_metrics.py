@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,26 +12,27 @@ from scipy import special, stats
 
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation.metrics import (
-    accuracy_record,
     calibration_error,
-    calibration_record,
     confident_mistakes,
     confusion_matrix,
     confusion_rates,
     corruption_errors,
     fit_baseline,
     fit_temperature,
-    full_record,
+    measure,
+    measure_accuracy,
+    measure_calibration,
     predicted_accuracy,
     to_logits,
     to_probabilities,
 )
+from ood_fashion.evaluation.results import AccuracyResult
 from ood_fashion.evaluation.stats import wilson_interval
 
 
 def test_an_accuracy_by_hand() -> None:
-    record = accuracy_record("up4", np.array([0, 1, 2, 1]), np.array([0, 1, 1, 1]))
-    assert record == {"shift": "up4", "accuracy": 0.75, "correct": 3, "n": 4, "ci95": list(wilson_interval(3, 4))}
+    result = measure_accuracy("up4", np.array([0, 1, 2, 1]), np.array([0, 1, 1, 1]))
+    assert result == AccuracyResult("up4", accuracy=0.75, correct=3, n=4, ci95=wilson_interval(3, 4))
 
 
 def test_a_confusion_matrix_by_hand() -> None:
@@ -66,20 +68,20 @@ def predictions() -> tuple[np.ndarray, np.ndarray]:
 
 def test_against_scikit_learn(predictions: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, labels = predictions
-    record = full_record("none", probabilities, labels)
+    result = measure("none", probabilities, labels, probabilities)
     classes = probabilities.argmax(axis=1)
     one_hot = np.eye(4)[labels]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # class 3 is predicted and never true
         expected = sklearn.metrics.balanced_accuracy_score(labels, classes)
-    assert record["balanced_accuracy"] == pytest.approx(expected)
-    assert record["nll"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities, labels=range(4)))
-    assert record["brier"] == pytest.approx(((probabilities - one_hot) ** 2).sum(axis=1).mean())
-    assert record["class_accuracy"][3] is None
-    assert record["class_accuracy"][:3] == pytest.approx(
+    assert result.balanced_accuracy == pytest.approx(expected)
+    assert result.nll == pytest.approx(sklearn.metrics.log_loss(labels, probabilities, labels=range(4)))
+    assert result.brier == pytest.approx(((probabilities - one_hot) ** 2).sum(axis=1).mean())
+    assert result.class_accuracy[3] is None
+    assert result.class_accuracy[:3] == pytest.approx(
         sklearn.metrics.recall_score(labels, classes, labels=[0, 1, 2], average=None)
     )
-    assert "flip_rate" not in record
+    assert (result.flip_rate, result.class_change) == (0, (0, 0, 0, None))
 
 
 def naive_calibration_error(confidences: np.ndarray, correct: np.ndarray, edges: np.ndarray) -> float:
@@ -126,16 +128,16 @@ def test_calibration_errors_by_hand(
 def test_certain_predictions(right: bool, accuracy: float, brier: float) -> None:
     """Probabilities of exactly 0 and 1, one class only."""
     probabilities = np.eye(3)[[1, 1]]
-    record = full_record("up4", probabilities, np.array([1, 1]) if right else np.array([2, 2]), np.eye(3)[[1, 0]])
-    assert (record["accuracy"], record["balanced_accuracy"], record["brier"]) == (accuracy, accuracy, brier)
-    assert record["nll"] == pytest.approx(0 if right else -np.log(1e-15))
-    assert record["ece"] == 1 - accuracy
-    assert record["flip_rate"] == 0.5
-    assert record["class_change"] == [None, 0.5, None] if right else [None, None, 0.0]
+    result = measure("up4", probabilities, np.array([1, 1]) if right else np.array([2, 2]), np.eye(3)[[1, 0]])
+    assert (result.accuracy, result.balanced_accuracy, result.brier) == (accuracy, accuracy, brier)
+    assert result.nll == pytest.approx(0 if right else -np.log(1e-15))
+    assert result.ece == 1 - accuracy
+    assert result.flip_rate == 0.5
+    assert result.class_change == ((None, 0.5, None) if right else (None, None, 0.0))
 
 
 ONE_HOT = np.eye(3)
-EDGES = {
+EDGES: dict[str, Any] = {
     # probabilities, labels, unshifted: accuracy, balanced, nll, brier, ece, flips, changes by class
     "n = 1, right": (ONE_HOT[[0]], [0], ONE_HOT[[0]], 1, 1, 0, 0, 0, 0, [0, None, None]),
     "n = 1, wrong": (ONE_HOT[[0]], [1], ONE_HOT[[1]], 0, 0, -np.log(1e-15), 2, 1, 1, [None, -1, None]),
@@ -151,28 +153,28 @@ EDGES = {
 @pytest.mark.parametrize("edge", EDGES)
 def test_every_metric_at_its_edges_by_hand(edge: str) -> None:
     probabilities, labels, unshifted, *expected, changes = EDGES[edge]
-    record = full_record("up4", probabilities, np.array(labels), unshifted)
+    result = measure("up4", probabilities, np.array(labels), unshifted)
     names = ("accuracy", "balanced_accuracy", "nll", "brier", "ece", "flip_rate")
-    assert [record[name] for name in names] == pytest.approx(expected)
-    assert record["ece_equal_width"] == pytest.approx(record["ece"])
-    assert record["class_change"] == changes
-    assert record["flip_ci95"] == list(wilson_interval(round(record["flip_rate"] * len(labels)), len(labels)))
-    assert sum(group["n"] for group in record["bins"]) == len(labels)
-    json.dumps(record, allow_nan=False)
+    assert [getattr(result, name) for name in names] == pytest.approx(expected)
+    assert result.ece_equal_width == pytest.approx(result.ece)
+    assert result.class_change == tuple(changes)
+    assert result.flip_ci95 == wilson_interval(round(result.flip_rate * len(labels)), len(labels))
+    assert sum(group.n for group in result.bins) == len(labels)
+    json.dumps(result.to_json(), allow_nan=False)
     # A temperature can do nothing for what is certain, and finds something in its range.
     logits = to_logits(probabilities)
     temperature = fit_temperature(logits, np.array(labels))
     assert 0.01 <= temperature <= 100
-    calibrated = calibration_record(to_probabilities(logits, temperature), np.array(labels))
-    assert calibrated["nll"] <= record["nll"] + 1e-6
+    calibrated = measure_calibration(to_probabilities(logits, temperature), np.array(labels))
+    assert calibrated.nll <= result.nll + 1e-6
 
 
 def test_the_bins_make_the_calibration_error(predictions: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, labels = predictions
-    record = calibration_record(probabilities, labels)
-    gaps = [group["n"] * abs(group["confidence"] - group["accuracy"]) for group in record["bins"]]
+    result = measure_calibration(probabilities, labels)
+    gaps = [group.n * abs(group.confidence - group.accuracy) for group in result.bins]
     assert len(gaps) == 15
-    assert sum(gaps) / len(labels) == pytest.approx(record["ece"])
+    assert sum(gaps) / len(labels) == pytest.approx(result.ece)
 
 
 def test_a_baseline_against_scipy() -> None:
@@ -248,9 +250,9 @@ def test_a_temperature_is_found_again() -> None:
     labels = (special.softmax(logits / 2.5, axis=1).cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
     assert fit_temperature(logits, labels) == pytest.approx(2.5, rel=0.03)
     assert fit_temperature(to_logits(special.softmax(logits, axis=1)), labels) == pytest.approx(2.5, rel=0.03)
-    before, after = (full_record("none", to_probabilities(logits, t), labels) for t in (1, 2.5))
-    assert after["accuracy"] == before["accuracy"]
-    assert after["ece"] < 0.02 < before["ece"]
+    before, after = (measure("none", to_probabilities(logits, t), labels, to_probabilities(logits)) for t in (1, 2.5))
+    assert after.accuracy == before.accuracy
+    assert after.ece < 0.02 < before.ece
 
 
 def test_a_temperature_is_found_where_all_is_right() -> None:

@@ -15,9 +15,11 @@ from keras import layers
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, PixelRangeWarning
-from ood_fashion.evaluation.metrics import full_record
+from ood_fashion.evaluation.classifier import calibrate, evaluate
+from ood_fashion.evaluation.metrics import measure, predictions
 from ood_fashion.evaluation.model_io import find_outputs, with_pixel_range
-from ood_fashion.evaluation.scorer import calibrate, classify, evaluate, evaluate_fully, make_scorer, predict
+from ood_fashion.evaluation.results import Metrics
+from ood_fashion.evaluation.scorer import classify, make_scorer
 from ood_fashion.runs.model_files import load_model
 from ood_fashion.shifts.orbits import parse_orbit
 from ood_fashion.shifts.shift import Shift
@@ -51,11 +53,12 @@ def hide_activation(model: keras.Model) -> keras.Model:
     return keras.Model(image, layers.Average(dtype="float32")([model(image), model(image)]))
 
 
-def exactly(weights: list[np.ndarray], dataset: Dataset, shift: str) -> dict[str, Any]:
+def exactly(weights: list[np.ndarray], dataset: Dataset, shift: str) -> Metrics:
     """Measure the softmax model in float64 NumPy."""
     pixels = Shift.parse(shift).apply(dataset.test.images).reshape(len(dataset.test), -1).astype(np.float64)
     scores = np.exp(pixels @ weights[0] + weights[1])
-    return full_record(shift, scores / scores.sum(axis=1, keepdims=True), dataset.test.labels)
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    return measure(shift, probabilities, dataset.test.labels, probabilities)
 
 
 @pytest.mark.parametrize("way", [lambda model: model, hide_activation], ids=["softmax", "hidden"])
@@ -65,16 +68,17 @@ def test_probabilities_of_every_precision(
 ) -> None:
     model = way(build(weights, policy=policy))
     slack = 0.03 if "bfloat16" in policy else 0.005 if "float16" in policy else 1e-5
-    for record in evaluate_fully(model, small_fashion, SHIFTS):
-        expected = exactly(weights, small_fashion, record["shift"])
-        assert record["nll"] == pytest.approx(expected["nll"], abs=slack)
-        assert record["brier"] == pytest.approx(expected["brier"], abs=slack)
-        assert record["correct"] == pytest.approx(expected["correct"], abs=400 * slack)
-        assert expected["nll"] < 2.3
+    for record in evaluate(make_scorer(model, small_fashion), small_fashion.test, SHIFTS, full=True):
+        expected = exactly(weights, small_fashion, record.shift)
+        assert record.nll == pytest.approx(expected.nll, abs=slack)
+        assert record.brier == pytest.approx(expected.brier, abs=slack)
+        assert record.correct == pytest.approx(expected.correct, abs=400 * slack)
+        assert expected.nll < 2.3
     # An orbit of one element, or of equal answers, changes nothing.
-    (plain,) = evaluate(model, small_fashion, "none")
-    alone = evaluate(model, small_fashion, "none", parse_orbit("c4")._replace(shifts=(Shift(), Shift())))
-    assert alone[0]["correct"] == plain["correct"]
+    equal = parse_orbit("c4")._replace(shifts=(Shift(), Shift()))
+    scorers = make_scorer(model, small_fashion), make_scorer(model, small_fashion, orbit=equal)
+    plain, alone = (evaluate(score, small_fashion.test, "none") for score in scorers)
+    assert alone == plain
 
 
 def test_what_a_model_gives_is_read_from_its_last_activation(weights: list[np.ndarray]) -> None:
@@ -98,9 +102,9 @@ def test_logits_may_look_like_probabilities(small_fashion: Dataset) -> None:
     assert scores.min() >= 0
     assert scores.max() < 1
     assert np.isclose(scores.sum(axis=1), 1, atol=0.05).any()
-    (record,) = evaluate_fully(model, small_fashion, "none")
+    (record,) = evaluate(make_scorer(model, small_fashion), small_fashion.test, "none", full=True)
     by_hand = np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(200), small_fashion.test.labels]
-    assert record["nll"] == pytest.approx(by_hand.mean(), rel=1e-5)
+    assert record.nll == pytest.approx(by_hand.mean(), rel=1e-5)
 
 
 def test_sigmoids_are_divided_by_their_sum(weights: list[np.ndarray], small_fashion: Dataset) -> None:
@@ -114,18 +118,20 @@ def test_what_is_said_of_the_outputs_goes(weights: list[np.ndarray], small_fashi
     model, some = build(weights), Split(small_fashion.test.images[:50], small_fashion.test.labels[:50])
     few = Dataset(small_fashion.train, some, "few")
     as_logits = [
-        make_scorer([model], few, outputs="logits")(Shift())[0],
+        make_scorer(model, few, outputs="logits")(Shift()),
         np.log(classify(model, some.images, outputs="logits")),
     ]
     values = model(some.images[..., None] / np.float32(255)).numpy()
     for received in as_logits:
         np.testing.assert_allclose(np.diff(received), np.diff(values), atol=1e-5)
-    assert predict(model, few, "none", outputs="logits")["none"].confidences.max() < 0.25
-    assert calibrate(model, few, some, outputs="logits") < 0.5 < calibrate(model, few, some)
+    assert predictions(make_scorer(model, few, outputs="logits")(Shift())).confidences.max() < 0.25
+    scorers = (make_scorer(model, few, outputs=outputs) for outputs in ("logits", "auto"))
+    declared, found = (calibrate(score, some) for score in scorers)
+    assert declared < 0.5 < found
     with pytest.raises(ModelError, match=r"expected probabilities, .* Received: scores from .* Declare logits"):
-        evaluate(build(weights, None), few, "none", outputs="probabilities")
+        make_scorer(build(weights, None), few, outputs="probabilities")(Shift())
     with pytest.raises(InvalidValueError, match=r"outputs: expected one of auto, probabilities, logits. Received: 'cl"):
-        evaluate(model, few, "none", outputs="classes")
+        make_scorer(model, few, outputs="classes")
 
 
 RESCALINGS: dict[str, Callable[[Any], Any]] = {
@@ -139,12 +145,13 @@ RESCALINGS: dict[str, Callable[[Any], Any]] = {
 
 def test_a_model_of_integers_gets_0_to_255(weights: list[np.ndarray], small_fashion: Dataset) -> None:
     """Interpolated pixels are rounded: under an angle a prediction or two may differ."""
-    expected = evaluate(build(weights), small_fashion, ["none", "up4", "rotate:30"])
+    shifts = ["none", "up4", "rotate:30"]
+    expected = evaluate(make_scorer(build(weights), small_fashion), small_fashion.test, shifts)
     for dtype in ("uint8", "int32"):
         model = build(weights, "softmax", layers.Rescaling(1 / 255), dtype=dtype)
-        received = evaluate(model, small_fashion, ["none", "up4", "rotate:30"])
+        received = evaluate(make_scorer(model, small_fashion), small_fashion.test, shifts)
         assert received[:2] == expected[:2]
-        assert received[2]["correct"] == pytest.approx(expected[2]["correct"], abs=2)
+        assert received[2].correct == pytest.approx(expected[2].correct, abs=2)
         np.testing.assert_allclose(
             classify(model, small_fashion.test.images),
             classify(build(weights), small_fashion.test.images),
@@ -171,7 +178,7 @@ def test_a_model_that_scales_pixels_down_is_noticed(
         for model, factor in ((told, 255.0), (as_is, 1.0)):
             pixels = small_fashion.test.images[..., None] * np.float32(factor / 255)
             expected = int((made(pixels).numpy().argmax(axis=1) == small_fashion.test.labels).sum())
-            assert evaluate(model, small_fashion, "none")[0]["correct"] == expected
+            assert evaluate(make_scorer(model, small_fashion), small_fashion.test, "none")[0].correct == expected
 
 
 def test_other_layers_are_not_noticed(weights: list[np.ndarray]) -> None:

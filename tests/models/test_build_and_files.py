@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError, ModelError
-from ood_fashion.evaluation.scorer import classify, evaluate, make_scorer, predict
+from ood_fashion.evaluation.classifier import predict_classes
+from ood_fashion.evaluation.scorer import classify, make_scorer
 from ood_fashion.models import build, layer_specs, specs
 from ood_fashion.models.build import build_model, compare_with_spec
 from ood_fashion.models.files import check_fit, picture_shape, summarize_error
@@ -196,7 +197,8 @@ def test_a_saved_model_may_have_any_name(tmp_path: Path, small_fashion: Dataset,
     folder = export(tmp_path / name, tf.TensorSpec((None, 784), tf.float32))
     images = small_fashion.test.images
     expected = images.reshape(-1, 784)[:, :10].argmax(axis=1)
-    np.testing.assert_array_equal(predict(load_model(folder), small_fashion, "none")["none"].classes, expected)
+    received = predict_classes(make_scorer(load_model(folder), small_fashion), "none")
+    np.testing.assert_array_equal(received["none"], expected)
     assert classify(load_model(folder), images).shape == (200, 10)
 
 
@@ -214,11 +216,11 @@ def test_a_recurrent_model_forgets_what_it_has_seen(tmp_path: Path, small_fashio
     loaded = load_model(save(keeping, tmp_path / "m.keras"))
     for shift in ("none", "up4"):
         np.testing.assert_allclose(
-            make_scorer([loaded], small_fashion)(Shift.parse(shift)),
-            make_scorer([free], small_fashion)(Shift.parse(shift)),
+            make_scorer(loaded, small_fashion)(Shift.parse(shift)),
+            make_scorer(free, small_fashion)(Shift.parse(shift)),
         )
     with pytest.raises(ModelError, match=r"a model that TensorFlow can run. Received: .* batch size: 200$"):
-        evaluate(keeping, small_fashion, "none")
+        make_scorer(keeping, small_fashion)(Shift())
 
 
 def test_a_model_that_holds_a_compiled_one_is_loaded(tmp_path: Path) -> None:

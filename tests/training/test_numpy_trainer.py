@@ -9,7 +9,7 @@ import pytest
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, DivergenceError, RunError
-from ood_fashion.evaluation.metrics import accuracy_record, predictions
+from ood_fashion.evaluation.metrics import measure_accuracy, predictions
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.search import latest_complete_run, new_run_path
@@ -55,16 +55,14 @@ def test_a_complete_run_folder(reference: Run) -> None:
 
 def test_its_weights_give_its_metrics(reference: Run, small_fashion: Dataset) -> None:
     network = numpy_trainer.load_network(reference)
-    for record in reference.read_metrics()["results"]:
-        predicted = predictions(numpy_trainer.score(network, small_fashion, SHIFTS[record["shift"]]))
-        expected = accuracy_record(record["shift"], predicted.classes, small_fashion.test.labels)
-        assert {name: record[name] for name in expected} == expected
-        np.testing.assert_array_equal(predicted.classes, reference.read_predictions()[record["shift"]].classes)
+    results = reference.read_results()
+    for result in results:
+        predicted = predictions(numpy_trainer.score(network, small_fashion, SHIFTS[result.shift]))
+        expected = measure_accuracy(result.shift, predicted.classes, small_fashion.test.labels)
+        assert vars(result).items() >= vars(expected).items()
+        np.testing.assert_array_equal(predicted.classes, reference.read_predictions()[result.shift].classes)
     x = small_fashion.test.images.reshape(200, -1).astype(np.float32) / np.float32(255)
-    assert (
-        int(np.sum(network.forward(x).argmax(axis=1) == small_fashion.test.labels))
-        == (reference.read_metrics()["results"][0]["correct"])
-    )
+    assert int(np.sum(network.forward(x).argmax(axis=1) == small_fashion.test.labels)) == results[0].correct
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", None])
