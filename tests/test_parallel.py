@@ -8,16 +8,16 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dask.config
-import distributed  # noqa: F401 # whose settings the tests change
-import joblib
 import pytest
+from distributed import LocalCluster
 
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.errors import BackendError
+from ood_fashion.errors import BackendError, InvalidValueError
 from ood_fashion.files import write_folder
-from ood_fashion.parallel import BACKENDS, run_parallel
+from ood_fashion.parallel import run_parallel
 from ood_fashion.studies import trials
 from ood_fashion.studies.study_run import StudyRun
 from tests.conftest import Invoke
@@ -27,7 +27,7 @@ SMALL = ("momentum", "--implementation", "numpy", "--train-size", "400", "--val-
 
 def test_a_killed_worker_of_dask_costs_no_trial(small_folder: Path) -> None:
     """A scheduler and two workers as processes; the second is killed in the middle of a trial."""
-    command = [sys.executable, "scripts/benchmarks/scaling.py", "cluster", "dask", "--", *SMALL, "--seeds", "1"]
+    command = [sys.executable, "scripts/benchmarks/scaling.py", "cluster", *SMALL, "--seeds", "1"]
     folder = Path(__file__).parents[1]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run(
@@ -47,14 +47,36 @@ def test_a_trial_that_kills_its_workers_is_an_outcome() -> None:
         lost.append((arguments, type(error).__name__))
         return "lost"
 
-    with BACKENDS["dask"](None, 1, 1, on_loss) as threads:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        options: dict[str, Any] = {"backend": "dask", "address": cluster.scheduler_address, "jobs": None}
         for number, expected in ((1, "lost"), (2, 2)):  # one after another, for Dask blames what waits beside it too
-            outcomes = joblib.Parallel(return_as="generator_unordered")([joblib.delayed(_fatal)(number)])
-            assert list(outcomes) == [expected]
-    assert (lost, threads) == ([((1,), "KilledWorker")], 1)
+            assert list(run_parallel(_fatal, [(number,)], on_loss=on_loss, **options)) == [expected]
+    assert lost == [((1,), "KilledWorker")]
     hasty = dask.config.set({"distributed.scheduler.allowed-failures": 0})
     with hasty, pytest.raises(BackendError, match=r"1: expected a worker that survives it. Received: "):
         list(run_parallel(_fatal, [(1,)], backend="dask", address=None, jobs=1))
+
+
+def test_a_cluster_that_is_lost_is_one_line() -> None:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        outcomes = run_parallel(_slow, [(0,), (600,)], backend="dask", address=cluster.scheduler_address, jobs=None)
+        assert next(outcomes) == 1  # thread a call
+        cluster.close()
+        with pytest.raises(BackendError, match=r"^`backend` dask: expected a cluster that lives .* Received: .*$"):
+            next(outcomes)
+
+
+def _slow(seconds: int, *, threads: int | None) -> int | None:
+    time.sleep(seconds)
+    return threads
+
+
+def test_an_unknown_backend_is_one_line(invoke: Invoke) -> None:
+    result = invoke("study", "momentum", "--backend", "ray")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "'ray' is not one of 'loky', 'dask'" in result.stderr
+    with pytest.raises(InvalidValueError, match=r"`backend`: expected one of loky, dask\. Received: 'ray'"):
+        list(run_parallel(_fatal, [(2,)], backend="ray", address=None, jobs=None))
 
 
 def test_a_killed_worker_process_is_one_line() -> None:
@@ -128,7 +150,6 @@ def test_options_that_do_not_go_together(
         ("dask", "tcp://127.0.0.1:1", None, "expected a Dask cluster at tcp://127.0.0.1:1. Received: "),
         ("dask", "nonsense", None, "expected a Dask cluster at nonsense. Received: "),
         ("dask", None, "distributed", "expected the package distributed. Received: none. Install it: pip install"),
-        ("ray", None, "ray", "expected the package ray. Received: none. Install it: pip install 'ood-fashion[ray]'"),
     ],
 )
 def test_a_backend_that_is_not_there(

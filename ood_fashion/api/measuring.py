@@ -263,7 +263,7 @@ def sweep(
             model on other data.
         out: the folder; sweeps/KIND-HASH unless given.
         jobs: worker processes; 1 measures in this process.
-        backend: "loky" or a cluster, as in `parallel.BACKENDS`.
+        backend: "loky", worker processes of this machine, or "dask", a cluster.
         address: of the cluster.
         pixel_range: as for `evaluate`.
         device: "auto", "cpu" or "gpu".

@@ -39,7 +39,7 @@ def study(
         out: the folder; studies/TIME-NAME unless given.
         resume: finish the study in `out`.
         jobs: trainings at a time, in processes of their own; up to 4 unless given.
-        backend: "loky" or a cluster, as in `parallel.BACKENDS`.
+        backend: "loky", worker processes of this machine, or "dask", a cluster.
         address: of the cluster.
         device: "auto", "cpu" or "gpu".
         progress: passes on the outcomes of the trainings, of which it is told the number.

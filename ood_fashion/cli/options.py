@@ -97,7 +97,7 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
         )
         @click.option(
             "--backend",
-            type=click.Choice(list(parallel.BACKENDS)),
+            type=click.Choice(parallel.BACKENDS),
             default="loky",
             show_default=True,
             help="Worker processes of this machine, or a cluster.",

@@ -81,7 +81,11 @@ class Stopped(KeyboardInterrupt):
 
 
 _REMINDER_S = 0.2
+"""Seconds until a signal that was lost is raised again.
 
+Python drops what is raised in destructors and callbacks of weak references (`sys.unraisablehook`), and TensorFlow's
+compiled code clears what is raised in the Python code that it calls, such as for the name of a device.
+"""
 
 _MAX_SHOWN = 500
 """Characters of an unexpected error; TensorFlow's may be pages."""
@@ -89,10 +93,13 @@ _MAX_SHOWN = 500
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """Raise Stopped in the block on SIGINT and SIGTERM; a second one in the same second, as from `timeout`, is none.
+    """Raise Stopped in the block on SIGINT and SIGTERM, every `_REMINDER_S` until it ends the block.
 
-    It is raised again as long as it is lost: in destructors and compiled code exceptions are dropped.
+    A second signal in the same second, as from `timeout`, is none.
     """
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
     last = -1.0
     received: Stopped | None = None
 
@@ -116,15 +123,15 @@ def _signals_raised() -> Iterator[None]:
         if not isinstance(unraisable.exc_value, Stopped):
             sys.__unraisablehook__(unraisable)
 
-    before: dict[signal.Signals, Any] = {}
-    hook = sys.unraisablehook
-    if threading.current_thread() is threading.main_thread():
-        sys.unraisablehook = report
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as for a script's background jobs
-                before[number] = signal.signal(number, stop)
-        if sys.platform != "win32":
-            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, remind)
+    handlers: dict[signal.Signals, Any] = {signal.SIGINT: stop, signal.SIGTERM: stop}
+    if sys.platform != "win32":
+        handlers[signal.SIGALRM] = remind
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN  # as for a script's background jobs
+    }
+    hook, sys.unraisablehook = sys.unraisablehook, report
     try:
         yield
     except Exception as error:
@@ -132,7 +139,7 @@ def _signals_raised() -> Iterator[None]:
             raise
         raise received from error  # which compiled code has made another error of
     finally:
-        if before and sys.platform != "win32":
+        if sys.platform != "win32":
             signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
         for number, handler in before.items():

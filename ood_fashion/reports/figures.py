@@ -140,8 +140,8 @@ def corruption_gallery(dataset: Dataset) -> Figure:
         axis.set_ylabel(name, rotation="horizontal", ha="right", va="center")
         axis.vlines(np.arange(1, len(severities)) * 2 * width - 0.5, -0.5, height - 0.5, "white", linewidth=1)
     for axis in axes[0]:
-        for severity in severities:
-            axis.text((2 * severity + 1) * width - 0.5, -2, f"{severity}", ha="center", va="bottom")
+        axis.set_xticks((2 * np.array(severities) + 1) * width - 0.5, severities)
+        axis.tick_params(length=0, labeltop=True, labelbottom=False)
     return figure
 
 

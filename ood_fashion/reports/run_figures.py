@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -212,41 +211,20 @@ def _readable_on(colours: Colormap, position: float) -> str:
     return "#ffffff" if luminance < 0.18 else "#111111"
 
 
-@dataclass(frozen=True)
-class _Tiles:
-    """A grid of small images with text above and below; lengths are in inches, from the top left corner."""
+def _grid(rows: int, columns: int, image_shape: tuple[int, ...], text: float) -> tuple[Figure, NDArray[Any]]:
+    """Make axes for images with `text` inches for the words above and below them; returns them (rows, columns)."""
+    height = rows * (0.9 * WIDTH / columns * image_shape[0] / image_shape[1] + text)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
-    image_shape: tuple[int, int]
-    columns: int
-    above: float
-    below: float
 
-    @property
-    def width(self) -> float:
-        """Of an image."""
-        return 0.86 * WIDTH / self.columns
-
-    @property
-    def height(self) -> float:
-        """Of an image."""
-        return self.width * self.image_shape[0] / self.image_shape[1]
-
-    def figure(self, rows: int, header: float = 0.0) -> tuple[Figure, Axes]:
-        height = header + rows * (self.above + self.height + self.below)
-        figure = Figure(figsize=(WIDTH, height), dpi=150)
-        axis = figure.add_axes((0, 0, 1, 1))
-        axis.set_axis_off()
-        return figure, axis
-
-    def draw(self, axis: Axes, image: NDArray[np.float32], row: int, column: int, caption: str, *, right: bool) -> None:
-        """Draw an image and its caption; the frame is green, or orange and dashed."""
-        left = (column + 0.5) * WIDTH / self.columns - self.width / 2
-        top = row * (self.above + self.height + self.below) + self.above
-        extent = (left, left + self.width, top + self.height, top)
-        axis.imshow(image, "gray", vmin=0, vmax=1, extent=extent, interpolation="none")
-        colour, line = (RIGHT, "-") if right else (WRONG, (0, (3, 1.5)))
-        axis.add_patch(Rectangle((left, top), self.width, self.height, fill=False, ec=colour, ls=line, lw=2))
-        axis.text(left + self.width / 2, top + self.height + 0.04, caption, ha="center", va="top", fontsize=8.5)
+def _draw_image(axis: Axes, image: NDArray[np.float32], caption: str, *, right: bool) -> None:
+    """Draw an image and its caption; the frame is green, or orange and dashed."""
+    axis.imshow(image, "gray", vmin=0, vmax=1, interpolation="none")
+    axis.set(xticks=[], yticks=[])
+    axis.set_xlabel(caption, fontsize=8.5)
+    dashes = "-" if right else (0, (3, 1.5))
+    axis.spines[:].set(color=RIGHT if right else WRONG, linestyle=dashes, linewidth=2, capstyle="butt")
 
 
 def predictions(
@@ -260,20 +238,15 @@ def predictions(
         true_names: the name of the true class of each.
         predicted: by the text forms of the shifts, a class name and a confidence for each image.
     """
-    tiles = _Tiles(images.shape[1:], columns=len(predicted), above=0.24, below=0.38)
-    figure, axis = tiles.figure(len(images), header=0.2)
-    for row, name in enumerate(true_names):
-        top = row * (tiles.above + tiles.height + tiles.below)
-        axis.text(0.05, top + 0.02, literal(name), va="top", fontsize=9, weight="bold")
-    for column, (shift, answers) in enumerate(predicted.items()):
-        axis.text((column + 0.5) * WIDTH / len(predicted), -0.03, test_set(shift), ha="center", va="bottom", fontsize=9)
+    figure, axes = _grid(len(images), len(predicted), images.shape[1:], text=0.7)
+    for column, (shift, answers) in zip(axes.T, predicted.items(), strict=True):
+        column[0].set_title(f"{test_set(shift)}\n", fontsize=9)  # above the name of the first row's class
         shifted = Shift.parse(shift).apply(images, indices)
-        for row, (image, true_name, (name, confidence)) in enumerate(zip(shifted, true_names, answers, strict=True)):
+        for axis, image, true_name, (name, confidence) in zip(column, shifted, true_names, answers, strict=True):
             right = name == true_name
-            tiles.draw(
-                axis, image, row, column, f"{literal(name)}\n{'✓' if right else '✗'} {confidence:.0%}", right=right
-            )
-    _set_limits(figure, axis, header=0.2)
+            _draw_image(axis, image, f"{literal(name)}\n{'✓' if right else '✗'} {confidence:.0%}", right=right)
+    for axis, name in zip(axes[:, 0], true_names, strict=True):
+        axis.set_title(literal(name), fontsize=9, weight="bold", loc="left")
     return figure
 
 
@@ -285,15 +258,9 @@ def mistakes(images: NDArray[np.float32], true_names: Sequence[str], predicted: 
         true_names: the name of the true class of each.
         predicted: a class name and a confidence for each.
     """
-    tiles = _Tiles(images.shape[1:], columns=4, above=0.05, below=0.54)
-    figure, axis = tiles.figure(-(-len(images) // tiles.columns))
-    for number, (image, true_name, (name, confidence)) in enumerate(zip(images, true_names, predicted, strict=True)):
-        caption = f"{literal(true_name)}\n→ {literal(name)} ✗\n{confidence:.1%}"
-        tiles.draw(axis, image, *divmod(number, tiles.columns), caption, right=False)
-    _set_limits(figure, axis)
+    figure, axes = _grid(-(-len(images) // 4), 4, images.shape[1:], text=0.6)
+    for axis, image, true_name, (name, confidence) in zip(axes.flat, images, true_names, predicted, strict=False):
+        _draw_image(axis, image, f"{literal(true_name)}\n→ {literal(name)} ✗\n{confidence:.1%}", right=False)
+    for axis in axes.flat[len(images) :]:
+        axis.set_axis_off()
     return figure
-
-
-def _set_limits(figure: Figure, axis: Axes, header: float = 0.0) -> None:
-    """Make a unit of the axes an inch of the figure; `imshow` has changed that."""
-    axis.set(xlim=(0, WIDTH), ylim=(figure.get_figheight() - header, -header), aspect="auto")

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -193,45 +192,40 @@ class TensorBoard(keras.callbacks.Callback):
         OodFashionError: TensorBoard is not installed.
     """
 
+    # `keras.callbacks.TensorBoard` draws the test accuracy among the training's curves, loses up to two minutes of
+    # epochs to a kill, gives epochs that are written anew the learning rate of now, and takes no path but in UTF-8.
+
     def __init__(self, run: run.Run) -> None:
         require_tensorboard()
         super().__init__()
         self.run = run
-        self._writers: dict[str, Any] = {}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Start with the epochs that are finished already."""
-        if exists(self.run.tensorboard_path):
-            with access(self.run.tensorboard_path, expected="to be able to write it anew"):
-                shutil.rmtree(self.run.tensorboard_path)
-        if exists(self.run.history_path):
-            for row in self.run.read_history():
-                self._write(int(row["epoch"]), row)
+        folder = self.run.tensorboard_path
+        if exists(folder):
+            with access(folder, expected="to be able to write it anew"):
+                shutil.rmtree(folder)
+        curves = {"": "train", "val_": "validation"} | ({"test_": "test"} if self.run.config.monitor_test else {})
+        self._writers = {
+            prefix: tf.summary.create_file_writer(os.fsencode(folder / curve)) for prefix, curve in curves.items()
+        }
+        for row in self.run.read_history() if exists(self.run.history_path) else ():
+            self.on_epoch_end(int(row["epoch"]) - 1, row)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Write the epoch's figures."""
-        self._write(epoch + 1, _measures(logs))
+        for prefix, writer in self._writers.items():
+            with writer.as_default(epoch + 1):
+                for measure in ("loss", "accuracy"):
+                    if logs and prefix + measure in logs:
+                        tf.summary.scalar(measure, logs[prefix + measure])
+            writer.flush()
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Close the files."""
         for writer in self._writers.values():
             writer.close()
-
-    def _write(self, epoch: int, row: Mapping[str, float]) -> None:
-        for name, value in row.items():
-            curve, _, measure = name.rpartition("_")
-            if measure not in ("loss", "accuracy"):
-                continue
-            if curve not in self._writers:
-                folder = self.run.tensorboard_path / _CURVES[curve]
-                self._writers[curve] = tf.summary.create_file_writer(os.fsencode(folder))  # any path, UTF-8 or not
-            with self._writers[curve].as_default():
-                tf.summary.scalar(measure, value, step=epoch)
-        for writer in self._writers.values():
-            writer.flush()
-
-
-_CURVES = {"": "train", "val": "validation", "test": "test"}
 
 
 def require_tensorboard() -> None:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -127,7 +125,8 @@ def _wait(condition: Callable[[], bool], seconds: float = 600) -> None:
         time.sleep(0.02)
 
 
-def _dask_cluster(start: Callable[..., subprocess.Popen[bytes]], folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
+def _start_cluster(start: Callable[..., subprocess.Popen[bytes]], folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start a scheduler and two workers; return the address and the second worker."""
     file = folder / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
     start(sys.executable, "-m", "distributed.cli.dask_scheduler", *options)
@@ -138,43 +137,18 @@ def _dask_cluster(start: Callable[..., subprocess.Popen[bytes]], folder: Path) -
     return address, start(*worker)
 
 
-def _ray_cluster(start: Callable[..., subprocess.Popen[bytes]], folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    node = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1")
-    port = address.rpartition(":")[2]
-    start(*node, "--head", "--node-ip-address", "127.0.0.1", "--port", port, "--include-dashboard", "false")
-
-    program = f"import ray; ray.init({address!r}, log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
-
-    def joined() -> str:
-        """Return how many machines have joined."""
-        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip()
-
-    _wait(lambda: joined() == "1")
-    worker = start(*node, "--address", address)
-    _wait(lambda: joined() == "2")
-    return address, worker
-
-
-_CLUSTERS = {"dask": _dask_cluster, "ray": _ray_cluster}
-
-
-@main.command()
-@click.argument("backend", type=click.Choice(list(_CLUSTERS)))
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.argument("study", nargs=-1, required=True)
-def cluster(backend: str, study: tuple[str, ...]) -> None:
-    """Run STUDY, arguments of `ood-fashion study`, on a cluster whose second worker is killed in the middle.
+def cluster(study: tuple[str, ...]) -> None:
+    """Run STUDY, arguments of `ood-fashion study`, on a Dask cluster whose second worker is killed in the middle.
 
     The scheduler and both workers are processes of their own on this machine. Every trial must be finished once, with
     the figures of a study that nothing disturbs. The result is one JSON document.
 
-    Example: scripts/benchmarks/scaling.py cluster dask -- momentum --implementation numpy --seeds 2
+    Example: scripts/benchmarks/scaling.py cluster momentum --implementation numpy --seeds 2
     """
     processes: list[subprocess.Popen[bytes]] = []
-    os.environ["OMP_NUM_THREADS"] = "1"  # as Dask's nanny and Ray set it
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # Ray's cluster is ours alone
+    os.environ["OMP_NUM_THREADS"] = "1"  # as Dask's nanny sets it
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
 
@@ -184,9 +158,9 @@ def cluster(backend: str, study: tuple[str, ...]) -> None:
             return processes[-1]
 
         try:
-            address, worker = _CLUSTERS[backend](start, folder)
+            address, worker = _start_cluster(start, folder)
             ours = (sys.executable, "-m", "ood_fashion", "study", *study)
-            running = start(*ours, "--out", "disturbed", "--backend", backend, "--address", address)
+            running = start(*ours, "--out", "disturbed", "--backend", "dask", "--address", address)
             trials = folder / "disturbed" / "trials"
             finished: dict[str, set[tuple[int, int]]] = {}
 

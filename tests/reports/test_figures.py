@@ -60,8 +60,8 @@ def test_a_run_report_shows_what_is_exported(
     run = write_run(tmp_path / "run", small_fashion, shifts=("none", *RANDOM))
     figures = {drawing.name: drawing.figure for drawing in read_page(run.path, small_folder).drawings}
     for name, rows in (("predictions-1", first[:5]), ("predictions-2", first[5:])):
-        expected = np.concatenate([exported[shift][rows] for shift in RANDOM])
-        np.testing.assert_array_equal(drawn(figures[name])[5:], expected)  # the first five are unshifted
+        grid = np.reshape(drawn(figures[name]), (5, 1 + len(RANDOM), 28, 28))  # the first column is unshifted
+        np.testing.assert_array_equal(grid[:, 1:].swapaxes(0, 1), [exported[shift][rows] for shift in RANDOM])
     for shift in RANDOM:
         classes, confidences = run.read_predictions()[shift]
         wrong = [i for i in range(200) if classes[i] != small_fashion.test.labels[i]]
