@@ -58,7 +58,7 @@ SCHEDULES: dict[str, Callable[[TrainConfig], Any]] = {
     "constant": lambda config: float(config.learning_rate),
     "cosine": _cosine,
 }
-"""What gives Keras the learning rate of a config, by the names in `config.SCHEDULES`."""
+"""What gives Keras the learning rate of a config, by the names that `TrainConfig` takes."""
 
 
 class SGD(keras.optimizers.SGD):
@@ -98,7 +98,7 @@ OPTIMIZERS: dict[str, Callable[[TrainConfig, Any], keras.optimizers.Optimizer]] 
     ),
     "adamw": lambda config, rate: keras.optimizers.AdamW(rate, config.weight_decay),
 }
-"""What builds the optimizer of a config, by the names in `config.OPTIMIZERS`."""
+"""What builds the optimizer of a config, by the names that `TrainConfig` takes."""
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
@@ -208,7 +208,7 @@ STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
     # Two of them in one process would give different sums between devices the same number.
     "mirrored": functools.cache(tf.distribute.MirroredStrategy),
 }
-"""What makes each of `config.STRATEGIES`."""
+"""What makes a strategy, by the names that `TrainConfig` takes."""
 
 
 def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:

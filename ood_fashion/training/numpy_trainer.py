@@ -18,19 +18,16 @@ from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import DivergenceError, RunError
 from ood_fashion.evaluation.classifier import full_records
 from ood_fashion.evaluation.metrics import predictions
-from ood_fashion.from_scratch import SEED, mlp
+from ood_fashion.from_scratch import mlp
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.images import to_unit_range
 from ood_fashion.models.layer_specs import Dense
 from ood_fashion.models.specs import MODELS
-from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
+from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-
-PROTOCOL: dict[str, Any] = {**MLP_PROTOCOL, "seed": SEED}
-"""Where the assignment's NumPy network differs from the defaults of `TrainConfig`."""
 
 
 class EpochLog:
