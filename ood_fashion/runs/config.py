@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import attrs
@@ -60,9 +60,11 @@ def _number(expected: str, in_range: Callable[[float], bool]) -> Rule:
     return Rule(float, expected, holds)
 
 
-def _one_of(names: Iterable[str]) -> Rule:
-    choices = tuple(names)
-    return Rule(str, f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices, choices)
+def _one_of(names: Collection[str]) -> Rule:
+    # Not one of the choices, for a model may have been added to MODELS.
+    return Rule(
+        str, f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names, tuple(names)
+    )
 
 
 _FRACTION = _number("a number from 0 to below 1", lambda value: 0 <= value < 1)
