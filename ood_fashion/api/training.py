@@ -13,7 +13,7 @@ from ood_fashion.files import exists, locked
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.search import find_unfinished_run, new_run_path
 from ood_fashion.shifts.augmentations import Augmentation
-from ood_fashion.training.trainers import TRAINERS
+from ood_fashion.training.trainers import train_run
 
 
 def train(
@@ -67,11 +67,10 @@ def train(
     dataset = None
     with locked(path):
         if run is None or not run.is_complete:
-            dataset, trainer = load_dataset(data), TRAINERS[config.implementation]
-            run = trainer(
-                run, path, config, dataset, device, callbacks=callbacks, tensorboard=tensorboard,
-                verbose=verbose,
-            )  # fmt: skip
+            dataset = load_dataset(data)
+            run = train_run(
+                run, path, config, dataset, device, callbacks=callbacks, tensorboard=tensorboard, verbose=verbose
+            )
         else:
             run.tidy()
     return Run(path, dataset)

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from ood_fashion.cli.options import (
-    MODEL_CHOICE,
     data_dir_option,
     json_option,
     shift_option,
@@ -78,7 +77,9 @@ def data(
 
 
 @click.command()
-@click.option("--model", "names", type=MODEL_CHOICE, multiple=True, help="Only this model. May be repeated.")
+@click.option(
+    "--model", "names", type=click.Choice(list(MODELS)), multiple=True, help="Only this model. May be repeated."
+)
 @click.option("--verify", is_flag=True, help="Compare with the Keras models, layer by layer; exit 1 on a difference.")
 @json_option
 def params(names: tuple[str, ...], verify: bool, as_json: bool) -> None:

@@ -15,9 +15,8 @@ from ood_fashion import parallel
 from ood_fashion.cli.process import say
 from ood_fashion.errors import InvalidValueError, OodFashionError
 from ood_fashion.evaluation.classifier import PIXEL_RANGES
-from ood_fashion.models.specs import MODELS
 from ood_fashion.parallel import DEVICES
-from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.config import SETTINGS
 from ood_fashion.runs.search import pretrained_runs
 from ood_fashion.shifts.shift import USAGE, Shift
 
@@ -241,22 +240,42 @@ def named_model(run_dir: Path | None, model_file: ModelFile | None) -> dict[str,
     return {"model": run}
 
 
-MODEL_CHOICE = click.Choice(list(MODELS))
-
-
-def setting(name: str, kind: type, description: str, *, flag: str | None = None, default: Any = None) -> Decorator:
-    """Make the option for a field of `TrainConfig`, which checks the value.
+def settings_options(
+    *names: str,
+    flags: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    followed_by: Mapping[str, Decorator] | None = None,
+) -> Decorator:
+    """Make a decorator that adds the options for fields of `TrainConfig`, which checks their values.
 
     Args:
-        name: the field.
-        kind: its type.
-        description: the option's help.
-        flag: the option's name, if it is not the field's.
-        default: what the help says that the command takes, if not the field's default.
+        names: the fields.
+        flags: the options' names that are not the fields'.
+        defaults: what the help says that the command takes, where it is not the field's default.
+        followed_by: what adds another option, after a field's.
     """
-    default = TrainConfig.__dataclass_fields__[name].default if default is None else default
-    shown = "" if default is None else f"  [default: {default}]"
-    return click.option(f"--{flag or name.replace('_', '-')}", name, type=kind, help=f"{description}{shown}")
+
+    def option(name: str) -> Decorator:
+        field = SETTINGS[name]
+        rule, text = field.metadata["rule"], field.metadata["help"]
+        flag = f"--{(flags or {}).get(name, name).replace('_', '-')}"
+        if rule.kind is bool:
+            return click.option(flag, name, is_flag=True, default=None, help=text)
+        if rule.kind is tuple:
+            return click.option(flag, name, multiple=True, help=f"{text} May be repeated.")
+        default = (defaults or {}).get(name, field.default)
+        shown = "" if default is None else f"  [default: {default}]"
+        kind = click.Choice(rule.choices) if rule.choices else rule.kind
+        return click.option(flag, name, type=kind, help=f"{text}{shown}")
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for name in reversed(names):
+            if followed_by and name in followed_by:
+                command = followed_by[name](command)
+            command = option(name)(command)
+        return command
+
+    return decorate
 
 
 def draw(pictures: Mapping[Path, Callable[[], Figure]]) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ood_fashion.cli.options import data_dir_option, draw, json_option, resume_option, setting, show
+from ood_fashion.cli.options import data_dir_option, draw, json_option, resume_option, settings_options, show
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.data import sources
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
-from ood_fashion.runs.config import DTYPES, TrainConfig
+from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
 from ood_fashion.studies.exercises import check_everything, check_mlp, train_mini_cnn, train_perceptron
 
 if TYPE_CHECKING:
@@ -40,15 +40,11 @@ def require_passed(records: Sequence[dict[str, Any]]) -> None:
 
 
 @scratch.command()
-@setting("batch_size", int, "Images per update.", flag="minibatch-size")
-@setting("learning_rate", float, "Step size of SGD.")
-@setting("momentum", float, "Momentum of SGD, from 0 to below 1.")
-@setting("epochs", int, "Most passes over the training images.", default=200)
-@setting("patience", int, "Stop after so many epochs without a better validation accuracy, and keep the best weights.")
-@setting("train_size", int, "Number of training images.")
-@setting("val_size", int, "Number of validation images, which follow the training images.")
-@setting("seed", int, "Decides the initial weights and the order of the batches.", default=SEED)
-@click.option("--dtype", type=click.Choice(DTYPES), help="The type of the weights.  [default: float32]")
+@settings_options(
+    "batch_size", "learning_rate", "momentum", "epochs", "patience", "train_size", "val_size", "seed", "dtype",
+    flags={"batch_size": "minibatch-size"},
+    defaults=MLP_PROTOCOL,
+)  # fmt: skip
 @click.option("--check-gradient", is_flag=True, help="First compare the gradients with finite differences.")
 @click.option("--check-magnitude", is_flag=True, help="First compare the gradients' L1 norms of two batches.")
 @data_dir_option
@@ -75,10 +71,9 @@ def mlp(
     """
     from ood_fashion.api.training import plan, train
     from ood_fashion.reports import figures, tables
-    from ood_fashion.training import numpy_trainer
 
     given = {"implementation": "numpy", **{name: value for name, value in settings.items() if value is not None}}
-    config, path = plan(given, out, resume=resume, defaults=numpy_trainer.PROTOCOL)
+    config, path = plan(given, out, resume=resume, defaults=MLP_PROTOCOL)
     checks = _check_mlp(config, data_dir, gradient=check_gradient, magnitude=check_magnitude, quiet=quiet)
     with working_in(path, resume=True):
         run = train(config, data_dir, out=path, resume=resume, verbose=not quiet)

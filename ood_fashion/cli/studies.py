@@ -15,6 +15,7 @@ from ood_fashion.cli.options import (
     device_option,
     draw,
     json_option,
+    settings_options,
     show_results,
     workers_option,
 )
@@ -23,7 +24,6 @@ from ood_fashion.cli.progress import progress
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import new_path, read_json
-from ood_fashion.runs.config import IMPLEMENTATIONS
 from ood_fashion.studies.histories import Record
 from ood_fashion.studies.study import STUDIES
 from ood_fashion.studies.study_run import MAX_SEEDS, SEEDS, STUDIES_ROOT
@@ -117,7 +117,7 @@ def reproduce(
 
 @click.command()
 @click.argument("name", type=click.Choice(list(STUDIES)))
-@click.option("--implementation", type=click.Choice(IMPLEMENTATIONS), help="What trains the MLP.  [default: keras]")
+@settings_options("implementation")
 @_grid_options
 def study(
     name: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ood_fashion.files import access
 from ood_fashion.reports.figures import test_set
 from ood_fashion.reports.page import Section
 from ood_fashion.reports.table import Table
-from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.config import SETTINGS, TrainConfig
 from ood_fashion.studies.histories import Record
 
 
@@ -30,8 +29,8 @@ def configuration_section(configs: Iterable[TrainConfig], environments: Iterable
     """List what decided the trainings and what they ran on; where they differ, each value."""
     settings: dict[str, dict[str, None]] = {}
     for config in configs:
-        for field in fields(config):
-            settings.setdefault(field.name.replace("_", " "), {})[_text(getattr(config, field.name))] = None
+        for name in SETTINGS:
+            settings.setdefault(name.replace("_", " "), {})[_text(getattr(config, name))] = None
     facts: dict[str, dict[str, None]] = {}
     for record in environments:
         dataset, versions = record["dataset"], record.get("versions")

@@ -252,12 +252,20 @@ class Run:
             return temperature
         raise RunError(f"{self.path / 'metrics.json'}: expected a temperature above 0. Received: {temperature}.")
 
-    def write_result_file(self, result: dict[str, Any]) -> None:
-        """Write the assignment's result file, named after the learning rate and the batch size."""
+    def write_result_file(self, history: Sequence[Mapping[str, float]], test_accuracy: float) -> None:
+        """Write the assignment's result file, named after the learning rate and the batch size.
+
+        It has the accuracies of each epoch, the test accuracy of the kept weights, and the seconds of training.
+        """
         config = self.config
-        write_json(
-            self.path / f"{MODELS[config.model].title}_lr{config.learning_rate}_b{config.batch_size}.json", result
-        )
+        result = {
+            "train": [row["accuracy"] for row in history],
+            "val": [row["val_accuracy"] for row in history],
+            "test": test_accuracy,
+            "time": round(sum(row["seconds"] for row in history), 3),
+        }
+        name = f"{MODELS[config.model].title}_lr{config.learning_rate}_b{config.batch_size}.json"
+        write_json(self.path / name, result)
 
     def write_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Write model.npz, an array per parameter."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
@@ -35,9 +35,9 @@ def comparable_model(config: TrainConfig, *, genuine: bool) -> str | None:
         config: what was trained.
         genuine: whether it was trained, and is measured, on Fashion-MNIST.
     """
-    trained = asdict(config)
+    trained = config.to_json()
     protocols: list[dict[str, Any]] = [{"implementation": config.implementation}, MLP_PROTOCOL]
-    allowed = [asdict(TrainConfig(**{"model": config.model, **protocol})) for protocol in protocols]
+    allowed = [TrainConfig(**{"model": config.model, **protocol}).to_json() for protocol in protocols]
     follows = any(all(trained[name] == own[name] for name in own.keys() - _NO_PROTOCOL) for own in allowed)
     return config.model if genuine and follows and config.model in ACCURACY else None
 

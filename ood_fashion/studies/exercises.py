@@ -16,8 +16,8 @@ from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
 from ood_fashion.images import Labels
-from ood_fashion.runs.config import TrainConfig
-from ood_fashion.training.numpy_trainer import PROTOCOL, as_examples, initial_network
+from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
+from ood_fashion.training.numpy_trainer import as_examples, initial_network
 
 MINI_CNN_EXAMPLES = {"train": 1_000, "test": 10_000}
 
@@ -161,7 +161,7 @@ def check_everything(dataset: Dataset, *, seed: int = SEED) -> list[dict[str, An
         InvalidValueError: there are too few training images.
     """
     x, labels = _first_examples(dataset.train, checks.BATCH_SIZES[0])
-    config = TrainConfig(**{**PROTOCOL, "seed": seed, "train_size": len(dataset.train) - 1, "val_size": 1})
+    config = TrainConfig(**{**MLP_PROTOCOL, "seed": seed, "train_size": len(dataset.train) - 1, "val_size": 1})
     perceptron = checks.check_perceptron(x, labels, dataset.num_classes, seed=seed)
     return [
         *(_gradient_record("perceptron loss", check) for check in perceptron),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from attrs import evolve
 
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
@@ -75,21 +77,21 @@ STUDIES: dict[str, Study] = {
     "batch-size": Study(
         title="Batch size (problem 3.2)",
         factor="batch size",
-        settings={str(size): replace(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
+        settings={str(size): evolve(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
         measures=("accuracy none", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
         in_assignment=True,
     ),
     "early-stopping": Study(
         title="Early stopping (problem 3.3)",
         factor="training",
-        settings={"30 epochs": replace(_MLP, patience=None, monitor_test=True)},
+        settings={"30 epochs": evolve(_MLP, patience=None, monitor_test=True)},
         measures=("accuracy none", "loss", "seconds"),
         in_assignment=True,
     ),
     "momentum": Study(
         title="Momentum (problem 3.4)",
         factor="momentum",
-        settings={str(alpha): replace(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
+        settings={str(alpha): evolve(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
         measures=("loss", "accuracy none", "seconds"),
         lowest="loss",
         in_assignment=True,
@@ -106,11 +108,11 @@ STUDIES: dict[str, Study] = {
         factor="recipe",
         settings={
             "full": _RECIPE,
-            "constant rate": replace(_RECIPE, schedule="constant"),
-            "no smoothing": replace(_RECIPE, label_smoothing=0.0),
-            "no decay": replace(_RECIPE, weight_decay=0.0),
+            "constant rate": evolve(_RECIPE, schedule="constant"),
+            "no smoothing": evolve(_RECIPE, label_smoothing=0.0),
+            "no decay": evolve(_RECIPE, weight_decay=0.0),
             # The same part of a kernel is lost in an update.
-            "SGD": replace(_RECIPE, optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.006),
+            "SGD": evolve(_RECIPE, optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.006),
         },
         measures=(*_ACCURACIES, "loss", "seconds"),
     ),

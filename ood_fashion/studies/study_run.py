@@ -8,10 +8,12 @@ continue from their last epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from attrs import evolve
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source
@@ -83,7 +85,7 @@ class StudyRun:
         if unknown := sorted(changes.keys() - set(CHANGES)):
             raise InvalidValueError(f"changes: expected {', '.join(CHANGES)}. Received: {', '.join(unknown)}.")
         for config in (STUDIES[study] if isinstance(study, str) else study).settings.values():
-            replace(config, **changes)
+            evolve(config, **changes)
         named = {"study": study} if isinstance(study, str) else {"study": OWN, "definition": study.to_json()}
         record = {**named, "changes": dict(changes), "sha256": dataset.sha256}
         if resume and exists(path / "study.json"):
@@ -134,7 +136,7 @@ class StudyRun:
             )
         try:
             for config in _read_study(record).settings.values():
-                replace(config, **changes)
+                evolve(config, **changes)
         except (KeyError, TypeError, AttributeError, InvalidValueError) as error:
             received = str(error).replace("`", "")  # names what is in the file
             raise RunError(f"{path}: expected changes of settings. Received: {received}") from error
@@ -168,11 +170,11 @@ class StudyRun:
 
     def trials_of(self, setting: str, *, unfinished: bool = False) -> Iterator[Trial]:
         """Give the trainings of a setting, or the unfinished ones, by their seeds."""
-        config = replace(self.study.settings[setting], **self.record["changes"])
+        config = evolve(self.study.settings[setting], **self.record["changes"])
         for seed in range(1, self.record["seeds"] + 1):
             path = self.path / "trials" / f"{setting.replace(' ', '-')}-s{seed}"
             if not (unfinished and Run(path).is_complete):
-                yield Trial(path, setting, replace(config, seed=seed), self.record.get("sha256"))
+                yield Trial(path, setting, evolve(config, seed=seed), self.record.get("sha256"))
 
     def summarize(self, reasons: Mapping[Path, str] | None = None) -> Record:
         """Read the finished trials, one after another: the memory that it takes grows by a few numbers a trial.
@@ -220,7 +222,7 @@ class StudyRun:
         damaged: list[str] = []
         seeds: list[int] = []
         values: dict[str, list[float]] = {}
-        histories = Histories(history_columns(replace(self.study.settings[setting], **self.record["changes"])))
+        histories = Histories(history_columns(evolve(self.study.settings[setting], **self.record["changes"])))
         figures = [f for f in assignment.FIGURES if (f.study, f.setting) == (self.record["study"], setting) and f.epoch]
         printed: dict[str, list[tuple[int, float]]] = {f"{f.measure}, epoch {f.epoch}": [] for f in figures}
         for trial in self.trials_of(setting):

@@ -21,7 +21,7 @@ from ood_fashion.runs.history import History
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies.histories import measures
-from ood_fashion.training.trainers import TRAINERS
+from ood_fashion.training.trainers import train_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | No
                         f"{trial.path}: expected the dataset that the study began on. Received: {dataset.source} on "
                         f"{platform.node()}, whose content differs."
                     )
-                TRAINERS[trial.config.implementation](run, trial.path, trial.config, dataset, device, threads=threads)
+                train_run(run, trial.path, trial.config, dataset, device, threads=threads)
     except OodFashionError as error:
         return str(error)
     return None

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ood_fashion._tensorflow import default_settings, keras, tf
-from ood_fashion.data.dataset import Dataset, split_train
+from ood_fashion._tensorflow import default_settings, keras, select_device, tf
+from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import DivergenceError, InvalidValueError
-from ood_fashion.evaluation.classifier import calibrate, evaluate
-from ood_fashion.evaluation.metrics import predictions
+from ood_fashion.evaluation.classifier import calibrate
 from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
 from ood_fashion.evaluation.scorer import make_scorer
 from ood_fashion.files import atomic_write
 from ood_fashion.models.build import build_model
 from ood_fashion.runs.config import TrainConfig
-from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import require_same_dataset
-from ood_fashion.shifts.shift import SHIFTS, TEST_SETS
 from ood_fashion.training import engine
-from ood_fashion.training.callbacks import EarlyStopping, EpochRecorder, FiniteLoss, MonitorTest
+from ood_fashion.training.callbacks import (
+    EarlyStopping,
+    EpochRecorder,
+    FiniteLoss,
+    MonitorTest,
+    Progress,
+    TensorBoard,
+    require_tensorboard,
+)
+from ood_fashion.training.finish import divergence, finish
 
 
 def initial_model(config: TrainConfig, dataset: Dataset) -> keras.Model:
@@ -58,7 +65,7 @@ SCHEDULES: dict[str, Callable[[TrainConfig], Any]] = {
     "constant": lambda config: float(config.learning_rate),
     "cosine": _cosine,
 }
-"""What gives Keras the learning rate of a config, by the names in `config.SCHEDULES`."""
+"""What gives Keras the learning rate of a config, by the names that `TrainConfig` takes."""
 
 
 class SGD(keras.optimizers.SGD):
@@ -98,7 +105,7 @@ OPTIMIZERS: dict[str, Callable[[TrainConfig, Any], keras.optimizers.Optimizer]] 
     ),
     "adamw": lambda config, rate: keras.optimizers.AdamW(rate, config.weight_decay),
 }
-"""What builds the optimizer of a config, by the names in `config.OPTIMIZERS`."""
+"""What builds the optimizer of a config, by the names that `TrainConfig` takes."""
 
 
 class SmoothedCrossentropy(keras.losses.Loss):
@@ -123,18 +130,44 @@ class SmoothedCrossentropy(keras.losses.Loss):
         return (1 - self.smoothing) * loss - self.smoothing * keras.ops.mean(keras.ops.log_softmax(y_pred), axis=-1)
 
 
+def prepare(config: TrainConfig, device: str, *, threads: int | None = None, tensorboard: bool = False) -> str:
+    """Choose the device, and find out whether the config can be trained on it before there is a folder.
+
+    Returns:
+        "cpu" or "gpu".
+
+    Raises:
+        OodFashionError: there is no such device, the devices cannot share the batches, or TensorBoard is not installed.
+    """
+    if tensorboard:
+        require_tensorboard()
+    # Every training is a new model; TensorFlow would warn of tracing so many.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    used_device = select_device(device, threads=threads)
+    make_strategy(config)
+    return used_device
+
+
 @default_settings()
-def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callback] = ()) -> dict[str, Any]:
+def train(
+    run: Run,
+    dataset: Dataset,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    *,
+    tensorboard: bool = False,
+    verbose: bool = False,
+) -> dict[str, Any]:
     """Train the run's model from its last checkpoint, evaluate it on the assignment's test sets, and complete the run.
 
     Args:
         run: decides what is trained, and takes the results.
         dataset: what to train and evaluate on.
         callbacks: more callbacks for `fit`, to watch.
+        tensorboard: write logs for TensorBoard too.
+        verbose: show progress on standard error.
 
     Returns:
-        What metrics.json holds: the model's name, the `Metrics` of each test set, the temperature if the
-        config asks for one, and the epochs and updates spent.
+        What metrics.json holds, as `finish` says, with the temperature if the config asks for one.
 
     Raises:
         RunError: the run began on another dataset, or its folder is damaged or cannot be written.
@@ -144,63 +177,72 @@ def train(run: Run, dataset: Dataset, callbacks: Sequence[keras.callbacks.Callba
     config = run.config
     require_same_dataset(run, dataset)
     training, validation = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
+    recorder = EpochRecorder(run, None if config.patience is None else EarlyStopping(config.patience))
+    watching = [*([TensorBoard(run)] if tensorboard else []), *([Progress()] if verbose else []), *callbacks]
+    trainer = build(config, dataset, training)
+    try:
+        fit(trainer, recorder, training, validation, dataset.test, watching)
+    except DivergenceError as error:
+        save_kept_weights(run, dataset)
+        raise divergence(error, run, recorder.history) from error
+    model = save_kept_weights(run, dataset)
+    score = make_scorer(model, dataset)
+    temperature = calibrate(make_scorer(model, dataset, validation), validation) if config.calibrate else None
+    return finish(run, dataset, recorder.history, score, temperature=temperature)
+
+
+def build(config: TrainConfig, dataset: Dataset, training: Split) -> keras.Model:
+    """Build and compile what `fit` trains on the config's devices: its model, or an `engine.CompiledTrainer` of it."""
     strategy = make_strategy(config)
     with strategy.scope():
-        model = initial_model(config, dataset)
-        stack = engine.steps_per_program(config)
-        trainer = model
-        if stack is not None:
+        model = trainer = initial_model(config, dataset)
+        if engine.steps_per_program(config) is not None:
             trainer = engine.CompiledTrainer.of(model, training, config.batch_size, config.augmentations)
         compile_as_configured(trainer, config)
-    devices = strategy.num_replicas_in_sync
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = devices > 1  # the statistics of the whole batch
-    evaluation_batch = EVALUATION_BATCH_SIZE // devices * devices
-    stopping = None if config.patience is None else EarlyStopping(config.patience)
-    test_batches = shifted_batches(dataset.test, batch_size=evaluation_batch)
-    monitors = [MonitorTest(test_batches)] if config.monitor_test else []
-    recorder = EpochRecorder(run, stopping)
+            layer.synchronized = strategy.num_replicas_in_sync > 1  # the statistics of the whole batch
+    return trainer
+
+
+def fit(
+    trainer: keras.Model,
+    recorder: EpochRecorder,
+    training: Split,
+    validation: Split,
+    test: Split,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Train what `build` gave from the last checkpoint on; nothing but the recorder writes to the run folder."""
+    config, stopping = recorder.run.config, recorder.stopping
     recorder.restore(trainer)
-    first = len(recorder.history)
-    divergence = None
-    if not recorder.finished:
-        try:
-            trainer.fit(
-                engine.training_data(training, config, stack, range(first, config.epochs)),
-                validation_data=shifted_batches(validation, batch_size=evaluation_batch),
-                initial_epoch=first,
-                epochs=config.epochs,
-                steps_per_epoch=engine.calls_per_epoch(config, stack),
-                shuffle=False,  # the batches are shuffled already
-                callbacks=[FiniteLoss(), *monitors, *([stopping] if stopping else []), recorder, *callbacks],
-                verbose=0,
-            )
-        except DivergenceError as error:
-            divergence = error
+    if recorder.finished:
+        return
+    stack, first = engine.steps_per_program(config), len(recorder.history)
+    devices = trainer.distribute_strategy.num_replicas_in_sync
+    evaluation_batch = EVALUATION_BATCH_SIZE // devices * devices
+    monitors = [MonitorTest(shifted_batches(test, batch_size=evaluation_batch))] if config.monitor_test else []
+    trainer.fit(
+        engine.training_data(training, config, stack, range(first, config.epochs)),
+        validation_data=shifted_batches(validation, batch_size=evaluation_batch),
+        initial_epoch=first,
+        epochs=config.epochs,
+        steps_per_epoch=engine.calls_per_epoch(config, stack),
+        shuffle=False,  # the batches are shuffled already
+        callbacks=[FiniteLoss(), *monitors, *([stopping] if stopping else []), recorder, *callbacks],
+        verbose=0,
+    )
+
+
+def save_kept_weights(run: Run, dataset: Dataset) -> keras.Model:
+    """Save the model with the weights that the last checkpoint keeps, or the initial ones where there is none."""
     checkpoint = run.read_checkpoint()
-    model = initial_model(config, dataset)  # one without an optimizer, whose state would be saved too
+    model = initial_model(run.config, dataset)  # one without an optimizer, whose state would be saved too
     if checkpoint is not None:
         model.set_weights(checkpoint.arrays["kept"])
     with atomic_write(run.model_path) as temporary:
         model.save(temporary)
-    if divergence is not None:
-        raise DivergenceError(
-            f"{divergence} Lower {growing_settings(config)}. "
-            f"The weights of epoch {kept_epoch(recorder.history, config)} are in {run.model_path}."
-        )
-    score = functools.cache(make_scorer(model, dataset))
-    run.write_predictions({name: predictions(score(SHIFTS[name])) for name in TEST_SETS})
-    temperature = calibrate(make_scorer(model, dataset, validation), validation) if config.calibrate else None
-    results = evaluate(score, dataset.test, TEST_SETS, full=True, temperature=temperature)
-    metrics = {
-        "model": config.model,
-        "results": [result.to_json() for result in results],
-        "temperature": temperature,
-        "training": training_summary(recorder.history, config),
-    }
-    run.write_metrics(metrics)
-    return metrics
+    return model
 
 
 STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
@@ -208,7 +250,7 @@ STRATEGIES: dict[str, Callable[[], tf.distribute.Strategy]] = {
     # Two of them in one process would give different sums between devices the same number.
     "mirrored": functools.cache(tf.distribute.MirroredStrategy),
 }
-"""What makes each of `config.STRATEGIES`."""
+"""What makes a strategy, by the names that `TrainConfig` takes."""
 
 
 def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,21 +16,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.errors import DivergenceError, RunError
-from ood_fashion.evaluation.classifier import evaluate
-from ood_fashion.evaluation.metrics import predictions
-from ood_fashion.from_scratch import SEED, mlp
+from ood_fashion.from_scratch import mlp
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.images import to_unit_range
 from ood_fashion.models.layer_specs import Dense
 from ood_fashion.models.specs import MODELS
-from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
-from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
+from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import require_same_dataset
-from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-
-PROTOCOL: dict[str, Any] = {**MLP_PROTOCOL, "seed": SEED}
-"""Where the assignment's NumPy network differs from the defaults of `TrainConfig`."""
+from ood_fashion.shifts.shift import Shift
+from ood_fashion.training.finish import divergence, finish
 
 
 class EpochLog:
@@ -90,8 +84,8 @@ def train(
     run: Run,
     dataset: Dataset,
     *,
-    progress: Callable[[Sequence[int]], Iterable[int]] = iter,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    verbose: bool = False,
 ) -> dict[str, Any]:
     """Train the run's MLP in NumPy from its start, evaluate it on the assignment's test sets, and complete the run.
 
@@ -100,11 +94,11 @@ def train(
     Args:
         run: decides what is trained, and takes the results.
         dataset: what to train and evaluate on.
-        progress: wraps the batches of each epoch, like tqdm.
         on_epoch: is called after every epoch.
+        verbose: show progress on standard error.
 
     Returns:
-        What metrics.json holds: the model's name, a record per test set, and the epochs and updates spent.
+        What metrics.json holds, as `finish` says.
 
     Raises:
         RunError: the run began on another dataset, or its folder cannot be written.
@@ -116,10 +110,13 @@ def train(
     training, validation = ((as_examples(split.images, config.dtype), split.labels) for split in splits)
     network = initial_network(config, dataset)
     history: list[dict[str, float]] = []
+    log = EpochLog(config)
 
     def record(epoch: Epoch) -> None:
         history.append({**asdict(epoch), "seconds": round(epoch.seconds, 3)})
         run.write_history(history)
+        if verbose:
+            log.epoch_end(epoch)
         on_epoch(epoch)
 
     try:
@@ -133,34 +130,14 @@ def train(
             epochs=config.epochs,
             patience=config.patience,
             seed=config.seed,
-            progress=progress,
+            progress=log.updates if verbose else iter,
             on_epoch=record,
         )
     except DivergenceError as error:
         run.write_weights(network.parameters)
-        raise DivergenceError(
-            f"{error} Lower {growing_settings(config)}. "
-            f"The weights of epoch {kept_epoch(history, config)} are in {run.model_path}."
-        ) from error
+        raise divergence(error, run, history) from error
     run.write_weights(network.parameters)
-    cached = cache(partial(score, network, dataset))
-    run.write_predictions({name: predictions(cached(SHIFTS[name])) for name in TEST_SETS})
-    results = evaluate(cached, dataset.test, TEST_SETS, full=True)
-    records = [result.to_json() for result in results]
-    metrics = {"model": config.model, "results": records, "training": training_summary(history, config)}
-    run.write_result_file(_result(history, results[0].accuracy))
-    run.write_metrics(metrics)
-    return metrics
-
-
-def _result(history: Sequence[dict[str, float]], test_accuracy: float) -> dict[str, Any]:
-    """Return the assignment's result: accuracies per epoch, the kept weights' test accuracy, seconds of training."""
-    return {
-        "train": [row["accuracy"] for row in history],
-        "val": [row["val_accuracy"] for row in history],
-        "test": test_accuracy,
-        "time": round(sum(row["seconds"] for row in history), 3),
-    }
+    return finish(run, dataset, history, lambda shift: score(network, dataset, shift))
 
 
 def score(network: Network, dataset: Dataset, shift: Shift) -> NDArray[np.floating[Any]]:

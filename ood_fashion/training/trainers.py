@@ -1,8 +1,8 @@
-"""TRAINERS: what trains a config, by its implementation."""
+"""Training a config by its implementation."""
 
 from __future__ import annotations
 
-import logging
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,11 +15,7 @@ from ood_fashion.runs.start import start_run
 from ood_fashion.text import printable
 
 
-def _announce(run: Run) -> None:
-    print(f"Run folder: {printable(str(run.path))}", file=sys.stderr)
-
-
-def _train_keras(
+def train_run(
     run: Run | None,
     path: Path,
     config: TrainConfig,
@@ -31,44 +27,31 @@ def _train_keras(
     tensorboard: bool = False,
     verbose: bool = False,
 ) -> Run:
-    from ood_fashion import _tensorflow
-    from ood_fashion.training import callbacks as own
-    from ood_fashion.training import keras_trainer
+    """Train a config to a complete run.
 
-    if tensorboard:
-        own.require_tensorboard()
-    # Every training is a new model; TensorFlow would warn of tracing so many.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    used_device = _tensorflow.select_device(device, threads=threads)
-    keras_trainer.make_strategy(config)  # so that what is wrong with it is known before there is a folder
-    run = run or start_run(path, config, dataset, used_device, threads)
+    Args:
+        run: one that is to be finished; None starts one.
+        path: the folder of a new run.
+        config: what to train.
+        dataset: what to train and evaluate on.
+        device: one of `parallel.DEVICES`; NumPy computes on the CPU.
+        threads: how many it computes on; None stands for one a core.
+        callbacks: more `keras.callbacks.Callback` objects, of Keras alone.
+        tensorboard: write logs for TensorBoard too, of Keras alone.
+        verbose: show progress on standard error.
+    """
+    train: Callable[..., Any]
+    if config.implementation == "numpy":
+        from ood_fashion.training import numpy_trainer
+
+        device, train = "cpu", numpy_trainer.train
+    else:
+        from ood_fashion.training import keras_trainer
+
+        device = keras_trainer.prepare(config, device, threads=threads, tensorboard=tensorboard)
+        train = functools.partial(keras_trainer.train, callbacks=callbacks, tensorboard=tensorboard)
+    run = run or start_run(path, config, dataset, device, threads)
     if verbose:
-        _announce(run)
-    watching = [*([own.TensorBoard(run)] if tensorboard else []), *([own.Progress()] if verbose else []), *callbacks]
-    keras_trainer.train(run, dataset, watching)
+        print(f"Run folder: {printable(str(run.path))}", file=sys.stderr)
+    train(run, dataset, verbose=verbose)
     return run
-
-
-def _train_numpy(
-    run: Run | None,
-    path: Path,
-    config: TrainConfig,
-    dataset: Dataset,
-    device: str,
-    *,
-    verbose: bool = False,
-    **options: Any,
-) -> Run:
-    from ood_fashion.training import numpy_trainer
-
-    run = run or start_run(path, config, dataset, "cpu", options.get("threads"))
-    if verbose:
-        _announce(run)
-    log = numpy_trainer.EpochLog(config)
-    watching: dict[str, Any] = {"progress": log.updates, "on_epoch": log.epoch_end} if verbose else {}
-    numpy_trainer.train(run, dataset, **watching)
-    return run
-
-
-TRAINERS: dict[str, Callable[..., Run]] = {"keras": _train_keras, "numpy": _train_numpy}
-"""From a run that is to be finished, or None, its path, config, dataset and device to the complete run."""

@@ -20,7 +20,7 @@ from ood_fashion.cli import main
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.models.build import build_model
 from ood_fashion.models.specs import MODELS
-from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.config import SETTINGS, TrainConfig
 from ood_fashion.studies import assignment
 from tests.conftest import Invoke
 from tests.records import write_run
@@ -56,6 +56,18 @@ def test_every_command_is_explained(invoke: Invoke, path: tuple[str, ...], comma
     assert f"ood-fashion {' '.join(path)}" in documents
     assert len(command.get_short_help_str()) < 60
     assert not command.get_short_help_str().endswith("...")
+
+
+def test_every_setting_has_an_option() -> None:
+    options = {option.name: option for option in main.commands["train"].params if isinstance(option, click.Option)}
+    assert SETTINGS.keys() - options.keys() == {"implementation", "dtype"}
+    for name in SETTINGS.keys() & options.keys():
+        field, option = SETTINGS[name], options[name]
+        assert option.opts == [f"--{name.replace('_', '-')}"]
+        assert str(option.help).startswith(field.metadata["help"])
+        assert ("[default: " in str(option.help)) == (field.default not in (None, ()) and field.default is not False)
+        assert tuple(getattr(option.type, "choices", ())) == field.metadata["rule"].choices
+        assert option.is_flag == isinstance(field.default, bool)
 
 
 @pytest.mark.parametrize(

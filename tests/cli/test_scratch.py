@@ -13,9 +13,8 @@ import pytest
 
 from ood_fashion.cli.scratch import gradcheck, mini_cnn, perceptron
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
 from ood_fashion.studies.exercises import check_everything, train_mini_cnn, train_perceptron
-from ood_fashion.training import numpy_trainer
 from tests.conftest import Invoke
 
 SCRATCH = ("scratch", "mlp", "--train-size", 400, "--val-size", 100, "--epochs", 3, "--out", "run")
@@ -109,7 +108,7 @@ def test_the_command_line_has_the_defaults_of_python(command: click.Command, fun
 def test_the_help_of_scratch_mlp_has_the_defaults_of_its_runs(invoke: Invoke) -> None:
     text = " ".join(invoke("scratch", "mlp", "--help").stdout.split())
     shown = dict(re.findall(r"--([\w-]+) (?:INTEGER|FLOAT) [^\[]*\[default: ([\d.]+)\]", text))
-    config = TrainConfig(**numpy_trainer.PROTOCOL)
+    config = TrainConfig(**MLP_PROTOCOL)
     assert {"seed", "epochs", "minibatch-size"} <= shown.keys()
     for option, default in shown.items():
         field = "batch_size" if option == "minibatch-size" else option.replace("-", "_")

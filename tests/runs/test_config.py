@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
 from typing import Any
 
+import attrs
 import pytest
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.runs.config import PROTOCOLS, TrainConfig
+from ood_fashion.runs.config import PROTOCOLS, SETTINGS, TrainConfig
 from ood_fashion.studies.assignment import comparable_model, comparable_models
 
 
@@ -28,6 +31,35 @@ def test_json_round_trip() -> None:
     assert config.augment == ("translate:4", "mirror")
     assert json.loads(json.dumps(config.to_json())) == config.to_json()
     assert [augmentation.most for augmentation in config.augmentations] == [4, 0]
+
+
+def test_a_config_is_a_frozen_value() -> None:
+    config = TrainConfig(model="mlp", augment=("mirror",))
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert len({config, attrs.evolve(config), attrs.evolve(config, seed=2)}) == 2
+    with pytest.raises(AttributeError):
+        config.seed = 2  # type: ignore[misc] # which is refused
+    assert not hasattr(config, "__dict__")
+    with pytest.raises(
+        InvalidValueError, match=r"`seed`: expected a whole number from 0 to 2,147,483,647\. Received: -1"
+    ):
+        attrs.evolve(config, seed=-1)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_docstring_says_all_of_a_setting(name: str) -> None:
+    field = SETTINGS[name]
+    said = " ".join(re.split(r"\n {8}(?=\w)|\n\n", (TrainConfig.__doc__ or "").partition(f" {name}: ")[2])[0].split())
+    assert said.startswith(field.metadata["help"])
+    assert f"; {field.default!r} unless given." in said
+    assert all(choice in said for choice in field.metadata["rule"].choices)
+
+
+def test_a_setting_rules_out_only_what_exists() -> None:
+    for field in SETTINGS.values():
+        for choice, others in field.metadata["requires"].items():
+            assert choice in field.metadata["rule"].choices
+            assert all(SETTINGS[name].metadata["rule"].holds(only) for name, only in others.items())
 
 
 def test_what_an_implementation_can_train() -> None:

@@ -10,7 +10,7 @@ import pytest
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, DivergenceError, RunError
 from ood_fashion.evaluation.metrics import measure_accuracy, predictions
-from ood_fashion.runs.config import TrainConfig
+from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.search import latest_complete_run, new_run_path
 from ood_fashion.runs.start import start_run
@@ -18,7 +18,7 @@ from ood_fashion.shifts.shift import SHIFTS
 from ood_fashion.studies.exercises import check_everything, train_mini_cnn, train_perceptron
 from ood_fashion.training import numpy_trainer
 
-SMALL: dict[str, Any] = {**numpy_trainer.PROTOCOL, "train_size": 403, "val_size": 150, "epochs": 4}
+SMALL: dict[str, Any] = {**MLP_PROTOCOL, "train_size": 403, "val_size": 150, "epochs": 4}
 
 
 def trained(path: Path, dataset: Dataset, **settings: Any) -> Run:
