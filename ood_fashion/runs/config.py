@@ -38,7 +38,6 @@ OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine")
 ENGINES = ("auto", "compiled", "stock")
 STRATEGIES = ("single", "mirrored")
-EXPORT_FORMATS = ("npz", "idx", "tfds")
 
 
 @dataclass(frozen=True, slots=True)
