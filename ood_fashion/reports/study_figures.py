@@ -53,10 +53,11 @@ def _curve(axis: Axes, rows: Sequence[Summary], label: str, number: int) -> None
         axis.fill_between(epochs, *np.transpose(intervals), color=colour, alpha=0.18, lw=0)
 
 
-def _title(summary: StudySummary) -> str:
+def _title(summary: StudySummary, subject: str | None = None) -> str:
+    """Say what is drawn, the study's title unless given, and of how many seeds."""
     count = max(len(setting.seeds) for setting in summary.settings)
     seeds = "1 seed" if count == 1 else f"mean and 95% interval over {count} seeds"
-    return f"{figures.literal(summary.title.partition(' (')[0])}: {seeds}"
+    return f"{subject or figures.literal(summary.title.partition(' (')[0])}: {seeds}"
 
 
 def costs(summary: StudySummary) -> Figure:
@@ -142,7 +143,7 @@ def bars(summary: StudySummary) -> Figure:
     axis.set_xticks(places, ["in-domain", *TEST_SETS[1:]])
     axis.set(ylabel="test accuracy", ylim=(0, 1))
     axis.legend(frameon=False, fontsize="small")
-    axis.set_title(_title(summary), fontsize="medium")
+    axis.set_title(_title(summary, "Shifted test sets"), fontsize="medium")
     return figure
 
 
