@@ -60,6 +60,8 @@ def _to_json(value: Any) -> Any:
 
 def _from_json(value: Any, expected: Any) -> Any:
     """Return a JSON value as the type that a field is declared to have."""
+    if type(value) is expected or expected is Any or (expected is float and type(value) is int):
+        return value
     origin, inner = get_origin(expected), get_args(expected)
     if origin is UnionType:
         if value is None and NoneType in inner:
@@ -77,6 +79,4 @@ def _from_json(value: Any, expected: Any) -> Any:
             return {name: _from_json(member, inner[1]) for name, member in value.items()}
         if isinstance(expected, type) and issubclass(expected, JsonRecord):
             return expected.from_json(value)
-    if expected is Any or type(value) is expected or (expected is float and type(value) is int):
-        return value
     raise TypeError(f"{value!r} instead of {getattr(expected, '__name__', expected)}")
