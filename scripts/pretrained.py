@@ -15,11 +15,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import click
 
 from ood_fashion.evaluation.stats import summarize, wilson_interval
+from ood_fashion.evaluation.sweep_report import OverShifts, SweepReport
 from ood_fashion.files import read_json
 from ood_fashion.models import specs
 from ood_fashion.reports.study_tables import estimate
@@ -87,23 +87,23 @@ def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
     """Print the table of docs/robustness.md from the study's folder and two sweeps' folders."""
     summary = StudyRun(study).summarize()
     turned = _over_shifts(angles)
-    errors = {record["model"]: record["mce"] for record in _over_shifts(corruptions)}
+    errors = {row.model: row.mce for row in _over_shifts(corruptions)}
     rows = []
-    for setting in summary["settings"]:
-        name, measured = setting["setting"], setting["measures"]
+    for setting in summary.settings:
+        name, measured = setting.setting, setting.measures
         description = specs.describe(STUDIES["robust"].settings[name].model)
-        accuracies = {shift: measured[f"accuracy {shift}"] for shift in TEST_SETS}
-        rotations = [accuracies[f"rotate{angle}"]["values"] for angle in (90, 180, 270)]
-        every_angle = [row["mean"] for row in turned if Path(row["model"]).name.rpartition("-s")[0] == name]
-        worst = [min(values) for values in zip(*(row["values"] for row in accuracies.values()), strict=True)]
+        accuracies = {shift: setting.values(f"accuracy {shift}").values() for shift in TEST_SETS}
+        rotations = [accuracies[f"rotate{angle}"] for angle in (90, 180, 270)]
+        every_angle = [row.mean for row in turned if Path(row.model).name.rpartition("-s")[0] == name]
+        worst = [min(values) for values in zip(*accuracies.values(), strict=True)]
         rows.append(
             [
                 f"`{name}`",
                 f"{description['parameters']:,}",
                 f"{description['multiply_adds'] / 1e6:.1f} M",
-                f"{min(measured['seconds']['values']):,.0f} s",
-                estimate(accuracies["none"]),
-                estimate(accuracies["up4"]),
+                f"{min(setting.values('seconds').values()):,.0f} s",
+                estimate(measured["accuracy none"]),
+                estimate(measured["accuracy up4"]),
                 estimate(summarize([fmean(values) for values in zip(*rotations, strict=True)])),
                 estimate(summarize(every_angle)),
                 estimate(summarize(worst)),
@@ -114,9 +114,8 @@ def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
     click.echo(Table("", [*headers, "every angle", "worst of five", "mCE"], rows).to_markdown())
 
 
-def _over_shifts(sweep: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = read_json(sweep / "results.json")["over_shifts"]
-    return rows
+def _over_shifts(sweep: Path) -> tuple[OverShifts, ...]:
+    return SweepReport.from_json(read_json(sweep / "results.json")).over_shifts
 
 
 @main.command()

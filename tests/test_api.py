@@ -196,7 +196,7 @@ def test_callbacks_are_called(callbacks_seen: list[str]) -> None:
 def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:
     for call, message in (
         (lambda: ood.train("cnn9"), "`model`: expected one of mlp"),
-        (lambda: ood.train("mlp", protocol="none"), "`protocol`: expected one of paper, full. Received: 'none'"),
+        (lambda: ood.train("mlp", protocol="none"), "`protocol`: expected one of assignment, full. Received: 'none'"),
         (lambda: ood.train("mlp", epoch=3), "unknown setting: 'epoch'"),
         (lambda: ood.pretrained("vgg"), "`name`: expected one of cnn2"),
         (lambda: ood.evaluate("cnn3", metrics="f1"), "`metrics`: expected one of accuracy, all. Received: 'f1'"),

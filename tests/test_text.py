@@ -27,6 +27,7 @@ from ood_fashion.reports.folders import read_page
 from ood_fashion.reports.page import Drawing, Page, Section, to_html, write_figures, write_html
 from ood_fashion.reports.table import Table
 from ood_fashion.shifts.shift import Shift
+from ood_fashion.studies.study_run import StudySummary
 from ood_fashion.text import printable
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure
@@ -222,11 +223,11 @@ def test_a_sweep_without_its_pictures(
 def test_a_study_without_its_figure(
     invoke: Invoke, small_fashion: Dataset, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(summary: study_figures.Summary) -> Figure:
+    def broken(summary: StudySummary) -> Figure:
         raise ValueError("no glyph")
 
     write_study(tmp_path / "study", "shifts", small_fashion, seeds=1)
-    monkeypatch.setitem(study_figures.FIGURES, "shifts", broken)
+    monkeypatch.setitem(study_figures.KINDS, "bars", broken)
     result = invoke("study", "shifts", "--resume", "--out", "study", "--data-dir", small_folder, "--jobs", 1, "--json")
     assert result.exit_code == 0, result.stderr
     assert result.stderr.splitlines()[-2:] == [

@@ -96,9 +96,10 @@ def evaluate(
         names = [str(one) if isinstance(one, str | Path) else name for one, (name, _) in named]
         return RunsEvaluation(
             ", ".join(names),
-            comparison.summarize_runs([correct for _, correct in sides]),
+            (),
             dataset.class_names,
             models=names,
+            summaries=comparison.summarize_runs([correct for _, correct in sides]),
         )
     _select_device(device, model)
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
@@ -193,9 +194,9 @@ they may differ otherwise. Compare several runs a side for that.
     sides = [
         [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in several(side)] for side in (a, b)
     ]
-    records = comparison.compare(*([correct for _, correct in side] for side in sides))
+    comparisons = comparison.compare(*([correct for _, correct in side] for side in sides))
     name_a, name_b = (", ".join(name for name, _ in side) for side in sides)
-    return Comparison(name_a, name_b, records, comparison.conclude(records, "A", "B"))
+    return Comparison(name_a, name_b, comparisons, comparison.conclude(comparisons, "A", "B"))
 
 
 def _correct(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,17 @@ from ood_fashion.api.rows import (
     Record,
     ReportedResult,
     RunsResult,
-    SettingSummary,
-    SweepPoint,
+    SettingResult,
 )
+from ood_fashion.evaluation.comparison import ShiftComparison
 from ood_fashion.evaluation.results import Metrics, Prediction
+from ood_fashion.evaluation.stats import RunsSummary
+from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport
 from ood_fashion.reports import study_tables, tables
 from ood_fashion.reports.table import Table
 from ood_fashion.shifts.shift import Shift
+from ood_fashion.studies.reproduction import ReproductionReport
+from ood_fashion.studies.study_run import StudySummary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,9 +61,8 @@ class Results(ABC):
         """Return the rows, with the fields that their `repr` shows, as a DataFrame; pandas must be installed."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [{one.name: getattr(row, one.name) for one in fields(row) if one.repr} for row in self.rows]
-        )
+        shown = [{one.name: getattr(row, one.name) for one in fields(row) if one.repr} for row in self.rows]
+        return pd.DataFrame([{**row.pop("coordinates", {}), **row} for row in shown])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -124,33 +127,43 @@ class Evaluation(Results):
 
 @dataclass(frozen=True, repr=False)
 class RunsEvaluation(Evaluation):
-    """Several trainings under shifts together: `results` are those of `comparison.summarize_runs`."""
+    """Several trainings under shifts together, with a `RunsResult` per shift.
+
+    Attributes:
+        models: what each training is called.
+        summaries: `comparison.summarize_runs`.
+    """
 
     models: Sequence[str] = ()
+    summaries: Mapping[str, RunsSummary] = field(default_factory=dict)
 
     @property
     def record(self) -> dict[str, Any]:
         """The runs and a record per shift."""
-        return {"runs": list(self.models), "results": list(self.results)}
+        results = [{"shift": shift, **summary.to_json()} for shift, summary in self.summaries.items()]
+        return {"runs": list(self.models), "results": results}
 
     @property
     def rows(self) -> list[Any]:
         """A `RunsResult` per shift."""
         return [
-            RunsResult(r["shift"], r["accuracy"], r["runs"], r["n"], r["seeds"]["sd"], r["images"]["sd"])
-            for r in self.results
+            RunsResult(shift, summary.accuracy, summary.runs, summary.n, summary.seeds.sd, summary.images.sd)
+            for shift, summary in self.summaries.items()
         ]
 
     @property
     def tables(self) -> list[Table]:
         """The means, and how they vary over seeds and over test sets."""
-        return [study_tables.runs_table(self.results, "\n".join(self.models))]
+        return [study_tables.runs_table(self.summaries, "\n".join(self.models))]
 
     def plot(self) -> Figure:
         """Draw the mean accuracy under each shift, with its 95% interval over the seeds."""
         from ood_fashion.reports import figures
 
-        means = [(r["shift"], r["accuracy"], r["seeds"]["ci95"] or r["images"]["ci95"]) for r in self.results]
+        means = [
+            (shift, summary.accuracy, summary.seeds.ci95 or summary.images.ci95 or (summary.accuracy,) * 2)
+            for shift, summary in self.summaries.items()
+        ]
         return figures.accuracies(f"mean of {len(self.models)}", means)
 
 
@@ -160,47 +173,48 @@ class Comparison(Results):
 
     a: str
     b: str
-    records: Sequence[Record]
+    comparisons: Sequence[ShiftComparison]
     conclusion: str
 
     @property
     def record(self) -> dict[str, Any]:
         """Both names, a record per shift, and the conclusion."""
-        return {"a": self.a, "b": self.b, "results": list(self.records), "conclusion": self.conclusion}
+        results = [one.to_json() for one in self.comparisons]
+        return {"a": self.a, "b": self.b, "results": results, "conclusion": self.conclusion}
 
     @property
     def rows(self) -> list[ComparisonResult]:
         """A `ComparisonResult` per shift."""
-        return [ComparisonResult.of(record) for record in self.records]
+        return [ComparisonResult.of(one.to_json()) for one in self.comparisons]
 
     @property
     def tables(self) -> list[Table]:
         """The differences, the conclusion, and each side of several trainings by itself."""
-        return study_tables.comparison_tables(self.records, self.a, self.b, self.conclusion)
+        return study_tables.comparison_tables(self.comparisons, self.a, self.b, self.conclusion)
 
     def plot(self) -> Figure:
         """Draw the difference in accuracy under each shift, with its 95% interval."""
         from ood_fashion.reports import figures
 
-        return figures.differences(self.records, self.a, self.b)
+        return figures.differences(self.comparisons, self.a, self.b)
 
 
 @dataclass(frozen=True, repr=False)
 class SweepResults(Results):
-    """Several models over many shifts: `sweeps.Sweep.report`, in a folder."""
+    """Several models over many shifts, in a folder."""
 
     folder: str
-    report: dict[str, Any]
+    report: SweepReport
 
     @property
     def record(self) -> dict[str, Any]:
         """The folder and the report."""
-        return {"folder": self.folder, **self.report}
+        return {"folder": self.folder, **self.report.to_json()}
 
     @property
-    def rows(self) -> list[SweepPoint]:
+    def rows(self) -> Sequence[SweepPoint]:
         """A `SweepPoint` per model and shift."""
-        return [SweepPoint.of(record) for record in self.report["results"]]
+        return self.report.results
 
     @property
     def tables(self) -> list[Table]:
@@ -216,29 +230,29 @@ class SweepResults(Results):
 
 @dataclass(frozen=True, repr=False)
 class StudyResults(Results):
-    """What several trainings of every setting say together: `StudyRun.summarize`, in a folder.
+    """What several trainings of every setting say together, in a folder.
 
     Attributes:
         folder: of the study.
-        record: the summary, as in its summary.json.
+        summary: of its trainings.
         failures: a line for each training that failed and is left out.
     """
 
     folder: str
-    summary: dict[str, Any]
+    summary: StudySummary
     failures: Sequence[str] = ()
 
     @property
     def record(self) -> dict[str, Any]:
         """The summary, as in summary.json."""
-        return self.summary
+        return self.summary.to_json()
 
     @property
-    def rows(self) -> list[SettingSummary]:
-        """A `SettingSummary` per setting."""
+    def rows(self) -> list[SettingResult]:
+        """A `SettingResult` per setting."""
         return [
-            SettingSummary(s["setting"], len(s["seeds"]), {name: m["mean"] for name, m in s["measures"].items()})
-            for s in self.summary["settings"]
+            SettingResult(one.setting, len(one.seeds), {name: measure.mean for name, measure in one.measures.items()})
+            for one in self.summary.settings
         ]
 
     @property
@@ -255,29 +269,29 @@ class StudyResults(Results):
 
 @dataclass(frozen=True, repr=False)
 class Reproduction(Results):
-    """The whole assignment beside its own numbers: `reproduction.reproduce`, in a folder."""
+    """The whole assignment beside its own numbers, in a folder."""
 
     folder: str
-    reproduction: dict[str, Any]
+    report: ReproductionReport
     failures: Sequence[str] = ()
 
     @property
     def record(self) -> dict[str, Any]:
         """What reproduction.json holds."""
-        return self.reproduction
+        return self.report.to_json()
 
     @property
     def rows(self) -> list[ReportedResult]:
         """A `ReportedResult` per number of the assignment."""
         return [
-            ReportedResult(f["problem"], f["setting"], f["measure"], f["document"], f["ours"] and f["ours"]["mean"])
-            for f in self.reproduction["figures"]
+            ReportedResult(one.problem, one.setting, one.measure, one.assignment, one.ours.mean if one.ours else None)
+            for one in self.report.values
         ]
 
     @property
     def tables(self) -> list[Table]:
         """The numbers, parameter counts, gradient checks, claims and slips."""
-        return study_tables.reproduction_tables(self.reproduction)
+        return study_tables.reproduction_tables(self.report)
 
 
 @dataclass(frozen=True, repr=False)

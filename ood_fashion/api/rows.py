@@ -22,7 +22,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class RunsResult(_Row):
+class RunsResult:
     """The mean accuracy of several trainings under a shift, and its standard deviations."""
 
     shift: str
@@ -30,7 +30,7 @@ class RunsResult(_Row):
     runs: int
     n: int
     sd_over_seeds: float | None
-    sd_over_images: float
+    sd_over_images: float | None
 
 
 @dataclass(frozen=True)
@@ -47,19 +47,7 @@ class ComparisonResult(_Row):
 
 
 @dataclass(frozen=True)
-class SweepPoint(_Row):
-    """A model's accuracy under one shift of a sweep."""
-
-    model: str
-    shift: str
-    accuracy: float
-    correct: int
-    n: int
-    ci95: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class SettingSummary(_Row):
+class SettingResult:
     """A setting of a study: the number of trainings, and the mean of each measure."""
 
     setting: str
@@ -68,7 +56,7 @@ class SettingSummary(_Row):
 
 
 @dataclass(frozen=True)
-class ReportedResult(_Row):
+class ReportedResult:
     """A number of the assignment, and the mean of ours."""
 
     problem: str

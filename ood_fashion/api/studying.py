@@ -112,13 +112,13 @@ def reproduce(
     dataset = load_dataset(data)
     path = Path(out) if out else new_path(STUDIES_ROOT, "reproduction")
     with locked(path):
-        record, failures = reproduction.reproduce(
+        found, failures = reproduction.reproduce(
             path, seeds=seeds, changes=changes, dataset=dataset, resume=resume, jobs=jobs,
             data_dir=shareable_origin(dataset, path), device=device, backend=backend, address=address,
             progress=progress,
         )  # fmt: skip
-        write_markdown(path, record)
-    return Reproduction(str(path), record, failures)
+        write_markdown(path, found)
+    return Reproduction(str(path), found, failures)
 
 
 def report(

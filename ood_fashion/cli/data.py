@@ -12,11 +12,10 @@ from ood_fashion.cli.options import (
     shift_option,
     show,
 )
-from ood_fashion.data import sources
+from ood_fashion.data import export, sources
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.models.specs import MODELS
-from ood_fashion.runs.config import EXPORT_FORMATS
 from ood_fashion.shifts.shift import SHIFTS, Shift
 
 
@@ -29,7 +28,7 @@ from ood_fashion.shifts.shift import SHIFTS, Shift
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(EXPORT_FORMATS),
+    type=click.Choice(list(export.FORMATS)),
     default="npz",
     show_default=True,
     help="How --export writes them.",
@@ -55,7 +54,6 @@ def data(
 
     Example: ood-fashion data --export shifted --format idx --shift fog:3
     """
-    from ood_fashion.data import export
     from ood_fashion.data.dataset import describe
     from ood_fashion.reports import tables
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,10 +14,7 @@ from ood_fashion.data import sources
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
 from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
-from ood_fashion.studies.exercises import check_everything, check_mlp, train_mini_cnn, train_perceptron
-
-if TYPE_CHECKING:
-    pass
+from ood_fashion.studies.exercises import CheckResult, check_everything, check_mlp, train_mini_cnn, train_perceptron
 
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 POSITIVE = click.IntRange(min=1)
@@ -31,11 +28,11 @@ def scratch() -> None:
     """
 
 
-def require_passed(records: Sequence[dict[str, Any]]) -> None:
+def require_passed(checks: Sequence[CheckResult]) -> None:
     """Raise CheckError if a check failed."""
-    if failed := [f"{r['model']} {r['parameter']} ({r['check']})" for r in records if not r["passed"]]:
+    if failed := [f"{one.model} {one.parameter} ({one.check})" for one in checks if not one.passed]:
         raise CheckError(
-            f"expected all {len(records)} checks to pass. Received: {len(failed)} that failed: {', '.join(failed)}."
+            f"expected all {len(checks)} checks to pass. Received: {len(failed)} that failed: {', '.join(failed)}."
         )
 
 
@@ -81,12 +78,12 @@ def mlp(
         kept = metrics["training"]["kept_epoch"]
         draw({run.plot_path: lambda: figures.accuracy_per_epoch(history, kept)})
     report = tables.run_report(run, history, metrics)
-    show({"run": str(run.path), **metrics, "checks": checks}, report, as_json)
+    show({"run": str(run.path), **metrics, "checks": [check.to_json() for check in checks]}, report, as_json)
 
 
 def _check_mlp(
     config: TrainConfig, data_dir: Path | None, *, gradient: bool, magnitude: bool, quiet: bool
-) -> list[dict[str, Any]]:
+) -> list[CheckResult]:
     """Check the gradients that are to be checked before a training, and show them."""
     from ood_fashion.data import sources
     from ood_fashion.reports import scratch_tables
@@ -121,8 +118,8 @@ def perceptron(*, data_dir: Path | None, quiet: bool, as_json: bool, **settings:
         say(f"epoch {epoch}/{settings['epochs']}  mistakes {mistakes:,} of {settings['train_size']:,}", err=True)
 
     watch: dict[str, Any] = {} if quiet else {"on_epoch": show_epoch}
-    record = train_perceptron(sources.load_dataset(data_dir), **settings, **watch)
-    show(record, scratch_tables.perceptron_report(record), as_json)
+    result = train_perceptron(sources.load_dataset(data_dir), **settings, **watch)
+    show(result.to_json(), scratch_tables.perceptron_report(result), as_json)
 
 
 @scratch.command("mini-cnn")
@@ -144,8 +141,8 @@ def mini_cnn(*, as_json: bool, **settings: Any) -> None:
     """
     from ood_fashion.reports import scratch_tables
 
-    record = train_mini_cnn(**settings)
-    show(record, scratch_tables.mini_cnn_report(record), as_json)
+    result = train_mini_cnn(**settings)
+    show(result.to_json(), scratch_tables.mini_cnn_report(result), as_json)
 
 
 @scratch.command()
@@ -161,6 +158,6 @@ def gradcheck(*, seed: int, data_dir: Path | None, as_json: bool) -> None:
     """
     from ood_fashion.reports import scratch_tables
 
-    records = check_everything(sources.load_dataset(data_dir), seed=seed)
-    show(records, scratch_tables.check_table(records), as_json)
-    require_passed(records)
+    checks = check_everything(sources.load_dataset(data_dir), seed=seed)
+    show([check.to_json() for check in checks], scratch_tables.check_table(checks), as_json)
+    require_passed(checks)

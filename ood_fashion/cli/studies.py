@@ -24,9 +24,8 @@ from ood_fashion.cli.progress import progress
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import new_path, read_json
-from ood_fashion.studies.histories import Record
 from ood_fashion.studies.study import STUDIES
-from ood_fashion.studies.study_run import MAX_SEEDS, SEEDS, STUDIES_ROOT
+from ood_fashion.studies.study_run import MAX_SEEDS, SEEDS, STUDIES_ROOT, StudySummary
 from ood_fashion.studies.trials import Outcome
 
 
@@ -61,13 +60,13 @@ def _grid_options(command: Callable[..., None]) -> Callable[..., None]:
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-def _draw(path: Path, summary: Record) -> None:
+def _draw(path: Path, summary: StudySummary) -> None:
     """Draw a study's figure beside its summary, for the screen and for print."""
     from ood_fashion.reports import study_figures
 
-    if summary["settings"]:
+    if summary.settings:
         figure = functools.cache(functools.partial(study_figures.figure, summary))
-        draw({path / f"{summary['study']}.{ending}": figure for ending in ("png", "svg")})
+        draw({path / f"{summary.study}.{ending}": figure for ending in ("png", "svg")})
 
 
 _MAX_SHOWN = 20
@@ -110,7 +109,7 @@ def reproduce(
         )  # fmt: skip
         for name, part in STUDIES.items():
             if part.in_assignment:
-                _draw(path / name, read_json(path / name / "summary.json"))
+                _draw(path / name, StudySummary.from_json(read_json(path / name / "summary.json")))
     show_results(results, as_json)
     _raise(results.failures)
 
@@ -147,6 +146,6 @@ def study(
             name, seeds=seeds, data=data_dir, out=path, resume=resume, device=device, progress=watch, **workers,
             **{field: value for field, value in changes.items() if value is not None},
         )  # fmt: skip
-        _draw(path, results.record)
+        _draw(path, results.summary)
     show_results(results, as_json)
     _raise(results.failures)

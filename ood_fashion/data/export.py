@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ood_fashion import __version__
 from ood_fashion.data.dataset import FILES, Dataset
-from ood_fashion.errors import ExportError, RunError
+from ood_fashion.errors import ExportError, InvalidValueError, RunError
 from ood_fashion.files import TEMPORARY, is_vacant, list_folder, locked, read_json, reason, write_json
 from ood_fashion.images import compact
 from ood_fashion.shifts.shift import Shift, file_name
@@ -68,6 +68,7 @@ FORMATS: dict[str, Callable[[Dataset, Shift, Path], None]] = {
     "idx": _write_idx,
     "tfds": _write_tfds,
 }
+"""What writes a dataset under a shift into a folder, by the name of the format."""
 
 
 def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format: str = "npz") -> dict[str, Any]:
@@ -85,8 +86,11 @@ def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format:
         The record in dataset.json.
 
     Raises:
+        InvalidValueError: there is no such format.
         ExportError: the folder is there already, is being written by another process, or cannot be written.
     """
+    if file_format not in FORMATS:
+        raise InvalidValueError(f"`file_format`: expected one of {', '.join(FORMATS)}. Received: {file_format!r}.")
     chosen = list(dict.fromkeys(shifts))
     record = {
         "format": file_format,

@@ -3,19 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.evaluation.stats import SIGNIFICANCE, add_holm, compare_paired, compare_unpaired, summarize_correct
+from ood_fashion.evaluation.stats import (
+    SIGNIFICANCE,
+    PairedComparison,
+    RunsSummary,
+    UnpairedComparison,
+    adjust,
+    compare_paired,
+    compare_unpaired,
+    summarize_correct,
+)
 
 Correct = Mapping[str, NDArray[np.bool_]]
 """Whether each test image is recognised, (n,), by the text form of the shift."""
 
 
-def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class ShiftComparison:
+    """Two sides under a shift.
+
+    Attributes:
+        shift: its text form.
+        accuracy_a: of A, the mean over its trainings.
+        accuracy_b: of B.
+        test: their difference: by images with one training a side, over seeds with several.
+        runs_a: A by itself, if it is several trainings.
+        runs_b: B by itself, if it is several trainings.
+    """
+
+    shift: str
+    accuracy_a: float
+    accuracy_b: float
+    test: PairedComparison | UnpairedComparison
+    runs_a: RunsSummary | None = None
+    runs_b: RunsSummary | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, the test's beside the others."""
+        test = self.test.to_json()
+        adjusted = {"p_holm": test.pop("p_holm", None)}
+        runs = {"runs_a": self.runs_a, "runs_b": self.runs_b}
+        return {
+            **{"shift": self.shift, "accuracy_a": self.accuracy_a, "accuracy_b": self.accuracy_b},
+            **test,
+            **{name: summary.to_json() for name, summary in runs.items() if summary},
+            **adjusted,
+        }
+
+
+def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[ShiftComparison]:
     """Compare two sides under every shift.
 
     Args:
@@ -23,9 +66,8 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
         side_b: as many of another, at least two if A has two.
 
     Returns:
-        A record per shift: accuracy_a and accuracy_b (means over the trainings), what `stats.compare_paired` says
-        of one training a side or `compare_unpaired` of several, and p_holm, adjusted for the number of shifts; of
-        several also runs_a and runs_b, what `stats.summarize_correct` says of each side.
+        A comparison per shift, by `stats.compare_paired` of one training a side or `compare_unpaired` of several, with
+        p adjusted for the number of shifts.
 
     Raises:
         InvalidValueError: one side has one training, and the other several.
@@ -34,18 +76,19 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[dict[s
         raise InvalidValueError(
             f"expected one training a side, or several on both. Received: {len(side_a)} and {len(side_b)}."
         )
-    records = []
+    found = []
     for shift in side_a[0]:
         a, b = ([float(correct[shift].mean()) for correct in side] for side in (side_a, side_b))
+        test: PairedComparison | UnpairedComparison
+        runs: list[RunsSummary] = []
         if len(a) == 1:
-            result = compare_paired(side_a[0][shift], side_b[0][shift])
+            test = compare_paired(side_a[0][shift], side_b[0][shift])
         else:
-            sides = {"runs_a": side_a, "runs_b": side_b}
-            summaries = {name: summarize_correct(correct_under(shift, side)) for name, side in sides.items()}
-            result = {**compare_unpaired(a, b), **summaries}
-        records.append({"shift": shift, "accuracy_a": float(np.mean(a)), "accuracy_b": float(np.mean(b)), **result})
-    add_holm(records)
-    return records
+            test = compare_unpaired(a, b)
+            runs = [summarize_correct(correct_under(shift, side)) for side in (side_a, side_b)]
+        found.append(ShiftComparison(shift, float(np.mean(a)), float(np.mean(b)), test, *runs))
+    adjusted = adjust([one.test for one in found])
+    return [replace(one, test=test) for one, test in zip(found, adjusted, strict=True)]
 
 
 def correct_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
@@ -53,31 +96,33 @@ def correct_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
     return np.stack([correct[shift] for correct in side])
 
 
-def summarize_runs(side: Sequence[Correct]) -> list[dict[str, Any]]:
-    """Describe several trainings: a record per shift of `stats.summarize_correct`.
+def summarize_runs(side: Sequence[Correct]) -> dict[str, RunsSummary]:
+    """Describe several trainings, by the text forms of the shifts.
 
     Args:
         side: of each training.
     """
-    return [{"shift": shift, **summarize_correct(correct_under(shift, side))} for shift in side[0]]
+    return {shift: summarize_correct(correct_under(shift, side)) for shift in side[0]}
 
 
-def conclude(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> str:
+def conclude(comparisons: Sequence[ShiftComparison], name_a: str, name_b: str) -> str:
     """Say in a sentence or two what `compare` allows to conclude, and what not."""
     better: dict[str, list[str]] = {name_a: [], name_b: []}
-    for record in records:
-        if record["p_holm"] < SIGNIFICANCE:
-            better[name_a if record["difference"] > 0 else name_b].append(record["shift"])
+    open_ones = []
+    for one in comparisons:
+        if one.test.p_holm is not None and one.test.p_holm < SIGNIFICANCE:
+            better[name_a if one.test.difference > 0 else name_b].append(one.shift)
+        else:
+            open_ones.append(one.shift)
     shown = [f"{name} is more accurate under {', '.join(shifts)}." for name, shifts in better.items() if shifts]
-    if open_ones := [record["shift"] for record in records if record["p_holm"] >= SIGNIFICANCE]:
+    if open_ones:
         shown.append(f"Nothing may be concluded about {', '.join(open_ones)}: the difference may be chance.")
-    if "only_a" in records[0]:
+    test = comparisons[0].test
+    if isinstance(test, PairedComparison):
         shown.append(
             "This is about these two trained models on images like these; trained again, they may differ otherwise. "
             "Compare several runs a side for that."
         )
     else:
-        shown.append(
-            f"This is about trainings like these {records[0]['n_a']} and {records[0]['n_b']}, on this test set."
-        )
+        shown.append(f"This is about trainings like these {test.n_a} and {test.n_b}, on this test set.")
     return " ".join(shown)

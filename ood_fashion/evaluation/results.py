@@ -3,66 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cache
-from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
+
+from ood_fashion.records import JsonRecord
 
 
 @dataclass(frozen=True)
-class _Result:
-    """A result whose fields are numbers, texts, tuples of them, or further results; a field may be absent as None."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values, without those that are None."""
-        return asdict(self, dict_factory=_json_object)
-
-    @classmethod
-    def from_json(cls, record: Any) -> Self:
-        """Read what `to_json` gave; other keys are passed over.
-
-        Raises:
-            KeyError, TypeError, ValueError: a value is missing, or is none of its field's type.
-        """
-        return cls(
-            **{
-                name: _parse(record[name], kind)
-                for name, (kind, is_required) in _kinds(cls).items()  # type: ignore[arg-type] # a class is hashable
-                if is_required or name in record
-            }
-        )
-
-
-def _json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs if value is not None}
-
-
-@cache
-def _kinds(cls: type) -> dict[str, tuple[Any, bool]]:
-    """Return the type of each field of a dataclass, and whether it has to be given."""
-    hints = get_type_hints(cls)
-    return {one.name: (hints[one.name], one.default is MISSING) for one in fields(cls)}
-
-
-def _parse(value: Any, kind: Any) -> Any:
-    """Return a JSON value as the type of a field has it."""
-    if isinstance(kind, type):
-        if issubclass(kind, _Result):
-            return kind.from_json(value)
-        if not isinstance(value, kind):
-            raise TypeError(f"expected {kind.__name__}. Received: {value!r}")
-        return value
-    arguments = get_args(kind)
-    if get_origin(kind) is UnionType:
-        return None if value is None else _parse(value, arguments[0])
-    if not isinstance(value, list):
-        raise TypeError(f"expected a list. Received: {value!r}")
-    kinds = arguments[:1] * len(value) if Ellipsis in arguments else arguments
-    return tuple(_parse(*pair) for pair in zip(value, kinds, strict=True))
-
-
-@dataclass(frozen=True)
-class AccuracyResult(_Result):
+class AccuracyResult(JsonRecord):
     """The accuracy under a shift: `correct` of `n` images, with its 95% Wilson interval."""
 
     shift: str
@@ -73,7 +21,7 @@ class AccuracyResult(_Result):
 
 
 @dataclass(frozen=True)
-class ConfidenceBin(_Result):
+class ConfidenceBin(JsonRecord):
     """`n` predictions of similar confidence: their mean confidence, and their accuracy."""
 
     n: int
@@ -82,7 +30,7 @@ class ConfidenceBin(_Result):
 
 
 @dataclass(frozen=True)
-class CalibrationResult(_Result):
+class CalibrationResult(JsonRecord):
     """How far probabilities can be believed.
 
     Attributes:
@@ -142,16 +90,12 @@ def read_result(record: Mapping[str, Any]) -> AccuracyResult:
 
 
 @dataclass(frozen=True)
-class ClassProbability:
+class ClassProbability(JsonRecord):
     """A class, by its label and its name, and the probability that a model gives it."""
 
     label: int
-    class_name: str
+    class_name: str = field(metadata={"key": "class"})
     probability: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {"label": self.label, "class": self.class_name, "probability": self.probability}
 
 
 @dataclass(frozen=True)

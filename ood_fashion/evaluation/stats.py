@@ -1,20 +1,25 @@
-"""Intervals for the figures that are shown."""
+"""Intervals and tests for the numbers that are shown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
-from typing import Any
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ood_fashion.records import JsonRecord
+
+Interval = tuple[float, float]
 
 SIGNIFICANCE = 0.05
 """The chance of any false conclusion among several tests that is accepted."""
 
 
-def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
     """Return the score interval of a proportion (E. B. Wilson, JASA 22:209, 1927).
 
     With z the normal quantile of the confidence and p = successes / n, its ends are
@@ -41,37 +46,95 @@ def student_quantile(probability: float, degrees_of_freedom: int) -> float:
     return float(stdtrit(degrees_of_freedom, probability))
 
 
-def summarize(values: Sequence[float], *, confidence: float = 0.95) -> dict[str, Any]:
-    """Describe independent measurements of one quantity, such as one a seed.
+@dataclass(frozen=True)
+class Accuracy(JsonRecord):
+    """The share of n images that are recognized, with its 95% Wilson interval."""
+
+    accuracy: float
+    correct: int
+    n: int
+    ci95: Interval
+
+    @classmethod
+    def of(cls, correct: NDArray[np.bool_]) -> Self:
+        """Count the images, (n,), that are recognized."""
+        count, n = int(correct.sum()), len(correct)
+        return cls(count / n, count, n, wilson_interval(count, n))
+
+
+@dataclass(frozen=True)
+class Summary(JsonRecord):
+    """Independent measurements of one quantity, such as one a seed.
 
     With n values, their mean m, their standard deviation s (n - 1 in the denominator) and t the Student quantile of the
     confidence with n - 1 degrees of freedom, the mean's interval is m -+ t s / sqrt(n), and a further single value lies
     in m -+ t s sqrt(1 + 1 / n) (the prediction interval of normal values).
 
+    Attributes:
+        values: the measurements; None where they were not kept.
+        n: their number.
+        mean: their mean.
+        sd: their standard deviation; None for a single value, as are both intervals.
+        interval: of the mean.
+        prediction_interval: of a further value.
+    """
+
+    values: tuple[float, ...] | None = field(default=None, kw_only=True)
+    n: int
+    mean: float
+    sd: float | None
+    interval: Interval | None
+    prediction_interval: Interval | None
+
+    @classmethod
+    def of(cls, n: int, mean: float, sd: float | None, *, confidence: float = 0.95) -> Self:
+        """Compute both intervals from the number of values, their mean and their standard deviation."""
+        if sd is None:
+            return cls(n, mean, None, None, None)
+        t = student_quantile((1 + confidence) / 2, n - 1)
+        halves = t * sd / math.sqrt(n), t * sd * math.sqrt(1 + 1 / n)
+        return cls(n, mean, sd, *((mean - half, mean + half) for half in halves))
+
+
+def summarize(values: Sequence[float], *, confidence: float = 0.95) -> Summary:
+    """Describe independent measurements of one quantity, such as one a seed.
+
     Args:
         values: 1 or more numbers.
         confidence: coverage of both intervals.
-
-    Returns:
-        The values, n, mean, sd, interval and prediction_interval; the last three are None for a single value.
     """
     sd = stdev(values) if len(values) > 1 else None
-    return {"values": list(values), **_describe(len(values), fmean(values), sd, confidence)}
+    return replace(Summary.of(len(values), fmean(values), sd, confidence=confidence), values=tuple(values))
 
 
-def _describe(n: int, mean: float, sd: float | None, confidence: float) -> dict[str, Any]:
-    summary: dict[str, Any] = {"n": n, "mean": mean, "sd": sd, "interval": None, "prediction_interval": None}
-    if sd is not None:
-        t = student_quantile((1 + confidence) / 2, n - 1)
-        for name, half in (
-            ("interval", t * sd / math.sqrt(n)),
-            ("prediction_interval", t * sd * math.sqrt(1 + 1 / n)),
-        ):
-            summary[name] = [mean - half, mean + half]
-    return summary
+@dataclass(frozen=True)
+class Spread(JsonRecord):
+    """The standard deviation of a mean, and its 95% interval; both None for a single training."""
+
+    sd: float | None
+    ci95: Interval | None
 
 
-def summarize_correct(correct: NDArray[np.bool_]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunsSummary(JsonRecord):
+    """The accuracy of several trainings on the same images, with its two causes of variation kept apart.
+
+    Attributes:
+        accuracy: the mean.
+        runs: the number of trainings.
+        n: the number of images.
+        seeds: how the accuracies of trainings vary, on these images.
+        images: how the mean would vary over test sets, with these trainings.
+    """
+
+    accuracy: float
+    runs: int
+    n: int
+    seeds: Spread
+    images: Spread
+
+
+def summarize_correct(correct: NDArray[np.bool_]) -> RunsSummary:
     """Describe the accuracy of several trainings on the same images, with its two causes of variation kept apart.
 
     Over the seeds: `summarize` of the trainings' accuracies, on these images. Over the images: with q_i the share of
@@ -81,24 +144,60 @@ def summarize_correct(correct: NDArray[np.bool_]) -> dict[str, Any]:
 
     Args:
         correct: whether each training is right about each image, (trainings, n).
-
-    Returns:
-        accuracy (the mean), runs, n, seeds with sd and ci95 (None for one training), images with sd and ci95.
     """
     runs, n = correct.shape
     over_seeds, shares = summarize([float(row.mean()) for row in correct]), correct.mean(axis=0)
     mean, variance = float(shares.mean()), float(shares.var() / n)
     effective = min(mean * (1 - mean) / variance, runs * n) if variance else n
-    return {
-        "accuracy": mean,
-        "runs": runs,
-        "n": n,
-        "seeds": {"sd": over_seeds["sd"], "ci95": over_seeds["interval"]},
-        "images": {"sd": math.sqrt(variance), "ci95": list(wilson_interval(mean * effective, effective))},
-    }
+    over_images = Spread(math.sqrt(variance), wilson_interval(mean * effective, effective))
+    return RunsSummary(mean, runs, n, Spread(over_seeds.sd, over_seeds.interval), over_images)
 
 
-def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *, seed: int = 0) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PairedComparison(JsonRecord):
+    """Two classifiers on the same images.
+
+    Attributes:
+        n: the number of images.
+        only_a: images that A alone gets right.
+        only_b: images that B alone gets right.
+        difference: the accuracy of A minus that of B.
+        interval: its 95% interval.
+        p: of the test that both are as accurate.
+        p_holm: adjusted for the number of tests that are judged together; None where this is judged alone.
+    """
+
+    n: int
+    only_a: int
+    only_b: int
+    difference: float
+    interval: Interval
+    p: float
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class UnpairedComparison(JsonRecord):
+    """Two means of independent measurements.
+
+    Attributes:
+        n_a: measurements of A.
+        n_b: measurements of B.
+        difference: the mean of A minus that of B.
+        interval: its 95% interval; None without any spread.
+        p: of the test that both means are the same.
+        p_holm: adjusted for the number of tests that are judged together; None where this is judged alone.
+    """
+
+    n_a: int
+    n_b: int
+    difference: float
+    interval: Interval | None
+    p: float
+    p_holm: float | None = None
+
+
+def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *, seed: int = 0) -> PairedComparison:
     """Compare two classifiers on the same images.
 
     Args:
@@ -107,9 +206,9 @@ def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *
         seed: of the bootstrap.
 
     Returns:
-        n, only_a and only_b (images that one of them alone gets right), difference (accuracy of A minus that of B), its
-        95% percentile bootstrap interval over 10,000 resamples of the images, and p, of the exact McNemar test
-        (Q. McNemar, Psychometrika 12:153, 1947): two-sided binomial, of the images that only one gets right.
+        The difference with its percentile bootstrap interval over 10,000 resamples of the images, and p of the exact
+        McNemar test (Q. McNemar, Psychometrika 12:153, 1947): two-sided binomial, of the images that only one gets
+        right.
     """
     from scipy.stats import binomtest
 
@@ -117,19 +216,13 @@ def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *
     only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
     # Resampling images draws how many fall to A alone, to B alone and to neither from a multinomial distribution.
     draws = np.random.default_rng(seed).multinomial(n, [only_a / n, only_b / n, 1 - (only_a + only_b) / n], 10_000)
-    interval = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975])
+    low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975]).tolist()
     discordant = only_a + only_b
-    return {
-        "n": n,
-        "only_a": only_a,
-        "only_b": only_b,
-        "difference": (only_a - only_b) / n,
-        "interval": interval.tolist(),
-        "p": float(binomtest(only_a, discordant).pvalue) if discordant else 1.0,
-    }
+    p = float(binomtest(only_a, discordant).pvalue) if discordant else 1.0
+    return PairedComparison(n, only_a, only_b, (only_a - only_b) / n, (low, high), p)
 
 
-def compare_unpaired(values_a: Sequence[float], values_b: Sequence[float]) -> dict[str, Any]:
+def compare_unpaired(values_a: Sequence[float], values_b: Sequence[float]) -> UnpairedComparison:
     """Compare two means of independent measurements, such as accuracies over seeds, by Welch's t test.
 
     Args:
@@ -137,17 +230,18 @@ def compare_unpaired(values_a: Sequence[float], values_b: Sequence[float]) -> di
         values_b: 2 or more numbers.
 
     Returns:
-        n_a, n_b, difference (mean of A minus mean of B), its 95% interval and p. Without any spread on either side
-        there is nothing to judge by: no interval, and p is 1.
+        The difference, its interval and p. Without any spread on either side there is nothing to judge by: no interval,
+        and p is 1.
     """
     from scipy.stats import ttest_ind
 
     difference = fmean(values_a) - fmean(values_b)
-    record = {"n_a": len(values_a), "n_b": len(values_b), "difference": difference}
+    counts = len(values_a), len(values_b)
     if len({*values_a}) == len({*values_b}) == 1:
-        return {**record, "interval": None, "p": 1.0}
+        return UnpairedComparison(*counts, difference, None, 1.0)
     test = ttest_ind(values_a, values_b, equal_var=False)
-    return {**record, "interval": [float(end) for end in test.confidence_interval(0.95)], "p": float(test.pvalue)}
+    low, high = map(float, test.confidence_interval(0.95))
+    return UnpairedComparison(*counts, difference, (low, high), float(test.pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -163,8 +257,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def add_holm(records: Iterable[dict[str, Any]]) -> None:
-    """Put p_holm, the p adjusted by `holm` for their number, into the records of tests that are judged together."""
-    tests = list(records)
-    for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test["p_holm"] = p
+_Comparison = TypeVar("_Comparison", bound=PairedComparison | UnpairedComparison)
+
+
+def adjust(tests: Sequence[_Comparison]) -> list[_Comparison]:
+    """Return the tests, which are judged together, with p_holm: p adjusted by `holm` for their number."""
+    return [replace(test, p_holm=p) for test, p in zip(tests, holm([test.p for test in tests]), strict=True)]

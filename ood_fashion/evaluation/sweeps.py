@@ -1,6 +1,6 @@
 """Sweeps: several models' accuracy over many shifts, kept in a folder from which a killed sweep goes on.
 
-settings.json  what decides the figures; written first
+settings.json  what decides the numbers; written first
 hits.jsonl     a line per shift: which images each model is right about
 results.json   what `Sweep.report` makes of them; written last, with results.csv beside it
 """
@@ -14,10 +14,9 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,9 @@ from numpy.typing import NDArray
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
 from ood_fashion.evaluation import baseline
-from ood_fashion.evaluation.metrics import accuracy, corruption_errors, worst_case, worst_of_random
+from ood_fashion.evaluation.metrics import worst_case, worst_of_random
+from ood_fashion.evaluation.stats import Accuracy
+from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport, WorstCase, over_shifts
 from ood_fashion.files import (
     access,
     atomic_write,
@@ -85,7 +86,7 @@ class Sweep:
 
     def report(
         self, models: Sequence[str], correct: Correct, reference: str | None = None, *, standard: bool = False
-    ) -> dict[str, Any]:
+    ) -> SweepReport:
         """Summarise what was measured.
 
         Args:
@@ -93,66 +94,23 @@ class Sweep:
             correct: whether each model is right about each image at each point, (points, models, n).
             reference: what `reference` gave; None takes the first model.
             standard: whether `baseline.applies` to the images.
-
-        Returns:
-            "results", a record per model and point; "worst", two per model: the accuracy on images that the model gets
-            right at every point, and at each of `RANDOM_SHIFTS` points drawn for every image; "reference"; and
-            `over_shifts`.
         """
         reference = reference or models[0]
         results, worst = [], []
-        for m, model in enumerate(models):
-            for point, row in zip(self.points, correct[:, m], strict=True):
-                results.append(
-                    {"model": model, **point, "shift": str(point["shift"]), **accuracy(int(row.sum()), len(row))}
-                )
-            drawn = worst_of_random(correct[:, m], RANDOM_SHIFTS, RANDOM_SEED)
-            for name, of in ((f"all {len(correct)}", worst_case(correct[:, m])), (f"{RANDOM_SHIFTS} random", drawn)):
-                worst.append({"model": model, "worst of": name, **accuracy(int(of.sum()), len(of))})
-        report = {"kind": self.kind, "models": list(models), "results": results, "worst": worst}
-        over = over_shifts(results, reference, standard=standard)
-        return {**report, "reference": reference, "standard": standard, "over_shifts": over}
-
-
-def over_shifts(results: Sequence[Point], reference: str, *, standard: bool = False) -> list[Point]:
-    """Summarise each model over all shifts but the identity.
-
-    Args:
-        results: those of `Sweep.report`.
-        reference: one of the models, or `baseline.REFERENCE`.
-        standard: whether `baseline.applies` to the images.
-
-    Returns:
-        A record per model: mean accuracy, the shift with the worst and the accuracy there; and where the identity is
-        among the shifts, in_domain, the accuracy there, mce and relative_mce, the means of `metrics.corruption_errors`
-        (None where there are none), for each of the two `_families`, how many errors it is the mean of, and
-        `_left_out`, the families that have none; and if `standard` effective_robustness, the mean of
-        `baseline.effective_robustness`, where every shift has one.
-    """
-    accuracies: dict[str, dict[str, float]] = {}
-    for row in results:
-        accuracies.setdefault(row["model"], {})[row["shift"]] = row["accuracy"]
-    of_reference = accuracies[reference] if reference in accuracies else baseline.reference()
-    records = []
-    for model, by_shift in accuracies.items():
-        shifted = {shift: accuracy for shift, accuracy in by_shift.items() if shift != "none"}
-        if not shifted:
-            continue
-        worst = min(shifted, key=lambda shift: shifted[shift])
-        record: Point = {"model": model, "mean": fmean(shifted.values()), "worst_shift": worst, "worst": shifted[worst]}
-        if "none" in by_shift:
-            record["in_domain"] = by_shift["none"]
-            families = {Shift.parse(shift).family for shift in shifted}
-            for name, relative in (("mce", False), ("relative_mce", True)):
-                errors = corruption_errors(by_shift, of_reference, relative=relative)
-                record[name] = fmean(errors.values()) if errors else None
-                record[f"{name}_families"], record[f"{name}_left_out"] = len(errors), sorted(families - errors.keys())
-            if standard and all(map(baseline.fit, shifted)):
-                record["effective_robustness"] = fmean(
-                    accuracy - float(baseline.predicted(shift, by_shift["none"])) for shift, accuracy in shifted.items()
-                )
-        records.append(record)
-    return records
+        accuracies: dict[str, dict[str, float]] = {model: {} for model in models}
+        for model, of_model in zip(models, correct.swapaxes(0, 1), strict=True):
+            for point, row in zip(self.points, of_model, strict=True):
+                coordinates, shift, found = dict(point), str(point["shift"]), Accuracy.of(row)
+                del coordinates["shift"]
+                results.append(SweepPoint(model, shift, **asdict(found), coordinates=coordinates))
+                accuracies[model][shift] = found.accuracy
+            drawn = worst_of_random(of_model, RANDOM_SHIFTS, RANDOM_SEED)
+            for name, of in ((f"all {len(correct)}", worst_case(of_model)), (f"{RANDOM_SHIFTS} random", drawn)):
+                worst.append(WorstCase(model, name, **asdict(Accuracy.of(of))))
+        over = over_shifts(accuracies, reference, standard=standard)
+        return SweepReport(
+            self.kind, tuple(models), tuple(results), tuple(worst), reference, tuple(over), standard=standard
+        )
 
 
 def translations(most: int = 8) -> Sweep:
@@ -193,7 +151,7 @@ def corruptions(names: Iterable[str] = ()) -> Sweep:
 
 
 def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: int) -> dict[str, Any]:
-    """Return what decides a sweep's figures as JSON values.
+    """Return what decides a sweep's numbers as JSON values.
 
     Raises:
         ModelError: a model file cannot be read.
@@ -325,19 +283,19 @@ def _read_correct(path: Path, models: int, n: int) -> Iterator[tuple[str, Correc
             yield record["shift"], np.unpackbits(bits, count=models * n).reshape(models, n).astype(bool)
 
 
-def write_report(folder: Path, report: dict[str, Any]) -> None:
+def write_report(folder: Path, report: SweepReport) -> None:
     """Write results.csv, where names that are no UTF-8 have escapes, and results.json.
 
     Raises:
         RunError: the folder cannot be written.
     """
-    rows = [{name: value for name, value in row.items() if name != "ci95"} for row in report["results"]]
-    for row, record in zip(rows, report["results"], strict=True):
-        row["ci95_low"], row["ci95_high"] = record["ci95"]
+    rows = [point.to_json() for point in report.results]
+    for row in rows:
+        row["ci95_low"], row["ci95_high"] = row.pop("ci95")
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, rows[0])
     writer.writeheader()
     writer.writerows(rows)
     with atomic_write(folder / "results.csv") as temporary:
         temporary.write_bytes(text.getvalue().encode(errors="backslashreplace"))
-    write_json(folder / "results.json", report)
+    write_json(folder / "results.json", report.to_json())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.comparison import ShiftComparison
 from ood_fashion.files import atomic_write
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import Corrupt, Shift
@@ -209,17 +209,16 @@ def accuracies(name: str, results: Sequence[tuple[str, float, Sequence[float]]])
     return figure
 
 
-def differences(records: Sequence[Mapping[str, Any]], name_a: str, name_b: str) -> Figure:
+def differences(comparisons: Sequence[ShiftComparison], name_a: str, name_b: str) -> Figure:
     """Draw the difference in accuracy between two models under each shift, with its 95% interval."""
     figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=110)
     axis = figure.subplots()
     style(axis)
-    for place, record in enumerate(records):
-        low, high = record["interval"] or (record["difference"],) * 2
-        axis.plot([place, place], [low, high], color=COLOURS[0], lw=1.5)
-        axis.plot(place, record["difference"], "o", color=COLOURS[0])
+    for place, one in enumerate(comparisons):
+        axis.plot([place, place], one.test.interval or (one.test.difference,) * 2, color=COLOURS[0], lw=1.5)
+        axis.plot(place, one.test.difference, "o", color=COLOURS[0])
     axis.axhline(0, color="black", lw=0.8)
-    shown = [literal(test_set(record["shift"])) for record in records]
-    axis.set_xticks(range(len(records)), shown, rotation=30, ha="right")
+    shown = [literal(test_set(one.shift)) for one in comparisons]
+    axis.set_xticks(range(len(comparisons)), shown, rotation=30, ha="right")
     axis.set_ylabel(f"accuracy of {literal(name_a)} minus {literal(name_b)}")
     return figure

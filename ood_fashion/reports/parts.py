@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from ood_fashion.reports.figures import test_set
 from ood_fashion.reports.page import Section
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.config import SETTINGS, TrainConfig
-from ood_fashion.studies.histories import Record
 
 
 def folder_name(path: Path) -> str:
@@ -25,7 +24,7 @@ def identifier(shift: str) -> str:
     return test_set(shift).translate(str.maketrans(":,+", "___"))
 
 
-def configuration_section(configs: Iterable[TrainConfig], environments: Iterable[Record]) -> Section:
+def configuration_section(configs: Iterable[TrainConfig], environments: Iterable[Mapping[str, Any]]) -> Section:
     """List what decided the trainings and what they ran on; where they differ, each value."""
     settings: dict[str, dict[str, None]] = {}
     for config in configs:

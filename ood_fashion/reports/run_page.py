@@ -33,10 +33,12 @@ from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts.shift import Shift
 from ood_fashion.studies import assignment
-from ood_fashion.studies.histories import Record
 
 _GALLERY_CLASSES, _GALLERY_ROWS = 10, 5
 _MISTAKES = 8
+
+
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.reports.table import Table
+from ood_fashion.studies.exercises import CheckResult, GradientResult, MiniCNNResult, PerceptronResult
 
 
-def check_table(records: Iterable[Mapping[str, Any]]) -> str:
+def check_table(checks: Iterable[CheckResult]) -> str:
     """Show gradient and magnitude checks, a table each."""
     gradients, magnitudes = [], []
-    for record in records:
-        row = [record["model"], record["parameter"]]
-        verdict = "passed" if record["passed"] else "FAILED"
-        if record["check"] == "gradient":
-            row += [
-                f"{record['coordinates']}, {record['nonzero']} not zero",
-                _number(record["max_relative_error"], ".1e"),
-            ]
-            worst = (record["worst"]["computed"], record["worst"]["approximated"])
+    for check in checks:
+        row = [check.model, check.parameter]
+        verdict = "passed" if check.passed else "FAILED"
+        if isinstance(check, GradientResult):
+            row += [f"{check.coordinates}, {check.nonzero} not zero", _number(check.max_relative_error, ".1e")]
+            worst = (check.worst.computed, check.worst.approximated)
             gradients.append([*row, *(_number(value, ".9f") for value in worst), verdict])
         else:
             norms = [
-                f"{_number(norm, '.4f')} (n = {n:,})"
-                for norm, n in zip(record["l1_norms"], record["batch_sizes"], strict=True)
+                f"{_number(norm, '.4f')} (n = {n:,})" for norm, n in zip(check.l1_norms, check.batch_sizes, strict=True)
             ]
-            magnitudes.append([*row, *norms, _number(record["ratio"], ".2f"), verdict])
+            magnitudes.append([*row, *norms, _number(check.ratio, ".2f"), verdict])
     tables = []
     if gradients:
         headers = ["gradient of", "", "compared", "largest relative error", "there: computed", "approximated", ""]
@@ -37,31 +34,31 @@ def check_table(records: Iterable[Mapping[str, Any]]) -> str:
     return "\n\n".join(map(str, tables))
 
 
-def perceptron_report(record: Mapping[str, Any]) -> str:
-    """Show a record of `ood-fashion scratch perceptron`."""
-    kernel = f", {record['kernel']} kernel" if record["kernel"] else ""
-    support = f" {record['n_support']:,} support vectors." if "n_support" in record else ""
+def perceptron_report(result: PerceptronResult) -> str:
+    """Show what `ood-fashion scratch perceptron` trained."""
+    kernel = f", {result.kernel} kernel" if result.kernel else ""
+    support = "" if result.n_support is None else f" {result.n_support:,} support vectors."
     return (
-        f"{record['model']}{kernel}: {record['epochs']} epochs over {record['train_size']:,} images in "
-        f"{record['seconds']:.1f} s, with {record['mistakes'][-1]:,} mistakes in the last.{support}\n"
-        f"test accuracy {_accuracy(record['test'])}"
+        f"{result.model}{kernel}: {result.epochs} epochs over {result.train_size:,} images in "
+        f"{result.seconds:.1f} s, with {result.mistakes[-1]:,} mistakes in the last.{support}\n"
+        f"test accuracy {_accuracy(result.test)}"
     )
 
 
-def mini_cnn_report(record: Mapping[str, Any]) -> str:
-    """Show a record of `ood-fashion scratch mini-cnn`."""
-    (w1, w2), (v1, v2) = record["parameters"]["w"], record["parameters"]["v"]
+def mini_cnn_report(result: MiniCNNResult) -> str:
+    """Show what `ood-fashion scratch mini-cnn` trained."""
+    (w1, w2), (v1, v2) = result.parameters["w"], result.parameters["v"]
     return (
-        f"mini CNN: {len(record['losses'])} starts of {record['steps']:,} updates each; training losses "
-        f"{', '.join(f'{loss:.3f}' for loss in record['losses'])}.\n"
+        f"mini CNN: {len(result.losses)} starts of {result.steps:,} updates each; training losses "
+        f"{', '.join(f'{loss:.3f}' for loss in result.losses)}.\n"
         f"The best has w = ({w1:.2f}, {w2:.2f}) and v = ({v1:.2f}, {v2:.2f}).\n"
-        f"test accuracy {_accuracy(record['test'])}"
+        f"test accuracy {_accuracy(result.test)}"
     )
 
 
-def _accuracy(record: Mapping[str, Any]) -> str:
-    low, high = record["ci95"]
-    return f"{record['accuracy']:.4f}  (95% interval {low:.4f} to {high:.4f}, n = {record['n']:,})"
+def _accuracy(test: Accuracy) -> str:
+    low, high = test.ci95
+    return f"{test.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f}, n = {test.n:,})"
 
 
 def _number(value: float | None, spec: str) -> str:

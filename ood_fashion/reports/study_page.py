@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Collection
 from pathlib import Path
 
-from ood_fashion.data.dataset import GENUINE_SHA256
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
@@ -18,6 +17,7 @@ from ood_fashion.reports.table import Table
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies import assignment
+from ood_fashion.studies.reproduction import ReproductionReport
 from ood_fashion.studies.study import STUDIES
 from ood_fashion.studies.study_run import StudyRun
 
@@ -27,20 +27,20 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     study_run = StudyRun(path)
     summary = study_run.summarize()
     count = study_run.trial_count
-    if not summary["settings"]:
+    if not summary.settings:
         raise RunError(
             f"{path}: expected a study with a finished training. Received: {count} trainings, none of which can "
-            f"be read. Finish it: ood-fashion study {summary['study']} --resume --out {path}"
+            f"be read. Finish it: ood-fashion study {summary.study} --resume --out {path}"
         )
     headers, rows, notes = study_tables.study_rows(summary)
     caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
     shown = [f"{row[0]}: " + ", ".join(map(" ".join, zip(headers[2:], row[2:], strict=True))) for row in rows]
-    drawing = Drawing(summary["study"], study_figures.figure(summary), summary["title"], "; ".join(shown))
+    drawing = Drawing(summary.study, study_figures.figure(summary), summary.title, "; ".join(shown))
     results = [Table(caption, headers, rows, notes)]
-    genuine = summary.get("sha256") == GENUINE_SHA256
-    if summary["study"] == "shifts" and (models := assignment.comparable_models(summary["changes"], genuine=genuine)):
-        results.append(_document_table(models))
-    read = {(setting["setting"], seed) for setting in summary["settings"] for seed in setting["seeds"]}
+    if summary.study == "shifts":
+        models = assignment.comparable_models(summary.changes, genuine=summary.is_genuine)
+        results += [_assignment_table(models)] if models else []
+    read = {(setting.setting, seed) for setting in summary.settings for seed in setting.seeds}
     first, *others = (study_run.trials_of(setting) for setting in study_run.study.settings)
     configs = (trial.config for trial in itertools.chain(first, *(itertools.islice(trials, 1) for trials in others)))
     environments = (
@@ -49,19 +49,19 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
     return Page(
         title=folder_name(path),
         kind="study",
-        lead=f"{summary['title']}: {count - len(summary['damaged'])} of {count} trainings.",
+        lead=f"{summary.title}: {count - len(summary.damaged)} of {count} trainings.",
         sections=[
             Section("Results", tables=results, drawings=[drawing]),
             configuration_section(configs, environments),
         ],
-        damaged=summary["damaged"],
+        damaged=summary.damaged,
     )
 
 
-def _document_table(models: Collection[str]) -> Table:
+def _assignment_table(models: Collection[str]) -> Table:
     rows = [
-        [model, *(f"{figures[shift]:.4f}" if shift in figures else "-" for shift in TEST_SETS)]
-        for model, figures in assignment.ACCURACY.items()
+        [model, *(f"{reported[shift]:.4f}" if shift in reported else "-" for shift in TEST_SETS)]
+        for model, reported in assignment.ACCURACY.items()
         if model in models
     ]
     notes = [f"{model}, {shift}: {slip}." for (model, shift), slip in assignment.SLIPS.items()]
@@ -70,10 +70,9 @@ def _document_table(models: Collection[str]) -> Table:
 
 def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
     """Lay a reproduction's tables and the figures of its studies out; see `report.read_page`."""
-    record = read_json(path / "reproduction.json")
     try:
-        parts = study_tables.reproduction_tables(record)
-        seeds = int(record["seeds"])
+        report = ReproductionReport.from_json(read_json(path / "reproduction.json"))
+        parts = study_tables.reproduction_tables(report)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(
             f"{path / 'reproduction.json'}: expected a reproduction. Received: {error!r} missing."
@@ -82,7 +81,7 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
     return Page(
         title=folder_name(path),
         kind="reproduction",
-        lead=f"The assignment's figures beside ours, over {seeds} {'seed' if seeds == 1 else 'seeds'}.",
+        lead=f"The assignment's figures beside ours, over {report.seeds} {'seed' if report.seeds == 1 else 'seeds'}.",
         sections=[
             *map(_table_section, parts),
             *(Section(page.lead, tables=page.sections[0].tables, drawings=page.drawings) for page in pages),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
+from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.files import read_json
 from ood_fashion.reports import sweep_figures, tables
 from ood_fashion.reports.page import Drawing, Page, Section
@@ -22,13 +23,13 @@ _CAPTIONS = {
 
 def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
     """Lay the tables and pictures of a complete sweep out; see `report.read_page`."""
-    report = read_json(path / "results.json")
     try:
+        report = SweepReport.from_json(read_json(path / "results.json"))
         figures = {name: draw(report) for name, draw in sweep_figures.pictures(report).items()}
         *others, last = tables.sweep_tables(report)
-        means = ", ".join(f"{row['model']} {row['mean']:.4f}" for row in report["over_shifts"]) or "no shifts"
-        lead = f"{len(report['results']) // len(report['models'])} test sets of {report['results'][0]['n']:,} images."
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        means = ", ".join(f"{row.model} {row.mean:.4f}" for row in report.over_shifts) or "no shifts"
+        lead = f"{len(report.results) // len(report.models)} test sets of {report.results[0].n:,} images."
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
         raise RunError(f"{path / 'results.json'}: expected a sweep's results. Received: {error!r} missing.") from error
     drawings = [
         Drawing(name, figure, _CAPTIONS[name], f"{_CAPTIONS[name]}. Means over all shifts: {means}.")
@@ -39,7 +40,7 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
     return Page(
         title=folder_name(path),
         kind="sweep",
-        lead=f"{', '.join(report['models'])}: {lead}",
+        lead=f"{', '.join(report.models)}: {lead}",
         sections=[
             Section("Over all shifts", tables=laid_out[:1], drawings=drawings),
             Section("Figures", tables=laid_out[1:]),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ood_fashion.evaluation.results import AccuracyResult, Metrics, Prediction
+from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
@@ -176,48 +177,47 @@ def training_sentence(history: Sequence[Mapping[str, float]], metrics: Mapping[s
     )
 
 
-def sweep_tables(report: Mapping[str, Any]) -> list[Table]:
-    """Lay out a sweep: the figures of every model side by side, the worst case, and what there is over all shifts."""
-    models, results = report["models"], report["results"]
-    accuracies = {(row["model"], row["shift"]): f"{row['accuracy']:.4f}" for row in results}
+def sweep_tables(report: SweepReport) -> list[Table]:
+    """Lay out a sweep: the accuracies of all models side by side, the worst case, and what there is over all shifts."""
+    models, results = report.models, report.results
+    accuracies = {(point.model, point.shift): f"{point.accuracy:.4f}" for point in results}
     parts = []
-    if report["kind"] == "corruptions":
-        named = dict.fromkeys(row["corruption"] for row in results[1:] if row["severity"])
+    if report.kind == "corruptions":
+        named = dict.fromkeys(p.coordinates["corruption"] for p in results[1:] if p.coordinates["severity"])
         for model in models:
             rows = [[name, *(accuracies[model, f"{name}:{severity}"] for severity in SEVERITIES)] for name in named]
             headers = [f"{model}: none {accuracies[model, 'none']}", *map(str, SEVERITIES)]
             parts.append(Table(f"Accuracy of {model} by severity", headers, rows))
-    elif report["kind"] == "rotate":
-        shifts = [row["shift"] for row in results if row["model"] == models[0]]
+    elif report.kind == "rotate":
+        shifts = [point.shift for point in results if point.model == models[0]]
         rows = [[shift, *(accuracies[model, shift] for model in models)] for shift in shifts]
         parts.append(Table("Accuracy by angle", ["test set", *models], rows))
     summary = [
         [
-            row["model"],
-            f"the worst of {row['worst of']}",
-            f"{row['accuracy']:.4f}",
-            f"{row['ci95'][0]:.4f} to {row['ci95'][1]:.4f}",
-            f"{row['n']:,}",
+            worst.model,
+            f"the worst of {worst.worst_of}",
+            f"{worst.accuracy:.4f}",
+            "{:.4f} to {:.4f}".format(*worst.ci95),
+            f"{worst.n:,}",
         ]
-        for row in report["worst"]
+        for worst in report.worst
     ]
     headers = ["model", "each image under", "accuracy", "95% interval", "n"]
     parts.append(Table("The worst case", headers, summary, left=(1, 3)))
-    over = report["over_shifts"]
-    against_baseline = any("effective_robustness" in row for row in over)
+    against_baseline = any(row.effective_robustness is not None for row in report.over_shifts)
     rows = [
         [
-            row["model"],
-            f"{row['mean']:.4f}",
-            f"{row['worst']:.4f} ({row['worst_shift']})",
-            *("-" if row.get(name) is None else f"{row[name]:.3f}" for name in ("mce", "relative_mce")),
-            *[f"{row['effective_robustness']:+.3f}" for _ in range(against_baseline)],
+            row.model,
+            f"{row.mean:.4f}",
+            f"{row.worst:.4f} ({row.worst_shift})",
+            *("-" if value is None else f"{value:.3f}" for value in (row.mce, row.relative_mce)),
+            *[f"{row.effective_robustness:+.3f}" for _ in range(against_baseline)],
         ]
-        for row in over
+        for row in report.over_shifts
     ]
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
-    if over:
-        notes = [f"mCE: errors as multiples of those of {printable(report['reference'])}.", *_left_out_notes(report)]
+    if rows:
+        notes = [f"mCE: errors as multiples of those of {printable(report.reference)}.", *_left_out_notes(report)]
         parts.append(Table("Over all shifts", headers, rows, notes, left=(2,)))
     return parts
 
@@ -225,17 +225,18 @@ def sweep_tables(report: Mapping[str, Any]) -> list[Table]:
 _MAX_NAMED = 10
 
 
-def _left_out_notes(report: Mapping[str, Any]) -> list[str]:
+def _left_out_notes(report: SweepReport) -> list[str]:
     """Say which shifts have no error as a multiple of the reference's, the same ones for every model."""
-    row, notes = report["over_shifts"][0], []
-    reasons = {"mce": ("mCE", "makes no error"), "relative_mce": ("relative mCE", "loses no accuracy")}
-    for name, (title, reason) in reasons.items():
-        if families := row.get(f"{name}_left_out"):  # folders of earlier versions have none
-            more = f" and {len(families) - _MAX_NAMED} more" * (len(families) > _MAX_NAMED)
-            count = row[f"{name}_families"]
+    row, notes = report.over_shifts[0], []
+    for title, reason, left_out, count in (
+        ("mCE", "makes no error", row.mce_left_out, row.mce_families),
+        ("relative mCE", "loses no accuracy", row.relative_mce_left_out, row.relative_mce_families),
+    ):
+        if left_out and count is not None:  # folders of earlier versions have none
+            more = f" and {len(left_out) - _MAX_NAMED} more" * (len(left_out) > _MAX_NAMED)
             notes.append(
-                f"{title}: over {count} of {count + len(families)} kinds of shift. Left out, because "
-                f"{report['reference']} {reason} under them: {', '.join(families[:_MAX_NAMED])}{more}."
+                f"{title}: over {count} of {count + len(left_out)} kinds of shift. Left out, because "
+                f"{report.reference} {reason} under them: {', '.join(left_out[:_MAX_NAMED])}{more}."
             )
     return notes
 

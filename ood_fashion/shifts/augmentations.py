@@ -30,7 +30,8 @@ KINDS: dict[str, Kind] = {
     "mirror": Kind("mirror", 0, 1),
     "rotate": Kind("rotate:D with degrees D above 0, to 180", 180, 1),
 }
-USAGE = "translate:N, rotate90, mirror or rotate:D, with @SHARE or without"
+_FORMS = [kind.usage.partition(" ")[0] for kind in KINDS.values()]
+USAGE = f"{', '.join(_FORMS[:-1])} or {_FORMS[-1]}, with @SHARE or without"
 
 
 @dataclass(frozen=True)

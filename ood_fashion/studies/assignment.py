@@ -1,4 +1,4 @@
-"""The figures and claims of the assignment, a solved course assignment (CSCI 567, homework 3, October 2022)."""
+"""The reported values and claims of the assignment, a solved course assignment (CSCI 567, homework 3, October 2022)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _NO_PROTOCOL = {"seed", "engine", "strategy", "monitor_test", "calibrate", "dtyp
 """The fields of a config that trainings by one protocol may differ in."""
 
 SLIPS = {("cnn3", "rotate180"): "a slip of the assignment: it repeats the figure for rotate270"}
-"""Figures in `ACCURACY` that are not what they claim to be, and why."""
+"""Values in `ACCURACY` that are not what they claim to be, and why."""
 
 
 def comparable_model(config: TrainConfig, *, genuine: bool) -> str | None:
-    """Return the model whose figures in `ACCURACY` may stand beside those of a training, if there is one.
+    """Return the model whose values in `ACCURACY` may stand beside those of a training, if there is one.
 
     It is the training's own model, if that was trained by the assignment's protocol.
 
@@ -43,22 +43,22 @@ def comparable_model(config: TrainConfig, *, genuine: bool) -> str | None:
 
 
 def comparable_models(changes: Mapping[str, Any], *, genuine: bool) -> list[str]:
-    """Return the models whose figures may stand beside a study's that trains them by the defaults and these changes."""
+    """Return the models whose values may stand beside a study's that trains them by the defaults and these changes."""
     return [model for model in ACCURACY if comparable_model(TrainConfig(model=model, **changes), genuine=genuine)]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure of the assignment that a study measures anew.
+class ReportedValue:
+    """A number of the assignment that a study measures anew.
 
     Attributes:
         problem: where it stands.
-        value: the assignment's figure.
+        value: the assignment's number.
         study: a name in `studies.STUDIES`.
         setting: one of the study's settings.
         measure: a name in `histories.measures`, or with `epoch` a column of the history.
         epoch: the epoch after which it is measured, from 1; None for the training as a whole.
-        slip: why the figure is not what it claims to be, if it is not.
+        slip: why the number is not what it claims to be, if it is not.
     """
 
     problem: str
@@ -68,6 +68,11 @@ class Figure:
     measure: str
     epoch: int | None = None
     slip: str | None = None
+
+    @property
+    def measured(self) -> str:
+        """The measure, with the epoch if it has one."""
+        return f"{self.measure}, epoch {self.epoch}" if self.epoch else self.measure
 
 
 _LOG = {
@@ -83,23 +88,23 @@ _BATCH_SIZES = {  # epochs run, best epoch, "gradient updates to get the best mo
     "5000": (161, 158, 322),
 }
 
-FIGURES = (
+REPORTED_VALUES = (
     *(
-        Figure("3.1", value, "batch-size", "5", column, epoch)
+        ReportedValue("3.1", value, "batch-size", "5", column, epoch)
         for column, values in _LOG.items()
         for epoch, value in enumerate(values, start=1)
     ),
     *(
-        figure
+        value
         for size, (epochs, best, updates) in _BATCH_SIZES.items()
-        for figure in (
-            Figure("3.2.2", epochs, "batch-size", size, "epochs"),
-            Figure("3.2.2", best, "batch-size", size, "kept epoch"),
-            Figure("3.2.2", updates, "batch-size", size, "updates to kept epoch", slip="counts all epochs run"),
+        for value in (
+            ReportedValue("3.2.2", epochs, "batch-size", size, "epochs"),
+            ReportedValue("3.2.2", best, "batch-size", size, "kept epoch"),
+            ReportedValue("3.2.2", updates, "batch-size", size, "updates to kept epoch", slip="counts all epochs run"),
         )
     ),
     *(
-        Figure("3.5", value, "shifts", model, f"accuracy {shift}", slip=SLIPS.get((model, shift)))
+        ReportedValue("3.5", value, "shifts", model, f"accuracy {shift}", slip=SLIPS.get((model, shift)))
         for model, accuracies in ACCURACY.items()
         for shift, value in accuracies.items()
     ),

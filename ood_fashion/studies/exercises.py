@@ -3,23 +3,118 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.data.dataset import Dataset, Split, split_train
-from ood_fashion.evaluation.metrics import accuracy
+from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.from_scratch import SEED, checks
 from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
 from ood_fashion.images import Labels
+from ood_fashion.records import JsonRecord
 from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
 from ood_fashion.training.numpy_trainer import as_examples, initial_network
 
 MINI_CNN_EXAMPLES = {"train": 1_000, "test": 10_000}
+
+
+@dataclass(frozen=True)
+class PerceptronResult(JsonRecord):
+    """A trained perceptron.
+
+    Attributes:
+        model: "multiclass perceptron" or "kernel perceptron".
+        kernel: the kernel of the latter.
+        train_size: number of training images.
+        seed: decided their order.
+        epochs: passes over them.
+        mistakes: of each pass.
+        seconds: of training.
+        test: the accuracy on the test set.
+        gamma: of a kernel perceptron, as are the following.
+        degree: of the kernel "poly".
+        n_support: number of support vectors.
+    """
+
+    model: str
+    kernel: str | None
+    train_size: int
+    seed: int
+    epochs: int
+    mistakes: tuple[int, ...]
+    seconds: float
+    test: Accuracy
+    gamma: float | None = None
+    degree: int | None = None
+    n_support: int | None = None
+
+
+@dataclass(frozen=True)
+class MiniCNNResult(JsonRecord):
+    """The mini CNN of least training loss of several starts.
+
+    Attributes:
+        model: "mini CNN".
+        train_size: number of examples.
+        seed: decided all that is random.
+        steps: updates of each start.
+        learning_rate: eta.
+        losses: the training loss of each start.
+        loss: the least.
+        parameters: of the best, by name.
+        test: its accuracy on new examples.
+    """
+
+    model: str
+    train_size: int
+    seed: int
+    steps: int
+    learning_rate: float
+    losses: tuple[float, ...]
+    loss: float
+    parameters: Mapping[str, Any]
+    test: Accuracy
+
+
+@dataclass(frozen=True)
+class WorstGradient(JsonRecord):
+    """The gradient where the relative error is largest; None stands for infinity, which JSON has not."""
+
+    computed: float | None
+    approximated: float | None
+
+
+@dataclass(frozen=True)
+class GradientResult(JsonRecord):
+    """A `GradientCheck` of a model; None stands for infinity."""
+
+    model: str
+    check: str
+    parameter: str
+    coordinates: int
+    nonzero: int
+    max_relative_error: float | None
+    worst: WorstGradient
+    passed: bool
+
+
+@dataclass(frozen=True)
+class MagnitudeResult(JsonRecord):
+    """A `MagnitudeCheck` of a model; None stands for infinity."""
+
+    model: str
+    check: str
+    parameter: str
+    batch_sizes: tuple[int, int]
+    l1_norms: tuple[float | None, ...]
+    ratio: float | None
+    passed: bool
 
 
 def train_perceptron(
@@ -32,7 +127,7 @@ def train_perceptron(
     gamma: float | None = None,
     degree: int = 3,
     on_epoch: Callable[[int, int], None] = lambda epoch, mistakes: None,
-) -> dict[str, Any]:
+) -> PerceptronResult:
     """Train a perceptron on the first training images and measure it on the test set.
 
     Args:
@@ -44,10 +139,6 @@ def train_perceptron(
         gamma: of the kernels "poly" and "rbf"; None lets the images' variance decide.
         degree: of "poly".
         on_epoch: is called after every pass with its number and its mistakes.
-
-    Returns:
-        A record: the settings, mistakes of each pass, seconds, the test accuracy with its interval, and the number of
-        support vectors of a kernel perceptron.
 
     Raises:
         DataError: there are fewer training images.
@@ -64,25 +155,26 @@ def train_perceptron(
     began = time.perf_counter()
     estimator.fit(as_examples(split.images, np.float64), split.labels, on_epoch=on_epoch)
     seconds = time.perf_counter() - began
-    correct = int(np.sum(estimator.predict(as_examples(dataset.test.images, np.float64)) == dataset.test.labels))
-    record = {
-        "model": "multiclass perceptron" if kernel is None else "kernel perceptron",
-        "kernel": kernel,
-        "train_size": train_size,
-        "seed": seed,
-        "epochs": estimator.n_iter_,
-        "mistakes": estimator.mistakes_,
-        "seconds": round(seconds, 3),
-        "test": accuracy(correct, len(dataset.test)),
-    }
+    correct = estimator.predict(as_examples(dataset.test.images, np.float64)) == dataset.test.labels
+    found: dict[str, Any] = {}
     if isinstance(estimator, KernelPerceptron):
-        record |= {"gamma": estimator.gamma_, "degree": degree, "n_support": estimator.n_support_}
-    return record
+        found = {"gamma": estimator.gamma_, "degree": degree, "n_support": estimator.n_support_}
+    return PerceptronResult(
+        model="multiclass perceptron" if kernel is None else "kernel perceptron",
+        kernel=kernel,
+        train_size=train_size,
+        seed=seed,
+        epochs=estimator.n_iter_,
+        mistakes=tuple(estimator.mistakes_),
+        seconds=round(seconds, 3),
+        test=Accuracy.of(correct),
+        **found,
+    )
 
 
 def train_mini_cnn(
     *, steps: int = 10_000, learning_rate: float = 0.1, restarts: int = 5, seed: int = SEED
-) -> dict[str, Any]:
+) -> MiniCNNResult:
     """Train mini CNNs on the task of `draw_edges`, and measure the one of least training loss on new examples.
 
     From some random starts Algorithm 3 ends in a local minimum, where w responds to falls instead of rises.
@@ -92,9 +184,6 @@ def train_mini_cnn(
         learning_rate: eta.
         restarts: how many to train.
         seed: decides the examples, the initial weights and the picks.
-
-    Returns:
-        A record: the settings, the training loss of each start, the parameters and the test accuracy of the best.
 
     Raises:
         DivergenceError: a training diverged.
@@ -106,21 +195,23 @@ def train_mini_cnn(
         model.fit(x, y, learning_rate=learning_rate, steps=steps, rng=rng)
     losses = [model.loss(x, y) for model in models]
     best = models[int(np.argmin(losses))]
-    correct = int(np.sum(np.sign(best.forward(test_x).y_hat) == test_y))
-    return {
-        "model": "mini CNN",
-        "train_size": len(x),
-        "seed": seed,
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "losses": losses,
-        "loss": min(losses),
-        "parameters": {name: array.tolist() for name, array in best.parameters.items()},
-        "test": accuracy(correct, len(test_x)),
-    }
+    return MiniCNNResult(
+        model="mini CNN",
+        train_size=len(x),
+        seed=seed,
+        steps=steps,
+        learning_rate=learning_rate,
+        losses=tuple(losses),
+        loss=min(losses),
+        parameters={name: array.tolist() for name, array in best.parameters.items()},
+        test=Accuracy.of(np.sign(best.forward(test_x).y_hat) == test_y),
+    )
 
 
-def check_mlp(config: TrainConfig, dataset: Dataset, *, gradient: bool, magnitude: bool) -> list[dict[str, Any]]:
+CheckResult = GradientResult | MagnitudeResult
+
+
+def check_mlp(config: TrainConfig, dataset: Dataset, *, gradient: bool, magnitude: bool) -> list[CheckResult]:
     """Check the MLP's gradients at the config's initial weights, on its training images, in float64.
 
     Args:
@@ -130,7 +221,7 @@ def check_mlp(config: TrainConfig, dataset: Dataset, *, gradient: bool, magnitud
         magnitude: compare the norms of two batches.
 
     Returns:
-        A record per check.
+        A result per check.
 
     Raises:
         DataError: the dataset is smaller than the config says.
@@ -139,15 +230,15 @@ def check_mlp(config: TrainConfig, dataset: Dataset, *, gradient: bool, magnitud
     split, _ = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
     x, labels = _first_examples(split, sum(checks.BATCH_SIZES))
     network = initial_network(config, dataset, np.float64)
-    records = []
+    results: list[CheckResult] = []
     if gradient:
-        records += [_gradient_record("MLP", check) for check in checks.check_mlp(network, x, labels, seed=config.seed)]
+        results += [_gradient_result("MLP", check) for check in checks.check_mlp(network, x, labels, seed=config.seed)]
     if magnitude:
-        records += [_magnitude_record("MLP", check) for check in checks.check_mlp_magnitudes(network, x, labels)]
-    return records
+        results += [_magnitude_result("MLP", check) for check in checks.check_mlp_magnitudes(network, x, labels)]
+    return results
 
 
-def check_everything(dataset: Dataset, *, seed: int = SEED) -> list[dict[str, Any]]:
+def check_everything(dataset: Dataset, *, seed: int = SEED) -> list[CheckResult]:
     """Check the gradients of every model of `from_scratch`.
 
     Args:
@@ -155,7 +246,7 @@ def check_everything(dataset: Dataset, *, seed: int = SEED) -> list[dict[str, An
         seed: decides weights, examples and coordinates.
 
     Returns:
-        A record per check.
+        A result per check.
 
     Raises:
         InvalidValueError: there are too few training images.
@@ -164,8 +255,8 @@ def check_everything(dataset: Dataset, *, seed: int = SEED) -> list[dict[str, An
     config = TrainConfig(**{**MLP_PROTOCOL, "seed": seed, "train_size": len(dataset.train) - 1, "val_size": 1})
     perceptron = checks.check_perceptron(x, labels, dataset.num_classes, seed=seed)
     return [
-        *(_gradient_record("perceptron loss", check) for check in perceptron),
-        *(_gradient_record("mini CNN", check) for check in checks.check_mini_cnn(seed=seed)),
+        *(_gradient_result("perceptron loss", check) for check in perceptron),
+        *(_gradient_result("mini CNN", check) for check in checks.check_mini_cnn(seed=seed)),
         *check_mlp(config, dataset, gradient=True, magnitude=True),
     ]
 
@@ -179,27 +270,21 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _gradient_record(model: str, check: GradientCheck) -> dict[str, Any]:
-    computed, approximated = check.example
-    return {
-        "model": model,
-        "check": "gradient",
-        "parameter": check.parameter,
-        "coordinates": check.coordinates,
-        "nonzero": check.nonzero,
-        "max_relative_error": _finite(check.max_relative_error),
-        "worst": {"computed": _finite(computed), "approximated": _finite(approximated)},
-        "passed": check.passed,
-    }
+def _gradient_result(model: str, check: GradientCheck) -> GradientResult:
+    return GradientResult(
+        model,
+        "gradient",
+        check.parameter,
+        check.coordinates,
+        check.nonzero,
+        _finite(check.max_relative_error),
+        WorstGradient(*map(_finite, check.example)),
+        check.passed,
+    )
 
 
-def _magnitude_record(model: str, check: MagnitudeCheck) -> dict[str, Any]:
-    return {
-        "model": model,
-        "check": "magnitude",
-        "parameter": check.parameter,
-        "batch_sizes": list(check.batch_sizes),
-        "l1_norms": [_finite(norm) for norm in check.norms],
-        "ratio": _finite(check.ratio),
-        "passed": check.passed,
-    }
+def _magnitude_result(model: str, check: MagnitudeCheck) -> MagnitudeResult:
+    norms = tuple(map(_finite, check.norms))
+    return MagnitudeResult(
+        model, "magnitude", check.parameter, check.batch_sizes, norms, _finite(check.ratio), check.passed
+    )

@@ -1,17 +1,81 @@
-"""What the records of finished trainings say: by themselves, and beside each other."""
+"""What finished trainings of a study say: by themselves, and beside each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.evaluation.stats import _describe, summarize
+from ood_fashion.evaluation.stats import Summary, summarize
+from ood_fashion.records import JsonRecord
 from ood_fashion.runs.history import History, stopped_at
 
-Record = dict[str, Any]
+
+@dataclass(frozen=True)
+class PatienceCost(JsonRecord):
+    """What a patience would have cost trainings that ran on.
+
+    Attributes:
+        patience: in epochs.
+        epochs: the epochs run.
+        kept_epoch: the epoch whose weights are kept.
+        test_accuracy: the test accuracy then.
+        cost: how much that is below the test accuracy of the epoch with the best validation accuracy of all.
+    """
+
+    patience: int
+    epochs: Summary
+    kept_epoch: Summary = field(metadata={"key": "kept epoch"})
+    test_accuracy: Summary = field(metadata={"key": "test accuracy"})
+    cost: Summary
+
+
+@dataclass(frozen=True)
+class SettingSummary(JsonRecord):
+    """The finished trainings of a setting.
+
+    Attributes:
+        setting: its label.
+        seeds: of the trainings.
+        measures: their `measures`, by the names.
+        curves: every column of their histories, by epoch, as far as all of them go.
+        patience: what stopping early would have cost, if they monitor the test set.
+        printed: (seed, value) of what the assignment prints after an epoch.
+    """
+
+    setting: str
+    seeds: tuple[int, ...]
+    measures: Mapping[str, Summary]
+    curves: Mapping[str, tuple[Summary, ...]]
+    patience: tuple[PatienceCost, ...]
+    printed: Mapping[str, tuple[tuple[int, float], ...]]
+
+    def values(self, measure: str) -> dict[int, float]:
+        """Return a measure by seed; "MEASURE, epoch N" is what the assignment prints."""
+        if measure in self.printed:
+            return dict(self.printed[measure])
+        return dict(zip(self.seeds, self.measures[measure].values or (), strict=True))
+
+
+@dataclass(frozen=True)
+class BestSetting(JsonRecord):
+    """The setting with the lowest mean, beside the next one.
+
+    Attributes:
+        measure: of which the mean is.
+        best: the setting.
+        next: the one after it.
+        difference: the next one's value minus the best one's, over the seeds that both have; None without any. Its
+            interval lies above 0 where the difference is more than the seeds' chance.
+    """
+
+    measure: str
+    best: str
+    next: str
+    difference: Summary | None
 
 
 def measures(history: History, metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -31,28 +95,15 @@ def measures(history: History, metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def best_setting(settings: Sequence[Record], measure: str) -> Record | None:
-    """Find the setting with the lowest mean, and compare it with the next one over the seeds that both have.
-
-    Args:
-        settings: those of `StudyRun.summarize`.
-        measure: a name in their measures.
-
-    Returns:
-        The best setting, the next one, and the summary of the next one's value minus the best one's, seed by seed. Its
-        interval lies above 0 where the difference is more than the seeds' chance. None without two settings.
-    """
-    ranked = sorted(settings, key=lambda setting: float(setting["measures"][measure]["mean"]))
+def best_setting(settings: Sequence[SettingSummary], measure: str) -> BestSetting | None:
+    """Find the setting with the lowest mean, and compare it with the next one; None without two settings."""
+    ranked = sorted(settings, key=lambda setting: setting.measures[measure].mean)
     if len(ranked) < 2:
         return None
-    best, following = (dict(zip(s["seeds"], s["measures"][measure]["values"], strict=True)) for s in ranked[:2])
+    best, following = (setting.values(measure) for setting in ranked[:2])
     common = sorted(best.keys() & following.keys())
-    return {
-        "measure": measure,
-        "best": ranked[0]["setting"],
-        "next": ranked[1]["setting"],
-        "difference": summarize([following[seed] - best[seed] for seed in common]) if common else None,
-    }
+    difference = summarize([following[seed] - best[seed] for seed in common]) if common else None
+    return BestSetting(measure, ranked[0].setting, ranked[1].setting, difference)
 
 
 class Histories:
@@ -66,7 +117,7 @@ class Histories:
     def __init__(self, columns: Sequence[str], patiences: Sequence[int] = range(1, 11)) -> None:
         self._curves = RunningSummary(columns)
         self._patiences = patiences if "test_accuracy" in columns else ()
-        self._stopped = RunningSummary(("epochs", "kept epoch", "test accuracy", "cost"))
+        self._stopped = RunningSummary(("epochs", "kept_epoch", "test_accuracy", "cost"))
 
     def add(self, history: History) -> None:
         """Take a history."""
@@ -74,23 +125,14 @@ class Histories:
         if self._patiences:
             self._stopped.add([_stopped_at_cost(history, patience) for patience in self._patiences])
 
-    def curves(self) -> dict[str, list[Record]]:
+    def curves(self) -> dict[str, tuple[Summary, ...]]:
         """Summarize every column after every epoch that all histories have."""
         return self._curves.summaries()
 
-    def patience_table(self) -> list[Record]:
-        """Say what each patience would have cost these trainings, had they not run on.
-
-        Returns:
-            A record per patience: summaries of the epochs run, the kept epoch, its test accuracy, and how much that is
-            below the test accuracy of the epoch with the best validation accuracy of all. No record, where the
-            histories have no test accuracy.
-        """
-        summaries = self._stopped.summaries()
-        return [
-            {"patience": patience, **{name: rows[i] for name, rows in summaries.items()}}
-            for i, patience in enumerate(self._patiences)
-        ]
+    def patience_table(self) -> tuple[PatienceCost, ...]:
+        """Say what each patience would have cost; nothing, where the histories have no test accuracy."""
+        columns = self._stopped.summaries().values()
+        return tuple(PatienceCost(*row) for row in zip(self._patiences, *columns, strict=True))
 
 
 def _stopped_at_cost(history: History, patience: int) -> tuple[float, ...]:
@@ -123,12 +165,13 @@ class RunningSummary:
         self._mean = self._mean[:rows] + before / self.n
         self._squares = self._squares[:rows] + before * (values[:rows] - self._mean)
 
-    def summaries(self, *, confidence: float = 0.95) -> dict[str, list[dict[str, Any]]]:
-        """Return for every column a summary per row: n, mean, sd, interval and prediction_interval."""
+    def summaries(self, *, confidence: float = 0.95) -> dict[str, tuple[Summary, ...]]:
+        """Return for every column a summary per row, without values."""
         sds = np.sqrt(self._squares / (self.n - 1)).tolist() if self.n > 1 else np.full(self._mean.shape, None).tolist()
         return {
-            name: [
-                _describe(self.n, mean[i], sd[i], confidence) for mean, sd in zip(self._mean.tolist(), sds, strict=True)
-            ]
+            name: tuple(
+                Summary.of(self.n, mean[i], sd[i], confidence=confidence)
+                for mean, sd in zip(self._mean.tolist(), sds, strict=True)
+            )
             for i, name in enumerate(self.columns)
         }

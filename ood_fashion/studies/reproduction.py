@@ -1,25 +1,90 @@
-"""Everything in the assignment, trained anew and laid beside its figures."""
+"""Everything in the assignment, trained anew and laid beside its own numbers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.evaluation.stats import SIGNIFICANCE, add_holm, compare_unpaired, summarize
+from ood_fashion.evaluation.stats import SIGNIFICANCE, Summary, UnpairedComparison, adjust, compare_unpaired, summarize
 from ood_fashion.files import exists, remove_leftovers, write_json
 from ood_fashion.models import specs
+from ood_fashion.records import JsonRecord
 from ood_fashion.studies import assignment
-from ood_fashion.studies.exercises import check_everything
-from ood_fashion.studies.histories import Record
+from ood_fashion.studies.exercises import GradientResult, MagnitudeResult, check_everything
 from ood_fashion.studies.study import STUDIES
-from ood_fashion.studies.study_run import StudyRun, run_studies
+from ood_fashion.studies.study_run import StudyRun, StudySummary, run_studies
 
 _OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "numpy"}}
 """The assignment studied batch sizes with its NumPy network."""
+
+
+@dataclass(frozen=True)
+class ReproducedValue(JsonRecord):
+    """A number of the assignment, and ours.
+
+    Attributes:
+        problem: where it stands.
+        setting: of what it is.
+        measure: what it is.
+        assignment: the assignment's number.
+        slip: why that is not what it claims to be, if it is not.
+        ours: our trainings; None without any.
+        inside: whether the assignment's lies where a further training's would, with 95% probability; None without an
+            interval.
+    """
+
+    problem: str
+    setting: str
+    measure: str
+    assignment: float = field(metadata={"key": "document"})
+    slip: str | None
+    ours: Summary | None
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class JudgedClaim(JsonRecord):
+    """A claim of the assignment, and the difference between our settings, which it says is positive.
+
+    Attributes:
+        problem: where it stands.
+        claim: its text.
+        comparison: over our seeds; None without two seeds a setting.
+        verdict: "holds", "wrong" or "open".
+    """
+
+    problem: str
+    claim: str
+    comparison: UnpairedComparison | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ReproducedCount(JsonRecord):
+    """A model's number of parameters in the assignment, and ours."""
+
+    model: str
+    assignment: int = field(metadata={"key": "document"})
+    ours: int
+
+
+@dataclass(frozen=True)
+class ReproductionReport(JsonRecord):
+    """The whole assignment beside ours: what reproduction.json holds."""
+
+    seeds: int
+    changes: Mapping[str, Any]
+    date: str
+    seconds: int
+    values: tuple[ReproducedValue, ...] = field(metadata={"key": "figures"})
+    claims: tuple[JudgedClaim, ...]
+    checks: tuple[GradientResult | MagnitudeResult, ...]
+    parameters: tuple[ReproducedCount, ...]
 
 
 def reproduce(
@@ -30,7 +95,7 @@ def reproduce(
     dataset: Dataset,
     resume: bool,
     **how: Any,
-) -> tuple[Record, list[str]]:
+) -> tuple[ReproductionReport, list[str]]:
     """Train all studies, check the gradients, and compare with the assignment.
 
     Args:
@@ -42,7 +107,7 @@ def reproduce(
         **how: as in `study_run.run_studies`.
 
     Returns:
-        What reproduction.json holds, and a line for each training that failed.
+        The report, and a line for each training that failed.
     """
     began = time.perf_counter()
     names = [name for name, study in STUDIES.items() if study.in_assignment]
@@ -63,66 +128,51 @@ def reproduce(
         for name in names
     ]
     found, failures = run_studies(study_runs, **how)
-    summaries = {summary["study"]: summary for summary in found}
-    record = {
-        "seeds": study_runs[0].record["seeds"],
-        "changes": dict(changes),
-        "date": datetime.now(UTC).date().isoformat(),
-        "seconds": round(time.perf_counter() - began),
-        "figures": [_compare(figure, summaries[figure.study]) for figure in assignment.FIGURES],
-        "claims": _judge(assignment.CLAIMS, summaries),
-        "checks": check_everything(dataset),
-        "parameters": [
-            {"model": name, "document": count, "ours": specs.describe(name)["parameters"]}
+    summaries = {summary.study: summary for summary in found}
+    report = ReproductionReport(
+        seeds=study_runs[0].record["seeds"],
+        changes=dict(changes),
+        date=datetime.now(UTC).date().isoformat(),
+        seconds=round(time.perf_counter() - began),
+        values=tuple(_compare(value, summaries[value.study]) for value in assignment.REPORTED_VALUES),
+        claims=tuple(_judge(assignment.CLAIMS, summaries)),
+        checks=tuple(check_everything(dataset)),
+        parameters=tuple(
+            ReproducedCount(name, count, specs.describe(name)["parameters"])
             for name, count in assignment.PARAMETERS.items()
-        ],
-    }
-    write_json(path / "reproduction.json", record)
+        ),
+    )
+    write_json(path / "reproduction.json", report.to_json())
     remove_leftovers(path, "reproduction.json")
-    return record, failures
+    return report, failures
 
 
-def _values(summary: Record, setting: str, measure: str, epoch: int | None = None) -> dict[int, float]:
-    """Return a measure of a setting by seed."""
-    for found in summary["settings"]:
-        if found["setting"] == setting:
-            if epoch is None:
-                return dict(zip(found["seeds"], found["measures"][measure]["values"], strict=True))
-            return dict(found["printed"][f"{measure}, epoch {epoch}"])
-    return {}
-
-
-def _compare(figure: assignment.Figure, summary: Record) -> Record:
-    """Lay a figure beside ours: whether it lies where a further training's would, with 95% probability."""
-    values = list(_values(summary, figure.setting, figure.measure, figure.epoch).values())
+def _compare(value: assignment.ReportedValue, summary: StudySummary) -> ReproducedValue:
+    """Lay a number beside ours."""
+    values = list(summary.values(value.setting, value.measured).values())
     ours = summarize(values) if values else None
-    interval = ours and ours["prediction_interval"]
-    return {
-        "problem": figure.problem,
-        "setting": f"{summary['factor']} {figure.setting}",
-        "measure": figure.measure + (f", epoch {figure.epoch}" if figure.epoch else ""),
-        "document": figure.value,
-        "slip": figure.slip,
-        "ours": ours,
-        "inside": interval and interval[0] <= figure.value <= interval[1],
-    }
+    interval = ours.prediction_interval if ours else None
+    inside = interval[0] <= value.value <= interval[1] if interval else None
+    setting = f"{summary.factor} {value.setting}"
+    return ReproducedValue(value.problem, setting, value.measured, value.value, value.slip, ours, inside)
 
 
-def _judge(claims: Sequence[assignment.Claim], summaries: Mapping[str, Record]) -> list[Record]:
+def _judge(claims: Sequence[assignment.Claim], summaries: Mapping[str, StudySummary]) -> Iterator[JudgedClaim]:
     """Hold claims against the differences between settings, by Welch's t tests over the seeds, and by Holm's method."""
-    comparisons = []
-    for claim in claims:
-        values = (_values(summaries[claim.study], setting, claim.measure) for setting in (claim.higher, claim.lower))
-        higher, lower = (list(by_seed.values()) for by_seed in values)
-        comparisons.append(compare_unpaired(higher, lower) if min(len(higher), len(lower)) > 1 else None)
-    add_holm(filter(None, comparisons))
-    return [
-        {"problem": claim.problem, "claim": claim.text, "comparison": found, "verdict": _verdict(found)}
-        for claim, found in zip(claims, comparisons, strict=True)
+    sides = [
+        [
+            list(summaries[claim.study].values(setting, claim.measure).values())
+            for setting in (claim.higher, claim.lower)
+        ]
+        for claim in claims
     ]
+    tests = iter(adjust([compare_unpaired(*pair) for pair in sides if min(map(len, pair)) > 1]))
+    for claim, pair in zip(claims, sides, strict=True):
+        found = next(tests) if min(map(len, pair)) > 1 else None
+        yield JudgedClaim(claim.problem, claim.text, found, _verdict(found))
 
 
-def _verdict(comparison: Record | None) -> str:
-    if comparison is None or comparison["p_holm"] >= SIGNIFICANCE:
+def _verdict(comparison: UnpairedComparison | None) -> str:
+    if comparison is None or comparison.p_holm is None or comparison.p_holm >= SIGNIFICANCE:
         return "open"
-    return "holds" if comparison["difference"] > 0 else "wrong"
+    return "holds" if comparison.difference > 0 else "wrong"

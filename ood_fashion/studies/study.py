@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,14 @@ from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.shifts.shift import TEST_SETS
 
 _ACCURACIES = tuple(f"accuracy {name}" for name in TEST_SETS)
+
+FIGURES = {
+    "bars": "the accuracy of every setting on every test set",
+    "costs": "accuracy and training time against the number that a setting is called after, on a logarithmic scale",
+    "curves": "the training loss by epoch, and accuracy against the number that a setting is called after",
+    "stopping": "accuracies by epoch of the first setting, which monitors the test set, and what each patience costs",
+}
+"""The kinds of figures that a study may have."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,12 @@ class Study:
         factor: what differs between settings.
         measures: the names of `measures` that its table shows.
         lowest: the measure whose lowest mean makes the best setting, if there is a best one.
+        figure: one of `FIGURES`.
         in_assignment: whether it is one of the assignment's, and so a part of `ood-fashion reproduce`.
 
     Raises:
-        InvalidValueError: a label cannot name a folder, or a setting does not exist or is out of range.
+        InvalidValueError: a label cannot name a folder, a setting does not exist or is out of range, or the settings
+            do not fit the figure.
 
     Examples:
         >>> import ood_fashion as ood
@@ -43,6 +54,7 @@ class Study:
     factor: str = "setting"
     measures: Sequence[str] = (*_ACCURACIES, "seconds")
     lowest: str | None = None
+    figure: str = "bars"
     in_assignment: bool = False
 
     def __post_init__(self) -> None:
@@ -57,6 +69,14 @@ class Study:
             label: value if isinstance(value, TrainConfig) else TrainConfig.from_json(value)
             for label, value in settings.items()
         }
+        if self.figure not in FIGURES:
+            raise InvalidValueError(f"`figure`: expected one of {', '.join(FIGURES)}. Received: {self.figure!r}.")
+        if self.figure in ("costs", "curves") and (words := [label for label in configs if not _is_number(label)]):
+            raise InvalidValueError(
+                f"`settings`: expected numbers as labels for the figure '{self.figure}'. Received: {', '.join(words)}."
+            )
+        if self.figure == "stopping" and not next(iter(configs.values())).monitor_test:
+            raise InvalidValueError("`settings`: expected one with `monitor_test` for the figure 'stopping'.")
         object.__setattr__(self, "settings", configs)
         object.__setattr__(self, "measures", tuple(self.measures))
 
@@ -64,7 +84,15 @@ class Study:
         """Return the fields as JSON values."""
         settings = {label: config.to_json() for label, config in self.settings.items()}
         named = {"title": self.title, "factor": self.factor, "measures": list(self.measures), "lowest": self.lowest}
-        return {"settings": settings, **named}
+        drawn = {"figure": self.figure} if self.figure != "bars" else {}  # earlier versions' folders have no figure
+        return {"settings": settings, **named, **drawn}
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 _MLP = TrainConfig(model="mlp")
@@ -79,6 +107,7 @@ STUDIES: dict[str, Study] = {
         factor="batch size",
         settings={str(size): evolve(_MLP, batch_size=size, epochs=200) for size in (1, 5, 50, 500, 5000)},
         measures=("accuracy none", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
+        figure="costs",
         in_assignment=True,
     ),
     "early-stopping": Study(
@@ -86,6 +115,7 @@ STUDIES: dict[str, Study] = {
         factor="training",
         settings={"30 epochs": evolve(_MLP, patience=None, monitor_test=True)},
         measures=("accuracy none", "loss", "seconds"),
+        figure="stopping",
         in_assignment=True,
     ),
     "momentum": Study(
@@ -94,6 +124,7 @@ STUDIES: dict[str, Study] = {
         settings={str(alpha): evolve(_MLP, momentum=alpha, patience=None) for alpha in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)},
         measures=("loss", "accuracy none", "seconds"),
         lowest="loss",
+        figure="curves",
         in_assignment=True,
     ),
     "shifts": Study(

@@ -8,23 +8,24 @@ continue from their last epoch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 
-from ood_fashion.data.dataset import Dataset
+from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
 from ood_fashion.parallel import run_parallel
+from ood_fashion.records import JsonRecord
 from ood_fashion.runs.history import history_columns
 from ood_fashion.runs.run import Run
 from ood_fashion.studies import assignment
-from ood_fashion.studies.histories import Histories, Record, best_setting
+from ood_fashion.studies.histories import BestSetting, Histories, SettingSummary, best_setting
 from ood_fashion.studies.study import STUDIES, Study
 from ood_fashion.studies.trials import Progress, Trial, run_trials
 
@@ -45,6 +46,56 @@ OWN = "own"
 
 MANY_TRIALS = 5_000
 """From how many on worker processes read the finished trials: these take two seconds to start."""
+
+
+@dataclass(frozen=True)
+class StudySummary(JsonRecord):
+    """The finished trainings of a study.
+
+    Attributes:
+        study: a name in `STUDIES`, or `OWN`.
+        definition: of a study of one's own: `Study.to_json`.
+        changes: settings that all trainings have instead of their own.
+        sha256: of the dataset, as `Dataset.sha256`.
+        seeds: number of trainings of every setting.
+        title: of the study.
+        factor: what differs between settings.
+        measures: the names of those that its table shows.
+        test_images: their number; None without a finished training.
+        settings: those that have a finished training.
+        damaged: a line for each training that cannot be read.
+        best: the best setting, if the study looks for it.
+    """
+
+    study: str
+    definition: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    changes: Mapping[str, Any]
+    sha256: Mapping[str, str] | None = field(default=None, kw_only=True)
+    seeds: int
+    title: str
+    factor: str
+    measures: tuple[str, ...]
+    test_images: int | None
+    settings: tuple[SettingSummary, ...]
+    damaged: tuple[str, ...]
+    best: BestSetting | None = None
+
+    @property
+    def grid(self) -> Study:
+        """The registered study, or the user's own."""
+        return _read_study(self.study, self.definition)
+
+    @property
+    def is_genuine(self) -> bool:
+        """Whether it was trained on Fashion-MNIST."""
+        return self.sha256 == GENUINE_SHA256
+
+    def values(self, setting: str, measure: str) -> dict[int, float]:
+        """Return a measure of a setting by seed, as `SettingSummary.values`; nothing for a setting without seeds."""
+        return next((one.values(measure) for one in self.settings if one.setting == setting), {})
+
+    def _has_key(self, name: str, default: Any) -> bool:
+        return super()._has_key(name, default) or (name == "best" and self.grid.lowest is not None)
 
 
 @dataclass(frozen=True)
@@ -113,7 +164,7 @@ class StudyRun:
         return cls(path)
 
     @cached_property
-    def record(self) -> Record:
+    def record(self) -> dict[str, Any]:
         """study.json's content.
 
         Raises:
@@ -135,7 +186,7 @@ class StudyRun:
                 f"Received: study {name}, seeds {seeds}, changes {changes}."
             )
         try:
-            for config in _read_study(record).settings.values():
+            for config in _read_study(name, record.get("definition")).settings.values():
                 evolve(config, **changes)
         except (KeyError, TypeError, AttributeError, InvalidValueError) as error:
             received = str(error).replace("`", "")  # names what is in the file
@@ -153,7 +204,7 @@ class StudyRun:
     @property
     def study(self) -> Study:
         """The registered study, or the one that study.json defines."""
-        return _read_study(self.record)
+        return _read_study(self.record["study"], self.record.get("definition"))
 
     @property
     def trial_count(self) -> int:
@@ -176,55 +227,53 @@ class StudyRun:
             if not (unfinished and Run(path).is_complete):
                 yield Trial(path, setting, evolve(config, seed=seed), self.record.get("sha256"))
 
-    def summarize(self, reasons: Mapping[Path, str] | None = None) -> Record:
+    def summarize(self, reasons: Mapping[Path, str] | None = None) -> StudySummary:
         """Read the finished trials, one after another: the memory that it takes grows by a few numbers a trial.
 
         From `MANY_TRIALS` on, worker processes do so, a setting each.
 
         Args:
             reasons: why trials are known to have failed, by their absolute paths.
+        """
+        study, labels = self.study, list(self.study.settings)
+        outcomes = run_parallel(
+            _summarize_setting,
+            [(self.path, setting, reasons or {}) for setting in labels],
+            backend="loky",
+            address=None,
+            jobs=None if self.trial_count >= MANY_TRIALS else 1,
+        )
+        found = sorted(outcomes, key=lambda outcome: labels.index(outcome[0].setting))
+        settings = tuple(setting for setting, _, _ in found if setting.seeds)
+        return StudySummary(
+            **{name: self.record[name] for name in ("study", "definition", "changes", "sha256") if name in self.record},
+            seeds=self.record["seeds"],
+            title=study.title,
+            factor=study.factor,
+            measures=tuple(study.measures),
+            test_images=max(n for _, _, n in found) or None,
+            settings=settings,
+            damaged=tuple(line for _, damaged, _ in found for line in damaged),
+            best=best_setting(settings, study.lowest) if study.lowest is not None else None,
+        )
+
+    def summarize_setting(self, setting: str, reasons: Mapping[Path, str]) -> tuple[SettingSummary, list[str], int]:
+        """Read the finished trials of a setting.
 
         Returns:
-            study, title, factor, test_images (their number), the best setting with its difference from the next one if
-            the study looks for it, `damaged`: a line for each trial that cannot be read, and the settings: seeds,
-            measures (a summary each), curves (a summary for every column of the histories by epoch), patience (what
-            stopping early would have cost, if it monitors the test set), and printed (what the assignment prints after
-            an epoch).
+            The summary, a line for each trial that cannot be read, and the number of test images, 0 without any trial.
         """
-        study = self.study
-        settings = sorted(
-            run_parallel(
-                _summarize_setting,
-                [(self.path, setting, reasons or {}) for setting in study.settings],
-                backend="loky",
-                address=None,
-                jobs=None if self.trial_count >= MANY_TRIALS else 1,
-            ),
-            key=lambda setting: list(study.settings).index(setting["setting"]),
-        )
-        damaged = [line for setting in settings for line in setting.pop("damaged")]
-        summary: Record = {
-            **self.record,
-            "title": study.title,
-            "factor": study.factor,
-            "measures": study.measures,
-            "test_images": max(setting.pop("test_images") for setting in settings) or None,
-            "settings": [setting for setting in settings if setting["seeds"]],
-            "damaged": damaged,
-        }
-        if study.lowest is not None:
-            summary["best"] = best_setting(summary["settings"], study.lowest)
-        return summary
-
-    def summarize_setting(self, setting: str, reasons: Mapping[Path, str]) -> Record:
-        """Read the finished trials of one setting: what `summarize` has of it, and its damaged and test_images."""
         test_images = 0
         damaged: list[str] = []
         seeds: list[int] = []
         values: dict[str, list[float]] = {}
         histories = Histories(history_columns(evolve(self.study.settings[setting], **self.record["changes"])))
-        figures = [f for f in assignment.FIGURES if (f.study, f.setting) == (self.record["study"], setting) and f.epoch]
-        printed: dict[str, list[tuple[int, float]]] = {f"{f.measure}, epoch {f.epoch}": [] for f in figures}
+        reported = [
+            value
+            for value in assignment.REPORTED_VALUES
+            if (value.study, value.setting) == (self.record["study"], setting) and value.epoch
+        ]
+        printed: dict[str, list[tuple[int, float]]] = {value.measured: [] for value in reported}
         for trial in self.trials_of(setting):
             try:
                 history, measured, test_images = trial.read()
@@ -235,28 +284,29 @@ class StudyRun:
             for name, value in measured.items():
                 values.setdefault(name, []).append(value)
             histories.add(history)
-            for figure, pairs in zip(figures, printed.values(), strict=True):
-                if figure.epoch and len(history) >= figure.epoch:
-                    pairs.append((trial.config.seed, history[figure.epoch - 1][figure.measure]))
-        return {
-            "setting": setting,
-            "damaged": damaged,
-            "test_images": test_images,
-            "seeds": seeds,
-            "measures": {name: summarize(given) for name, given in values.items()},
-            "curves": histories.curves(),
-            "patience": histories.patience_table(),
-            "printed": printed,
-        }
+            for one in reported:
+                if one.epoch and len(history) >= one.epoch:
+                    printed[one.measured].append((trial.config.seed, history[one.epoch - 1][one.measure]))
+        summary = SettingSummary(
+            setting,
+            tuple(seeds),
+            {name: summarize(given) for name, given in values.items()},
+            histories.curves(),
+            histories.patience_table(),
+            {name: tuple(pairs) for name, pairs in printed.items()},
+        )
+        return summary, damaged, test_images
 
 
-def _read_study(record: Record) -> Study:
-    if record["study"] != OWN:
-        return STUDIES[record["study"]]
-    return Study(**{name: value for name, value in record["definition"].items() if name != "in_document"})
+def _read_study(study: str, definition: Mapping[str, Any] | None) -> Study:
+    if study != OWN:
+        return STUDIES[study]
+    return Study(**{name: value for name, value in (definition or {}).items() if name != "in_document"})
 
 
-def _summarize_setting(path: Path, setting: str, reasons: Mapping[Path, str], *, threads: int | None) -> Record:
+def _summarize_setting(
+    path: Path, setting: str, reasons: Mapping[Path, str], *, threads: int | None
+) -> tuple[SettingSummary, list[str], int]:
     """Work for a process that `run_parallel` starts; reading takes one thread, however many there are."""
     return StudyRun(path).summarize_setting(setting, reasons)
 
@@ -270,7 +320,7 @@ def run_studies(
     backend: str = "loky",
     address: str | None = None,
     progress: Progress = lambda outcomes, total: outcomes,
-) -> tuple[list[Record], list[str]]:
+) -> tuple[list[StudySummary], list[str]]:
     """Train what is not finished yet in all of the studies, and write their summaries.
 
     Args:
@@ -304,6 +354,6 @@ def run_studies(
     for study_run in study_runs:
         # Reads study.json anew, which may have been deleted meanwhile.
         summary = StudyRun(study_run.path).summarize(reasons)
-        write_json(study_run.path / "summary.json", summary)
+        write_json(study_run.path / "summary.json", summary.to_json())
         summaries.append(summary)
-    return summaries, [line for summary in summaries for line in summary["damaged"]]
+    return summaries, [line for summary in summaries for line in summary.damaged]

@@ -73,7 +73,7 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> Things:
     shutil.copy(folder / "picture.png", folder / "album")
     (folder / "album/._picture.png").write_bytes(b"what macOS writes beside it")
     report = rotations(180).report(["NAME"], generator.uniform(size=(2, 1, 12)) < 0.5)
-    (folder / "sweep/results.json").write_text(json.dumps(report))
+    (folder / "sweep/results.json").write_text(json.dumps(report.to_json()))
 
     def read(name: str) -> dict[str, bytes]:
         path = folder / name

@@ -16,8 +16,7 @@ import tensorflow_datasets as tfds
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.data.export import FORMATS, export
 from ood_fashion.data.sources import load_idx_folder, load_npz
-from ood_fashion.errors import ExportError
-from ood_fashion.runs.config import EXPORT_FORMATS
+from ood_fashion.errors import ExportError, InvalidValueError
 from ood_fashion.shifts.shift import Shift, file_name
 from tests.conftest import Invoke
 
@@ -28,8 +27,10 @@ def expected(split: Split, shift: Shift) -> np.ndarray:
     return np.rint(shift.apply(split.images) * 255).astype(np.uint8)
 
 
-def test_the_command_line_knows_every_format() -> None:
-    assert tuple(FORMATS) == EXPORT_FORMATS
+def test_a_format_that_there_is_not_is_refused(small_fashion: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError, match=r"`file_format`: expected one of npz, idx, tfds\. Received: 'csv'"):
+        export(small_fashion, SHIFTS, tmp_path / "out", "csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shift", SHIFTS, ids=str)

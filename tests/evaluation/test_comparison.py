@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,14 @@ def correct(**counts: int) -> dict[str, np.ndarray]:
 def test_one_training_a_side_is_compared_image_by_image() -> None:
     a, b = correct(none=90, up4=50), correct(none=88, up4=20)
     first, second = compare([a], [b])
-    assert (first["accuracy_a"], first["accuracy_b"], second["accuracy_b"]) == (0.9, 0.88, 0.2)
-    for record, shift in ((first, "none"), (second, "up4")):
-        expected = compare_paired(a[shift], b[shift])
-        assert {name: record[name] for name in expected} == expected
-    assert (first["p"], first["p_holm"], second["p_holm"]) == (0.5, 0.5, pytest.approx(2 * second["p"]))
+    assert (first.accuracy_a, first.accuracy_b, second.accuracy_b) == (0.9, 0.88, 0.2)
+    for one, shift in ((first, "none"), (second, "up4")):
+        assert one.shift == shift
+        assert one.test == replace(compare_paired(a[shift], b[shift]), p_holm=one.test.p_holm)
+    assert (first.test.p, first.test.p_holm) == (0.5, 0.5)
+    assert second.test.p_holm == pytest.approx(2 * second.test.p)
+    keys = "shift accuracy_a accuracy_b n only_a only_b difference interval p p_holm"
+    assert list(first.to_json()) == keys.split()
     text = conclude([first, second], "A", "B")
     assert text.startswith("A is more accurate under up4. Nothing may be concluded about none")
     assert "Compare several runs" in text
@@ -48,15 +52,20 @@ def test_one_training_a_side_is_compared_image_by_image() -> None:
 
 def test_several_trainings_a_side_are_compared_over_seeds() -> None:
     side_a, side_b = [correct(none=n) for n in (90, 92, 91)], [correct(none=n) for n in (80, 83)]
-    (record,) = compare(side_a, side_b)
+    (one,) = compare(side_a, side_b)
     expected = compare_unpaired([0.9, 0.92, 0.91], [0.8, 0.83])
-    assert record["p"] == pytest.approx(expected["p"])
-    assert (record["runs_a"]["runs"], record["runs_b"]["accuracy"]) == (3, pytest.approx(0.815))
-    assert record["runs_b"]["seeds"]["sd"] == pytest.approx(0.015 * 2**0.5)
-    text = "\n".join(map(str, comparison_tables([record], "a-s*", "b-s*")))
+    assert one.test.p == pytest.approx(expected.p)
+    assert one.runs_a is not None
+    assert one.runs_b is not None
+    assert one.runs_a.runs == 3
+    assert one.runs_b.accuracy == pytest.approx(0.815)
+    assert one.runs_b.seeds.sd == pytest.approx(0.015 * 2**0.5)
+    keys = "shift accuracy_a accuracy_b n_a n_b difference interval p runs_a runs_b p_holm"
+    assert list(one.to_json()) == keys.split()
+    text = "\n".join(map(str, comparison_tables([one], "a-s*", "b-s*")))
     assert "A by itself" in text
     assert re.search(r"none \(in-domain\) +0\.8150 +0\.0212 ", text)
-    assert "trainings like these 3 and 2" in conclude([record], "A", "B")
+    assert "trainings like these 3 and 2" in conclude([one], "A", "B")
     with pytest.raises(InvalidValueError, match="one training a side, or several on both"):
         compare(side_a[:1], side_b)
 

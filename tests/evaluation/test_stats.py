@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ood_fashion.evaluation.stats import (
+    PairedComparison,
+    Spread,
+    Summary,
+    adjust,
     compare_paired,
     compare_unpaired,
     holm,
@@ -55,8 +57,8 @@ def test_a_mean_and_its_interval_against_scipy() -> None:
     values = [0.852, 0.866, 0.878, 0.851, 0.860]
     summary = summarize(values, confidence=0.9)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
-    assert summary["interval"] == pytest.approx([expected.low, expected.high], abs=1e-9)
-    assert (summary["mean"], summary["sd"], summary["n"]) == pytest.approx((np.mean(values), np.std(values, ddof=1), 5))
+    assert summary.interval == pytest.approx([expected.low, expected.high], abs=1e-9)
+    assert (summary.mean, summary.sd, summary.n) == pytest.approx((np.mean(values), np.std(values, ddof=1), 5))
 
 
 def test_a_prediction_interval_holds_as_often_as_it_says() -> None:
@@ -64,22 +66,25 @@ def test_a_prediction_interval_holds_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).normal(size=(4000, 6)).tolist()
     held = 0
     for *values, further in draws:
-        low, high = summarize(values, confidence=0.8)["prediction_interval"]
+        low, high = summarize(values, confidence=0.8).prediction_interval or (0, 0)
         held += low <= further <= high
     assert held / 4000 == pytest.approx(0.8, abs=0.025)
 
 
 def test_one_value_has_no_spread() -> None:
-    assert summarize([3.0]) == {
+    one = summarize([3.0])
+    assert one == Summary(1, 3.0, None, None, None, values=(3.0,))
+    assert one.to_json() == {
         "values": [3.0], "n": 1, "mean": 3.0, "sd": None, "interval": None, "prediction_interval": None,
     }  # fmt: skip
 
 
-def assert_same_summary(received: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_same_summary(received: Summary, expected: Summary) -> None:
     """Compare what `RunningSummary` says with what `summarize` says of all values at once."""
-    assert received.keys() == expected.keys() - {"values"}
-    for name, value in received.items():
-        assert value == (None if expected[name] is None else pytest.approx(expected[name], rel=1e-6, abs=1e-12))
+    ours, theirs = received.to_json(), expected.to_json()
+    assert ours.keys() == theirs.keys() - {"values"}
+    for name, value in ours.items():
+        assert value == (None if theirs[name] is None else pytest.approx(theirs[name], rel=1e-6, abs=1e-12))
 
 
 @pytest.mark.parametrize("n", [1, 2, 200])
@@ -101,7 +106,7 @@ def test_a_paired_comparison_against_scipy() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.random(400) < 0.8, rng.random(400) < 0.72
     received = compare_paired(a, b)
-    assert received["difference"] == pytest.approx(a.mean() - b.mean())
+    assert received.difference == pytest.approx(a.mean() - b.mean())
     bootstrap = stats.bootstrap(
         (a.astype(float), b.astype(float)),
         lambda x, y, axis: (x - y).mean(axis=axis),
@@ -110,7 +115,7 @@ def test_a_paired_comparison_against_scipy() -> None:
         method="percentile",
         rng=1,
     )
-    assert received["interval"] == pytest.approx(list(bootstrap.confidence_interval), abs=0.006)
+    assert received.interval == pytest.approx(list(bootstrap.confidence_interval), abs=0.006)
 
 
 def test_mcnemars_test_by_hand() -> None:
@@ -118,32 +123,31 @@ def test_mcnemars_test_by_hand() -> None:
     a = np.array([True] * 5 + [True, False])
     b = np.array([False] * 5 + [True, False])
     received = compare_paired(a, b)
-    assert (received["only_a"], received["only_b"], received["n"]) == (5, 0, 7)
-    assert received["p"] == pytest.approx(2 / 32)
-    assert compare_paired(a, a) == {
-        "n": 7, "only_a": 0, "only_b": 0, "difference": 0.0, "interval": [0.0, 0.0], "p": 1.0,
-    }  # fmt: skip
+    assert (received.only_a, received.only_b, received.n) == (5, 0, 7)
+    assert received.p == pytest.approx(2 / 32)
+    assert compare_paired(a, a) == PairedComparison(7, 0, 0, 0.0, (0.0, 0.0), 1.0)
 
 
 def test_welchs_test_by_hand() -> None:
     """Variances 1 and 4 of three each: standard error sqrt(5 / 3), t = 2 / 1.291, 2.94 degrees of freedom."""
     received = compare_unpaired([4.0, 5.0, 6.0], [1.0, 3.0, 5.0])
-    assert received["difference"] == 2.0
+    assert received.difference == 2.0
     error, freedom = np.sqrt(5 / 3), (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
     half = stats.t.ppf(0.975, freedom) * error
-    assert received["interval"] == pytest.approx([2 - half, 2 + half])
-    assert received["p"] == pytest.approx(2 * stats.t.sf(2 / error, freedom))
+    assert received.interval == pytest.approx([2 - half, 2 + half])
+    assert received.p == pytest.approx(2 * stats.t.sf(2 / error, freedom))
     for same in (0.0, 1.0):  # two trainings a side that happen to agree are no evidence
         alike = compare_unpaired([1.0, 1.0], [same, same])
-        assert (alike["difference"], alike["interval"], alike["p"]) == (1 - same, None, 1)
+        assert (alike.difference, alike.interval, alike.p) == (1 - same, None, 1)
 
 
 def test_paired_comparisons_at_their_edges() -> None:
     right, wrong = np.ones(1, bool), np.zeros(1, bool)
     one = compare_paired(right, wrong)  # n = 1
-    assert (one["difference"], one["interval"], one["p"]) == (1, [1, 1], 1)
+    assert (one.difference, one.interval, one.p) == (1, (1, 1), 1)
     all_right = compare_paired(np.ones(9, bool), np.zeros(9, bool))
-    assert (all_right["difference"], all_right["interval"], all_right["p"]) == (1, [1, 1], pytest.approx(2 / 2**9))
+    assert (all_right.difference, all_right.interval) == (1, (1, 1))
+    assert all_right.p == pytest.approx(2 / 2**9)
 
 
 def test_seeds_and_images_are_kept_apart() -> None:
@@ -154,26 +158,30 @@ def test_seeds_and_images_are_kept_apart() -> None:
     summary = summarize_correct(correct)
     accuracies = correct.mean(axis=1)
     expected = stats.ttest_1samp(accuracies, 0).confidence_interval(0.95)
-    assert summary["seeds"]["ci95"] == pytest.approx([expected.low, expected.high])
-    assert summary["seeds"]["sd"] == pytest.approx(accuracies.std(ddof=1))
+    assert summary.seeds.ci95 == pytest.approx([expected.low, expected.high])
+    assert summary.seeds.sd == pytest.approx(accuracies.std(ddof=1))
     bootstrap = stats.bootstrap((correct.mean(axis=0),), np.mean, method="percentile", rng=1)
-    assert summary["images"]["sd"] == pytest.approx(float(bootstrap.standard_error), rel=0.05)
-    assert summary["images"]["ci95"] == pytest.approx(list(bootstrap.confidence_interval), abs=5e-4)
-    assert (summary["accuracy"], summary["runs"], summary["n"]) == (pytest.approx(correct.mean()), 40, 2_000)
+    assert summary.images.sd == pytest.approx(float(bootstrap.standard_error), rel=0.05)
+    assert summary.images.ci95 == pytest.approx(list(bootstrap.confidence_interval), abs=5e-4)
+    assert summary.accuracy == pytest.approx(correct.mean())
+    assert (summary.runs, summary.n) == (40, 2_000)
 
 
 def test_one_training_has_the_wilson_interval_and_no_seeds() -> None:
     for right in (0, 3, 10):
         summary = summarize_correct(np.arange(10)[None] < right)
-        assert summary["images"]["ci95"] == pytest.approx(list(wilson_interval(right, 10)))
-        assert summary["seeds"] == {"sd": None, "ci95": None}
+        assert summary.images.ci95 == pytest.approx(list(wilson_interval(right, 10)))
+        assert summary.seeds == Spread(None, None)
     # Trainings that are right about the same images are worth one; about complementary ones, no image is harder.
     same, halves = np.arange(10) < 5, np.stack([np.arange(10) < 5, np.arange(10) >= 5])
-    assert summarize_correct(np.stack([same] * 4))["images"]["ci95"] == pytest.approx(list(wilson_interval(5, 10)))
-    assert summarize_correct(halves)["images"] == {"sd": 0, "ci95": list(wilson_interval(5, 10))}
+    assert summarize_correct(np.stack([same] * 4)).images.ci95 == pytest.approx(list(wilson_interval(5, 10)))
+    assert summarize_correct(halves).images == Spread(0, wilson_interval(5, 10))
 
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+    tests = [PairedComparison(9, 5, 0, 0.5, (0.1, 0.9), p) for p in (0.01, 0.04)]
+    assert [test.p_holm for test in adjust(tests)] == [0.02, 0.04]
+    assert adjust(tests)[0].to_json() == {**tests[0].to_json(), "p_holm": 0.02}

@@ -14,6 +14,7 @@ from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation import baseline
 from ood_fashion.evaluation.metrics import worst_case, worst_of_random
 from ood_fashion.evaluation.stats import wilson_interval
+from ood_fashion.evaluation.sweep_report import SweepReport, over_shifts
 from ood_fashion.evaluation.sweeps import (
     Correct,
     Sweep,
@@ -21,7 +22,6 @@ from ood_fashion.evaluation.sweeps import (
     default_folder,
     measure,
     open_folder,
-    over_shifts,
     rotations,
     translations,
     write_report,
@@ -92,15 +92,17 @@ def test_report_and_files(tmp_path: Path) -> None:
         for m, model in enumerate("ab")
         for degrees, correct in zip((0.0, 120.0, 240.0), (int(a[m].sum()) for a in answers.values()), strict=True)
     ]
-    assert [{key: row[key] for key in expected[0]} for row in report["results"]] == expected
-    worst = [row["correct"] for row in report["worst"]]
+    record = report.to_json()
+    assert [{key: row[key] for key in expected[0]} for row in record["results"]] == expected
+    worst = [row.correct for row in report.worst]
     assert worst[::2] == [int(np.all([a[m] for a in answers.values()], axis=0).sum()) for m in range(2)]
     write_report(folder, report)
-    assert json.loads((folder / "results.json").read_text()) == report
+    written = json.loads((folder / "results.json").read_text())
+    assert (written, SweepReport.from_json(written)) == (record, report)
     with (folder / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["model", "degrees", "shift", "accuracy", "correct", "n", "ci95_low", "ci95_high"]
-    assert [int(row["correct"]) for row in rows] == [row["correct"] for row in report["results"]]
+    assert [int(row["correct"]) for row in rows] == [row.correct for row in report.results]
     assert float(rows[0]["ci95_low"]) == wilson_interval(int(rows[0]["correct"]), 7)[0]
 
 
@@ -164,16 +166,16 @@ def test_over_shifts_by_hand() -> None:
         "a": {"none": 0.8, "fog:1": 0.6, "fog:2": 0.4, "rotate90": 0.5},
         "b": {"none": 0.9, "fog:1": 0.8, "fog:2": 0.7, "rotate90": 0.1},
     }
-    rows = [{"model": m, "shift": s, "accuracy": a} for m, by_shift in accuracies.items() for s, a in by_shift.items()]
-    first, second = over_shifts(rows, "a")
-    assert (first["mce"], first["relative_mce"]) == (1, 1)
-    assert second["mean"] == pytest.approx(1.6 / 3)
-    assert (second["worst_shift"], second["worst"]) == ("rotate90", 0.1)
-    assert second["mce"] == pytest.approx((0.5 / 1.0 + 0.9 / 0.5) / 2)
-    assert second["relative_mce"] == pytest.approx((0.3 / 0.6 + 0.8 / 0.3) / 2)
-    flawless = [{"model": "a", "shift": shift, "accuracy": 1.0} for shift in ("none", "fog:1")]
-    assert over_shifts(flawless, "a")[0]["mce"] is None
-    assert over_shifts(flawless[:1], "a") == []
+    first, second = over_shifts(accuracies, "a")
+    assert (first.mce, first.relative_mce) == (1, 1)
+    assert second.mean == pytest.approx(1.6 / 3)
+    assert (second.worst_shift, second.worst) == ("rotate90", 0.1)
+    assert second.mce == pytest.approx((0.5 / 1.0 + 0.9 / 0.5) / 2)
+    assert second.relative_mce == pytest.approx((0.3 / 0.6 + 0.8 / 0.3) / 2)
+    (flawless,) = over_shifts({"a": {"none": 1.0, "fog:1": 1.0}}, "a")
+    assert flawless.to_json()["mce"] is None
+    assert "mce" not in over_shifts({"a": {"fog:1": 1.0}}, "a")[0].to_json()
+    assert over_shifts({"a": {"none": 1.0}}, "a") == []
 
 
 def test_what_has_no_error_to_compare_with_is_named_beside_the_figure() -> None:
@@ -182,16 +184,17 @@ def test_what_has_no_error_to_compare_with_is_named_beside_the_figure() -> None:
     sweep = Sweep("translate", tuple({"shift": shift} for shift in (Shift(), fog, jpeg)))
     right = np.array([[8, 5], [7, 5], [9, 5]])
     report = sweep.report(["a", "b"], np.arange(10) < right[..., np.newaxis])
-    a, b = report["over_shifts"]
-    assert (a["relative_mce"], b["relative_mce"], b["mce"]) == pytest.approx((1, 0, (5 / 3 + 5 / 1) / 2))
+    a, b = report.over_shifts
+    assert (a.relative_mce, b.relative_mce, b.mce) == pytest.approx((1, 0, (5 / 3 + 5 / 1) / 2))
     for row in (a, b):
-        assert (row["relative_mce_families"], row["relative_mce_left_out"]) == (1, ["jpeg"])
-        assert (row["mce_families"], row["mce_left_out"]) == (2, [])
+        assert (row.relative_mce_families, row.relative_mce_left_out) == (1, ("jpeg",))
+        assert (row.mce_families, row.mce_left_out) == (2, ())
     note = "relative mCE: over 1 of 2 kinds of shift. Left out, because a loses no accuracy under them: jpeg."
     assert sweep_tables(report)[-1].notes[1:] == [note]
-    for row in (a, b):  # as an earlier version wrote it
+    record = report.to_json()
+    for row in record["over_shifts"]:  # as an earlier version wrote it
         row.pop("relative_mce_left_out")
-    assert sweep_tables(report)[-1].notes[1:] == []
+    assert sweep_tables(SweepReport.from_json(record))[-1].notes[1:] == []
 
 
 def test_the_documents_mlp_is_the_reference_where_it_was_measured(fashion: Dataset) -> None:
@@ -209,9 +212,9 @@ def test_over_shifts_against_the_baseline() -> None:
     """A standard model has its own distance from the fit; the reference, five MLPs, an mCE of 1."""
     shifts = ["none", *map(str, corruptions(["fog", "shear"]).shifts[1:])]
     cnn3, mlp = baseline.accuracies()["cnn3-10000-s1"], baseline.reference()
-    rows = [{"model": name, "shift": s, "accuracy": of[s]} for name, of in (("c", cnn3), ("m", mlp)) for s in shifts]
-    ours, reference = over_shifts(rows, baseline.REFERENCE, standard=True)
-    assert (reference["mce"], reference["relative_mce"]) == pytest.approx((1, 1))
+    measured = {name: {shift: of[shift] for shift in shifts} for name, of in (("c", cnn3), ("m", mlp))}
+    ours, reference = over_shifts(measured, baseline.REFERENCE, standard=True)
+    assert (reference.mce, reference.relative_mce) == pytest.approx((1, 1))
     distances = [cnn3[shift] - baseline.predicted(shift, cnn3["none"]) for shift in shifts[1:]]
-    assert ours["effective_robustness"] == pytest.approx(np.mean(distances))
-    assert ours["in_domain"] == cnn3["none"]
+    assert ours.effective_robustness == pytest.approx(np.mean(distances))
+    assert ours.in_domain == cnn3["none"]

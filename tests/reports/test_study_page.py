@@ -21,15 +21,16 @@ def test_a_study_report_shows_table_figure_and_settings(small_fashion: Dataset, 
     page = read_page(study_run.path)
     document = Document(to_html(page))
     check_structure(document)
-    settings = study_run.summarize()["settings"]
-    assert [row[:2] for row in document.tables[0][1:]] == [[setting["setting"], "2"] for setting in settings]
-    accuracy = settings[0]["measures"]["accuracy none"]
-    assert f"{accuracy['mean']:.4f} ± {accuracy['interval'][1] - accuracy['mean']:.4f}" in document.text
+    settings = study_run.summarize().settings
+    assert [row[:2] for row in document.tables[0][1:]] == [[setting.setting, "2"] for setting in settings]
+    accuracy = settings[0].measures["accuracy none"]
+    assert accuracy.interval is not None
+    assert f"{accuracy.mean:.4f} ± {accuracy.interval[1] - accuracy.mean:.4f}" in document.text
     assert [drawing.name for drawing in page.drawings] == [name]
     values = {row[0]: row[1] for table in document.tables for row in table}
     assert values["seed"] == "1, 2"
     assert values["device"] == "cpu"
-    assert "document" not in document.text  # this is not its data
+    assert "The assignment's accuracies" not in document.text  # this is not its data
 
 
 def test_a_study_with_damaged_trials(invoke: Invoke, small_fashion: Dataset, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ood_fashion.evaluation.stats import summarize
+from ood_fashion.evaluation.stats import Summary, summarize
 from ood_fashion.runs.history import stopped_at
-from ood_fashion.studies.histories import Histories, best_setting
+from ood_fashion.studies.histories import Histories, SettingSummary, best_setting
 from tests.evaluation.test_stats import assert_same_summary
 
 
@@ -33,16 +33,17 @@ def test_what_patience_costs_by_hand() -> None:
     for history in (rows(0.5, 0.4, 0.8), rows(0.6, 0.7, 0.5)):
         histories.add(history)
     first, second = histories.patience_table()
-    expected: dict[str, list[float]] = {
-        "epochs": [2, 3],
-        "kept epoch": [1, 2],
-        "test accuracy": [0.4, 0.6],
-        "cost": [0.3, 0.0],
-    }
-    for name, values in expected.items():
-        assert_same_summary(first[name], summarize(values))
-    assert (first["patience"], second["patience"]) == (1, 2)
-    assert_same_summary(second["cost"], summarize([0.0, 0.0]))
+    expected: list[tuple[Summary, list[float]]] = [
+        (first.epochs, [2, 3]),
+        (first.kept_epoch, [1, 2]),
+        (first.test_accuracy, [0.4, 0.6]),
+        (first.cost, [0.3, 0.0]),
+        (second.cost, [0.0, 0.0]),
+    ]
+    for received, values in expected:
+        assert_same_summary(received, summarize(values))
+    assert (first.patience, second.patience) == (1, 2)
+    assert list(first.to_json()) == ["patience", "epochs", "kept epoch", "test accuracy", "cost"]
 
 
 def test_curves_end_with_the_shortest_history() -> None:
@@ -52,11 +53,11 @@ def test_curves_end_with_the_shortest_history() -> None:
     (curve,) = histories.curves().values()
     for received, values in zip(curve, ([0.5, 0.6, 0.1], [0.4, 0.7, 0.2]), strict=True):
         assert_same_summary(received, summarize(values))
-    assert histories.patience_table() == []
+    assert histories.patience_table() == ()
 
 
-def setting(label: str, losses: dict[int, float]) -> dict[str, object]:
-    return {"setting": label, "seeds": list(losses), "measures": {"loss": summarize(list(losses.values()))}}
+def setting(label: str, losses: dict[int, float]) -> SettingSummary:
+    return SettingSummary(label, tuple(losses), {"loss": summarize(list(losses.values()))}, {}, (), {})
 
 
 def test_the_best_setting_by_hand() -> None:
@@ -64,6 +65,7 @@ def test_the_best_setting_by_hand() -> None:
     settings = [setting("a", {1: 0.4, 2: 0.6, 3: 0.5}), setting("b", {1: 0.3, 2: 0.4}), setting("c", {1: 0.9})]
     best = best_setting(settings, "loss")
     assert best is not None
-    assert (best["best"], best["next"]) == ("b", "a")
-    assert best["difference"]["values"] == pytest.approx([0.1, 0.2])
+    assert best.difference is not None
+    assert (best.best, best.next) == ("b", "a")
+    assert best.difference.values == pytest.approx((0.1, 0.2))
     assert best_setting(settings[:1], "loss") is None

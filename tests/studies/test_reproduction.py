@@ -13,40 +13,42 @@ from ood_fashion.evaluation.stats import summarize
 from ood_fashion.reports import study_tables
 from ood_fashion.runs.run import Run
 from ood_fashion.studies import assignment
-from ood_fashion.studies.histories import Record
-from ood_fashion.studies.reproduction import _compare, _judge
+from ood_fashion.studies.histories import SettingSummary
+from ood_fashion.studies.reproduction import ReproductionReport, _compare, _judge
 from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import StudySummary
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure
 
 
-def setting(label: str, values: list[float]) -> Record:
-    seeds = list(range(1, len(values) + 1))
-    printed = {"loss, epoch 1": [(seed, value * 10) for seed, value in zip(seeds, values, strict=True)]}
-    measures = {"loss": summarize(values)}
-    return {"setting": label, "seeds": seeds, "measures": measures, "printed": {**printed, "loss, epoch 3": []}}
+def setting(label: str, values: list[float]) -> SettingSummary:
+    seeds = tuple(range(1, len(values) + 1))
+    printed = {"loss, epoch 1": tuple((seed, value * 10) for seed, value in zip(seeds, values, strict=True))}
+    return SettingSummary(label, seeds, {"loss": summarize(values)}, {}, (), {**printed, "loss, epoch 3": ()})
 
 
-def summary(**values: list[float]) -> Record:
-    return {"study": "s", "factor": "f", "settings": [setting(label, group) for label, group in values.items()]}
+def summary(**values: list[float]) -> StudySummary:
+    settings = tuple(setting(label, group) for label, group in values.items())
+    return StudySummary("s", {}, 1, "title", "f", ("loss",), None, settings, ())
 
 
 @pytest.mark.parametrize(
     ("value", "values", "inside"),
     [(2.0, [1.0, 2.0, 3.0], True), (10.0, [1.0, 2.0, 3.0], False), (1.0, [1.0], None), (1.0, [], None)],
 )
-def test_a_figure_is_held_against_the_prediction_interval(
+def test_a_reported_value_is_held_against_the_prediction_interval(
     value: float, values: list[float], inside: bool | None
 ) -> None:
     """With mean 2, sd 1, n 3, the interval's half is 4.303 * sqrt(4 / 3) = 4.97."""
-    record = _compare(assignment.Figure("3", value, "s", "a", "loss"), summary(a=values) if values else summary())
-    assert record["inside"] is inside
+    reported = assignment.ReportedValue("3", value, "s", "a", "loss")
+    assert _compare(reported, summary(a=values) if values else summary()).inside is inside
 
 
-def test_a_figure_after_an_epoch_is_taken_from_the_history() -> None:
-    record = _compare(assignment.Figure("3", 1.0, "s", "a", "loss", epoch=1), summary(a=[1.0, 2.0]))
-    assert record["ours"]["values"] == [10, 20]
-    assert _compare(assignment.Figure("3", 1.0, "s", "a", "loss", epoch=3), summary(a=[1.0]))["ours"] is None
+def test_a_reported_value_after_an_epoch_is_taken_from_the_history() -> None:
+    found = _compare(assignment.ReportedValue("3", 1.0, "s", "a", "loss", epoch=1), summary(a=[1.0, 2.0]))
+    assert found.ours is not None
+    assert list(found.ours.values or ()) == [10, 20]
+    assert _compare(assignment.ReportedValue("3", 1.0, "s", "a", "loss", epoch=3), summary(a=[1.0])).ours is None
 
 
 @pytest.mark.parametrize(
@@ -63,8 +65,8 @@ def test_a_claim_is_held_against_the_difference_over_seeds(
     lower: list[float], higher: list[float], verdict: str
 ) -> None:
     groups = {name: values for name, values in (("a", lower), ("b", higher)) if values}
-    (record,) = _judge([assignment.Claim("3", "b is higher", "s", "loss", "a", "b")], {"s": summary(**groups)})
-    assert record["verdict"] == verdict
+    (judged,) = _judge([assignment.Claim("3", "b is higher", "s", "loss", "a", "b")], {"s": summary(**groups)})
+    assert judged.verdict == verdict
 
 
 def test_claims_are_judged_by_their_number() -> None:
@@ -77,16 +79,16 @@ def test_claims_are_judged_by_their_number() -> None:
     groups = {f"t{t}": [t * error - 1, t * error, t * error + 1] for t in (2, 3, 4, 6)}
     summaries = {"s": summary(base=[-1.0, 0.0, 1.0], one=[5.0], **groups)}
     settings = ["t3", "one", "t6", "t2", "t4"]
-    records = _judge([assignment.Claim("3", name, "s", "loss", "base", name) for name in settings], summaries)
-    tested = [record["comparison"] for record in records if record["comparison"]]
-    assert [test["p"] for test in tested] == pytest.approx([0.0399, 0.0039, 0.1161, 0.0161], abs=5e-5)
-    assert [test["p_holm"] for test in tested] == pytest.approx([0.0798, 0.0156, 0.1161, 0.0483], abs=2e-4)
-    assert [record["verdict"] for record in records] == ["open", "open", "holds", "open", "holds"]
+    judged = list(_judge([assignment.Claim("3", name, "s", "loss", "base", name) for name in settings], summaries))
+    tested = [one.comparison for one in judged if one.comparison]
+    assert [test.p for test in tested] == pytest.approx([0.0399, 0.0039, 0.1161, 0.0161], abs=5e-5)
+    assert [test.p_holm for test in tested] == pytest.approx([0.0798, 0.0156, 0.1161, 0.0483], abs=2e-4)
+    assert [one.verdict for one in judged] == ["open", "open", "holds", "open", "holds"]
 
 
-def test_the_documents_figures_and_claims_are_of_studies_that_exist() -> None:
-    for figure in assignment.FIGURES:
-        assert figure.setting in STUDIES[figure.study].settings
+def test_the_assignments_values_and_claims_are_of_studies_that_exist() -> None:
+    for value in assignment.REPORTED_VALUES:
+        assert value.setting in STUDIES[value.study].settings
     for claim in assignment.CLAIMS:
         assert {claim.lower, claim.higher} <= set(STUDIES[claim.study].settings)
 
@@ -99,7 +101,7 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     record = json.loads(result.stdout)
     assert record == json.loads((tmp_path / "r/reproduction.json").read_text())
     assert [len(record[part]) for part in ("figures", "claims", "parameters")] == [
-        len(assignment.FIGURES), len(assignment.CLAIMS), 3,
+        len(assignment.REPORTED_VALUES), len(assignment.CLAIMS), 3,
     ]  # fmt: skip
     (figure,) = [f for f in record["figures"] if (f["setting"], f["measure"]) == ("model cnn3", "accuracy up4")]
     run = Run.open(tmp_path / "r/shifts/trials/cnn3-s1")
@@ -108,7 +110,8 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     for study in ("batch-size", "early-stopping", "momentum", "shifts"):
         assert matplotlib.image.imread(tmp_path / f"r/{study}/{study}.png").shape[2] == 4
     table = (tmp_path / "r/reproduction.md").read_text(encoding="utf-8")
-    for shown in study_tables.reproduction_tables(record):
+    assert ReproductionReport.from_json(record).to_json() == record
+    for shown in study_tables.reproduction_tables(ReproductionReport.from_json(record)):
         assert shown.to_markdown() in table
     assert re.search(r"\| CNN-3 +\| +68,106 \| +68,106 \|", table)
     assert len(re.findall(r"\| open +\|", table)) == len(assignment.CLAIMS)

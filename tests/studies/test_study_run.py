@@ -15,15 +15,15 @@ import pytest
 from matplotlib.category import StrCategoryLocator
 
 from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
-from ood_fashion.errors import RunError
+from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
+from ood_fashion.reports import study_figures
 from ood_fashion.reports.folders import read_page
-from ood_fashion.reports.study_figures import FIGURES, shifts
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.studies.histories import Histories
-from ood_fashion.studies.study import STUDIES
-from ood_fashion.studies.study_run import StudyRun
+from ood_fashion.studies.histories import Histories, SettingSummary
+from ood_fashion.studies.study import FIGURES, STUDIES, Study
+from ood_fashion.studies.study_run import StudyRun, StudySummary
 from ood_fashion.studies.trials import require_replaceable
 from tests.conftest import Invoke
 from tests.records import write_run
@@ -55,12 +55,15 @@ def study_dir(study_command: list[str], tmp_path_factory: pytest.TempPathFactory
 
 def test_a_study_says_what_its_runs_say(study_dir: Path) -> None:
     summary = json.loads((study_dir / "summary.json").read_text())
+    assert StudySummary.from_json(summary) == StudyRun(study_dir).summarize()
     assert [setting["setting"] for setting in summary["settings"]] == ["1", "5", "50", "500", "5000"]
     assert summary["damaged"] == []
     for setting in summary["settings"]:
         run = Run.open(study_dir / f"trials/{setting['setting']}-s1")
         assert run.config.batch_size == int(setting["setting"])
-        assert setting["measures"]["accuracy up4"] == summarize([run.read_metrics()["results"][1]["accuracy"]])
+        assert setting["measures"]["accuracy up4"] == (
+            summarize([run.read_metrics()["results"][1]["accuracy"]]).to_json()
+        )
         assert [row["mean"] for row in setting["curves"]["loss"]] == [row["loss"] for row in run.read_history()]
     assert matplotlib.image.imread(study_dir / "batch-size.png").shape[2] == 4
     assert (study_dir / "batch-size.svg").read_text().startswith("<?xml")
@@ -220,7 +223,7 @@ def test_worker_processes_summarize_as_this_one_does(
     if damage:
         (study_run.path / "trials/50-s1/history.csv").write_text("epoch\n")
     here = study_run.summarize()
-    assert len(here["damaged"]) == damage
+    assert len(here.damaged) == damage
     monkeypatch.setattr("ood_fashion.studies.study_run.MANY_TRIALS", 1)
     monkeypatch.delattr(StudyRun, "summarize_setting")  # which the workers have
     assert study_run.summarize() == here
@@ -261,21 +264,37 @@ def histories(seeds: int) -> Histories:
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_a_figure(name: str, seeds: int) -> None:
     names = (*(f"accuracy {shift}" for shift in TEST_SETS), "loss", "seconds")
-    settings = [
-        {
-            "setting": label,
-            "seeds": list(range(seeds)),
-            "measures": {measure: summarize([0.1 * seed + 0.5 for seed in range(seeds)]) for measure in names},
-            "curves": histories(seeds).curves(),
-            "patience": histories(seeds).patience_table(),
-        }
+    measures = {measure: summarize([0.1 * seed + 0.5 for seed in range(seeds)]) for measure in names}
+    settings = tuple(
+        SettingSummary(
+            label, tuple(range(seeds)), measures, histories(seeds).curves(), histories(seeds).patience_table(), {}
+        )
         for label in STUDIES[name].settings
-    ]
-    figure = FIGURES[name]({"settings": settings, "sha256": GENUINE_SHA256, "changes": {}})
+    )
+    study = STUDIES[name]
+    summary = StudySummary(
+        name, {}, seeds, study.title, study.factor, tuple(study.measures), None, settings, (), sha256=GENUINE_SHA256
+    )
+    figure = study_figures.figure(summary)
     figure.draw_without_rendering()
     assert all(axis.get_xlabel() or axis.get_title() for axis in figure.axes)
     assert all(axis.get_ylabel() for axis in figure.axes)
     assert not any(isinstance(axis.yaxis.get_major_locator(), StrCategoryLocator) for axis in figure.axes)
-    if FIGURES[name] is shifts:
+    if study.figure == "bars":
         bars = [bar.get_facecolor() for bar in figure.axes[0].patches]
         assert len(set(bars)) == len(STUDIES[name].settings)
+
+
+def test_every_kind_of_figure_is_drawn_and_asks_for_settings_that_fit() -> None:
+    assert study_figures.KINDS.keys() == FIGURES.keys()
+    numbers = {"0.1": {"momentum": 0.1}, "0.9": {"momentum": 0.9}}
+    assert Study(numbers, figure="curves").to_json()["figure"] == "curves"
+    assert "figure" not in Study(numbers).to_json()  # so that studies of earlier versions are resumed
+    for settings, kind, message in (
+        (numbers, "pie", r"`figure`: expected one of bars, costs, curves, stopping\. Received: 'pie'"),
+        ({"low": {}, "2": {}}, "costs", "expected numbers as labels for the figure 'costs'. Received: low"),
+        ({"nan": {}}, "curves", "Received: nan"),
+        (numbers, "stopping", "expected one with `monitor_test` for the figure 'stopping'"),
+    ):
+        with pytest.raises(InvalidValueError, match=message):
+            Study(settings, figure=kind)

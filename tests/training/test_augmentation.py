@@ -9,10 +9,10 @@ import tensorflow as tf
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.models.build import build_model
 from ood_fashion.runs.config import TrainConfig
-from ood_fashion.shifts.augmentations import Augmentation
+from ood_fashion.shifts.augmentations import KINDS, Augmentation
 from ood_fashion.shifts.shift import Shift
 from ood_fashion.training import engine
-from ood_fashion.training.augmentation import augment
+from ood_fashion.training.augmentation import _MAPS, augment
 from ood_fashion.training.batches import training_batches, training_stacks
 from ood_fashion.training.keras_trainer import compile_as_configured
 
@@ -34,6 +34,10 @@ BILINEAR = [
 
 def parse(texts: list[str]) -> tuple[Augmentation, ...]:
     return tuple(map(Augmentation.parse, texts))
+
+
+def test_every_kind_has_its_map() -> None:
+    assert _MAPS.keys() == KINDS.keys()
 
 
 def reference(image: np.ndarray, draws: np.ndarray, augmentations: tuple[Augmentation, ...]) -> np.ndarray:

@@ -15,7 +15,7 @@ from ood_fashion.runs.run import Run
 from ood_fashion.runs.search import latest_complete_run, new_run_path
 from ood_fashion.runs.start import start_run
 from ood_fashion.shifts.shift import SHIFTS
-from ood_fashion.studies.exercises import check_everything, train_mini_cnn, train_perceptron
+from ood_fashion.studies.exercises import MagnitudeResult, check_everything, train_mini_cnn, train_perceptron
 from ood_fashion.training import numpy_trainer
 
 SMALL: dict[str, Any] = {**MLP_PROTOCOL, "train_size": 403, "val_size": 150, "epochs": 4}
@@ -128,13 +128,13 @@ def test_it_is_not_taken_for_a_keras_run(reference: Run) -> None:
 
 
 @pytest.mark.parametrize("kernel", [None, "linear", "poly", "rbf"])
-def test_perceptron_records(small_fashion: Dataset, kernel: str | None) -> None:
-    record = train_perceptron(small_fashion, kernel, train_size=500, epochs=2)
-    assert len(record["mistakes"]) == record["epochs"] == 2
-    assert record["test"]["n"] == 200
-    assert record["test"]["accuracy"] > 0.5
-    assert ("n_support" in record) == (kernel is not None)
-    json.dumps(record, allow_nan=False)
+def test_perceptron_results(small_fashion: Dataset, kernel: str | None) -> None:
+    result = train_perceptron(small_fashion, kernel, train_size=500, epochs=2)
+    assert len(result.mistakes) == result.epochs == 2
+    assert result.test.n == 200
+    assert result.test.accuracy > 0.5
+    assert ("n_support" in result.to_json()) == (kernel is not None)
+    assert type(result).from_json(json.loads(json.dumps(result.to_json(), allow_nan=False))) == result
     with pytest.raises(DataError, match="at most 600"):
         train_perceptron(small_fashion, kernel, train_size=601)
 
@@ -142,28 +142,30 @@ def test_perceptron_records(small_fashion: Dataset, kernel: str | None) -> None:
 def test_rbf_beats_linear(fashion: Dataset) -> None:
     """Over 3,000 images; docs/theory.md has the figures for 10,000."""
     rbf, linear = (train_perceptron(fashion, kernel, train_size=3_000) for kernel in ("rbf", "linear"))
-    assert rbf["test"]["ci95"][0] > linear["test"]["ci95"][1]
-    assert rbf["n_support"] < 3_000
+    assert rbf.test.ci95[0] > linear.test.ci95[1]
+    assert rbf.n_support is not None
+    assert rbf.n_support < 3_000
 
 
 @pytest.mark.parametrize("seed", [0, 42])
 def test_the_mini_cnn_learns_its_task(seed: int) -> None:
-    record = train_mini_cnn(seed=seed)
-    assert record["test"]["accuracy"] > 0.97
-    assert record["loss"] == min(record["losses"])
-    (w1, w2), (v1, v2) = record["parameters"]["w"], record["parameters"]["v"]
+    result = train_mini_cnn(seed=seed)
+    assert result.test.accuracy > 0.97
+    assert result.loss == min(result.losses)
+    (w1, w2), (v1, v2) = result.parameters["w"], result.parameters["v"]
     assert w1 < 0 < w2  # it responds to rises, and compares the two
     assert v2 < 0 < v1
 
 
 def test_everything_is_checked(fashion: Dataset) -> None:
-    records = check_everything(fashion)
-    assert [(record["model"], record["check"]) for record in records] == [
+    results = check_everything(fashion)
+    assert [(result.model, result.check) for result in results] == [
         ("perceptron loss", "gradient"),
         *[("mini CNN", "gradient")] * 2,
         *[("MLP", "gradient")] * 4,
         *[("MLP", "magnitude")] * 4,
     ]
-    assert all(record["passed"] for record in records)
-    assert records[-1]["batch_sizes"] == [50, 5000]
-    json.dumps(records, allow_nan=False)
+    assert all(result.passed for result in results)
+    assert isinstance(results[-1], MagnitudeResult)
+    assert results[-1].batch_sizes == (50, 5000)
+    json.dumps([result.to_json() for result in results], allow_nan=False)

@@ -1,0 +1,151 @@
+"""What a sweep measured: every point, the worst cases, and each model over all shifts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from statistics import fmean
+from typing import Any, Self
+
+from ood_fashion.evaluation import baseline
+from ood_fashion.evaluation.metrics import corruption_errors
+from ood_fashion.evaluation.stats import Interval
+from ood_fashion.records import JsonRecord
+from ood_fashion.shifts.shift import Shift
+
+
+@dataclass(frozen=True)
+class SweepPoint(JsonRecord):
+    """A model's accuracy under one shift of a sweep: `correct` of `n` images, with its 95% Wilson interval.
+
+    Attributes:
+        coordinates: where in the sweep the shift is: "degrees", "dx" and "dy", or "corruption" and "severity".
+    """
+
+    model: str
+    shift: str
+    accuracy: float
+    correct: int
+    n: int
+    ci95: Interval
+    coordinates: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, the coordinates beside the others."""
+        record = super().to_json()
+        return {"model": record.pop("model"), **record.pop("coordinates"), **record}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        names = {field.name for field in fields(cls)}
+        return super().from_json({**record, "coordinates": {k: v for k, v in record.items() if k not in names}})
+
+
+@dataclass(frozen=True)
+class WorstCase(JsonRecord):
+    """A model's accuracy where an image counts that it gets right under several shifts.
+
+    Attributes:
+        worst_of: the shifts: "all N", or "N random", drawn for every image.
+    """
+
+    model: str
+    worst_of: str = field(metadata={"key": "worst of"})
+    accuracy: float
+    correct: int
+    n: int
+    ci95: Interval
+
+
+@dataclass(frozen=True)
+class OverShifts(JsonRecord):
+    """A model over all shifts of a sweep but the identity.
+
+    Attributes:
+        mean: mean accuracy.
+        worst_shift: the shift with the lowest accuracy.
+        worst: the accuracy there.
+        in_domain: the accuracy under the identity; None where that is not among the shifts, as is all that follows.
+        mce: the mean of `metrics.corruption_errors`; None where there are none.
+        mce_families: how many errors it is the mean of.
+        mce_left_out: the families that have none; None in folders of earlier versions.
+        relative_mce: as `mce`, of relative errors.
+        relative_mce_families: as `mce_families`.
+        relative_mce_left_out: as `mce_left_out`.
+        effective_robustness: the mean of `baseline.effective_robustness`; None unless every shift has one.
+    """
+
+    model: str
+    mean: float
+    worst_shift: str
+    worst: float
+    in_domain: float | None = None
+    mce: float | None = None
+    mce_families: int | None = None
+    mce_left_out: tuple[str, ...] | None = None
+    relative_mce: float | None = None
+    relative_mce_families: int | None = None
+    relative_mce_left_out: tuple[str, ...] | None = None
+    effective_robustness: float | None = None
+
+    def _has_key(self, name: str, default: Any) -> bool:
+        measured = self.in_domain is not None and name in ("mce", "relative_mce")
+        return measured or super()._has_key(name, default)
+
+
+@dataclass(frozen=True)
+class SweepReport(JsonRecord):
+    """What a sweep measured.
+
+    Attributes:
+        kind: of the sweep.
+        models: their names.
+        results: a point per model and shift.
+        worst: two per model: of all shifts, and of `RANDOM_SHIFTS` drawn for every image.
+        reference: whose errors make an mCE of 1.
+        standard: whether `baseline.applies` to the images.
+        over_shifts: a summary per model; none where there is only the identity.
+    """
+
+    kind: str
+    models: tuple[str, ...]
+    results: tuple[SweepPoint, ...]
+    worst: tuple[WorstCase, ...]
+    reference: str
+    standard: bool = field(default=False, kw_only=True)
+    over_shifts: tuple[OverShifts, ...]
+
+
+def over_shifts(
+    accuracies: Mapping[str, Mapping[str, float]], reference: str, *, standard: bool = False
+) -> list[OverShifts]:
+    """Summarise each model over all shifts but the identity; none where there is no other.
+
+    Args:
+        accuracies: of each model, by the text forms of the shifts.
+        reference: one of the models, or `baseline.REFERENCE`.
+        standard: whether `baseline.applies` to the images.
+    """
+    of_reference = accuracies[reference] if reference in accuracies else baseline.reference()
+    found = []
+    for model, by_shift in accuracies.items():
+        shifted = {shift: accuracy for shift, accuracy in by_shift.items() if shift != "none"}
+        if not shifted:
+            continue
+        worst = min(shifted, key=lambda shift: shifted[shift])
+        measured: dict[str, Any] = {}
+        if "none" in by_shift:
+            measured["in_domain"] = by_shift["none"]
+            families = {Shift.parse(shift).family for shift in shifted}
+            for name, relative in (("mce", False), ("relative_mce", True)):
+                errors = corruption_errors(by_shift, of_reference, relative=relative)
+                measured[name] = fmean(errors.values()) if errors else None
+                measured[f"{name}_families"] = len(errors)
+                measured[f"{name}_left_out"] = tuple(sorted(families - errors.keys()))
+            if standard and all(map(baseline.fit, shifted)):
+                measured["effective_robustness"] = fmean(
+                    accuracy - float(baseline.predicted(shift, by_shift["none"])) for shift, accuracy in shifted.items()
+                )
+        found.append(OverShifts(model, fmean(shifted.values()), worst, shifted[worst], **measured))
+    return found
