@@ -238,7 +238,7 @@ def class_names(dataset: str | None, scores: int) -> tuple[str, ...]:
         *most, last = map(str, fitting)
         expected = f"{', '.join(most)} or {last}" if most else last
         raise InvalidValueError(
-            f"`dataset` {dataset}: expected a model of {expected} classes. Received: one of {scores}. "
+            f"`class_names` {dataset}: expected a model of {expected} classes. Received: one of {scores}. "
             "Leave it out to name classes by their numbers."
         )
     return fitting.get(scores, tuple(map(str, range(scores))))

@@ -68,7 +68,7 @@ COMMANDS = {**main.commands, "mlp": main.commands["scratch"].commands["mlp"]}  #
         ("train", "`batch_size`: expected 1", "--batch-size: expected 1"),
         ("mlp", "`batch_size`: expected 1", "--minibatch-size: expected 1"),  # the option has another name there
         ("data", "Choose `file_format` npz.", "Choose --format npz."),
-        ("evaluate", "`model` cnn3 (or `data_dir`)", "--model cnn3 (or --data-dir)"),
+        ("evaluate", "`pretrained` cnn3 (or `data_dir`)", "--pretrained cnn3 (or --data-dir)"),
         ("train", "a`seed`.keras: not `seed` itself", "a`seed`.keras: not --seed itself"),  # a file's name
         ("train", "`not here", "`not here"),
     ],

@@ -66,14 +66,14 @@ def test_turned_images_get_the_same_answer_all_10000(name: str) -> None:
 
 def test_models_are_opened_by_name(invoke: Invoke, small_folder: Path) -> None:
     data = ["--data-dir", small_folder]
-    by_name = invoke("evaluate", "--model", "p4mcnn", "--shift", "rotate90", *data, "--json")
+    by_name = invoke("evaluate", "--pretrained", "p4mcnn", "--shift", "rotate90", *data, "--json")
     by_run = invoke("evaluate", "--run", pretrained_runs()["p4mcnn"], "--shift", "rotate90", *data, "--json")
     assert by_name.exit_code == 0
     assert by_name.stdout == by_run.stdout
-    both = invoke("evaluate", "--model", "mlp", "--run", "runs/a")
-    assert (both.exit_code, "--run and --model exclude each other" in both.stderr) == (2, True)
+    both = invoke("evaluate", "--pretrained", "mlp", "--run", "runs/a")
+    assert (both.exit_code, "--run and --pretrained exclude each other" in both.stderr) == (2, True)
     assert json.loads(by_name.stdout)["model"] == "p4mcnn"
-    models = ("--model", "p4mcnn", "--model", "p4mcnn-augmented")
+    models = ("--pretrained", "p4mcnn", "--model", "p4mcnn-augmented")  # the older spelling too
     own = shutil.copytree(pretrained_runs()["p4mcnn"], "own")
     swept = invoke("sweep", "rotate", "--step", "180", *models, "--run", own, *data, "--json")
     assert json.loads(swept.stdout)["models"] == [str(own), "p4mcnn", "p4mcnn-augmented"]
@@ -85,22 +85,22 @@ def test_a_model_is_called_as_it_was_asked_for(invoke: Invoke, tmp_path: Path) -
     """The architecture of cnn3-full is cnn3, whose figures in the assignment are of another protocol."""
     Image.new("L", (28, 28)).save(tmp_path / "shoe.png")
     for name, shown in (("cnn3", True), ("cnn3-full", False)):
-        evaluated = invoke("evaluate", "--model", name, "--shift", "up4", "--limit", 50, "--json")
+        evaluated = invoke("evaluate", "--pretrained", name, "--shift", "up4", "--limit", 50, "--json")
         assert json.loads(evaluated.stdout)["model"] == name
-        assert json.loads(invoke("predict", "shoe.png", "--model", name, "--json").stdout)["model"] == name
-        text = invoke("evaluate", "--model", name, "--shift", "up4").stdout
-        assert ("document" in text, "0.5653" in text) == (shown, shown)
+        assert json.loads(invoke("predict", "shoe.png", "--pretrained", name, "--json").stdout)["model"] == name
+        text = invoke("evaluate", "--pretrained", name, "--shift", "up4").stdout
+        assert ("assignment" in text, "0.5653" in text) == (shown, shown)
     (record,) = json.loads(evaluated.stdout)["results"]
     assert record["n"] == 50
     saved = Run.open(pretrained_runs()["cnn3-full"]).read_predictions()["up4"]
     assert record["correct"] == pytest.approx((saved.classes[:50] == load_dataset().test.labels[:50]).sum(), abs=1)
-    text = invoke("evaluate", "--model", "cnn3", "--shift", "up4", "--limit", 50, "--metrics", "all").stdout
+    text = invoke("evaluate", "--pretrained", "cnn3", "--shift", "up4", "--limit", 50, "--metrics", "all").stdout
     assert re.search("|".join(map(re.escape, FASHION_CLASSES)), text)  # the first images are Fashion-MNIST's too
-    assert "document" not in invoke("evaluate", "--model", "cnn3", "--shift", "up4", "--limit", 50).stdout
+    assert "assignment" not in invoke("evaluate", "--pretrained", "cnn3", "--shift", "up4", "--limit", 50).stdout
 
 
 def test_a_temperature_is_not_fitted_on_other_data(invoke: Invoke, small_folder: Path) -> None:
-    refused = invoke("evaluate", "--model", "mlp", "--calibrate", "--data-dir", small_folder)
+    refused = invoke("evaluate", "--pretrained", "mlp", "--calibrate", "--data-dir", small_folder)
     (line,) = refused.stderr.splitlines()[1:]
     assert refused.exit_code == 1
     assert "expected the dataset that the run began on, " in line
