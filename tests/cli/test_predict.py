@@ -148,7 +148,7 @@ def test_a_dataset_names_its_own_number_of_classes_alone() -> None:
     assert class_names(None, 10) == class_names("fashion_mnist", 10) == FASHION_CLASSES
     assert class_names(None, 3) == ("0", "1", "2")  # of unknown data
     assert class_names("emnist", 62)[61] == "z"
-    with pytest.raises(InvalidValueError, match=r"`dataset` mnist: expected a model of 10 classes. Received: .* 37\."):
+    with pytest.raises(InvalidValueError, match=r"`class_names` mnist: expected a model of 10 classes. Received: .* 37\."):
         class_names("mnist", 37)
 
 
