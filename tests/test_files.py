@@ -178,7 +178,7 @@ def test_what_the_file_system_refuses_is_one_line(
 
 
 def test_no_permission_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root, as whom tests may run, is refused nothing."""
+    """Tests may run as root, who is refused nothing."""
 
     def refuse(*args: Any, **options: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "secret")

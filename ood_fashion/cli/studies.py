@@ -132,7 +132,7 @@ def study(
 ) -> None:
     """Train a grid of models over several seeds.
 
-    NAME is what is varied, as in the assignment's studies; robust has the models that hold, recipe how they train.
+    NAME is what is varied, as in the assignment's studies; robust has robust models, recipe how they train.
     The result is a folder with a run for every training, summary.json and a figure.
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum

@@ -148,7 +148,7 @@ STUDIES: dict[str, Study] = {
         measures=(*_ACCURACIES, "loss", "seconds"),
     ),
     "robust": Study(
-        title="Models that hold",
+        title="Robust models",
         factor="model",
         settings={name: TrainConfig(model=name) for name in ("mlp", "cnn2", "cnn3")}
         | {

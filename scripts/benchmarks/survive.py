@@ -1,4 +1,4 @@
-"""Hold commands against processes that end at random moments; docs/reliability.md has what comes out.
+"""Hold commands against processes that end at random moments; docs/reliability.md has the results.
 
 kills    SIGKILL at seeded random moments; then the same command again, and its result beside an undisturbed one's
 signals  SIGINT and SIGTERM at such moments: exit codes, the last line, and that no process is left
