@@ -30,7 +30,8 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in python_blocks(page):
-        exec(compile(block, str(page), "exec"), names)
+        if "tensorflow_datasets" not in block:  # which tests/data/test_tfds.py loads, on fewer images
+            exec(compile(block, str(page), "exec"), names)
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {*EXECUTED}), ids=lambda page: page.stem)
