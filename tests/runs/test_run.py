@@ -192,7 +192,7 @@ def test_names_of_new_runs_do_not_collide(tmp_path: Path) -> None:
 
 
 def test_finding_runs(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no trained run in .*\. Train one with ood-fashion train, or use .*: `pretrained` "):
+    with pytest.raises(RunError, match=r"no trained run in .*\. Train one with .*: `pretrained` "):
         latest_complete_run(tmp_path)
     make(tmp_path / "20260101T000000-mlp-s1", complete=True)
     make(tmp_path / "20260102T000000-mlp-s1", complete=True)
