@@ -31,7 +31,7 @@ LONG = "a" * 300
         ("train --epochs 0", 2, "--epochs: expected"),
         ("train --seed -1", 2, "--seed: expected a whole number from 0 to 2,147,483,647. Received: -1"),
         ("train --seed 2147483648", 2, "--seed: expected a whole number from 0 to 2,147,483,647. Received: 2147483648"),
-        ("train --protocol huge", 2, "'huge' is not one of 'paper', 'full'"),
+        ("train --protocol huge", 2, "'huge' is not one of 'assignment', 'full'"),
         ("train --train-size 60000", 1, "at most 60,000 training and validation images"),
         ("train --device gpu", 1, "--device gpu: expected a GPU that TensorFlow sees. Received: none"),
         ("train --out occupied", 1, "occupied: expected an empty or absent folder. Received: other files. Choose"),
@@ -44,7 +44,7 @@ LONG = "a" * 300
         ("train --resume --out incomplete", 1, "incomplete: expected the dataset that the run began on"),
         ("train --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),
         ("evaluate", 1, "no trained run in runs. Train one with ood-fashion train, or use a model that comes with the "
-         "package: --model p4mgap-augmented."),
+         "package: --pretrained p4mgap-augmented."),
         ("evaluate --run absent", 1, "absent: expected a run folder, with a config.json. Received: nothing there"),
         ("evaluate --run occupied", 1, "occupied: expected a run folder, with a config.json. Received: a folder"),
         ("evaluate --run incomplete", 1, "expected a complete run. Received: one without metrics.json. Finish it"),
