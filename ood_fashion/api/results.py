@@ -239,7 +239,8 @@ class SweepResults(Results):
         """Draw the accuracy over the shifts."""
         from ood_fashion.reports import sweep_figures
 
-        return next(iter(sweep_figures.pictures(self.report).values()))(self.report)
+        make, _ = next(iter(sweep_figures.pictures(self.report).values()))
+        return make(self.report)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from ood_fashion.evaluation.results import AccuracyResult, Metrics
 from ood_fashion.models.specs import MODELS
 from ood_fashion.reports import run_figures, tables
 from ood_fashion.reports.figures import test_set
-from ood_fashion.reports.page import Drawing, Page, Section
-from ood_fashion.reports.parts import configuration_section, folder_name, identifier
+from ood_fashion.reports.page import Drawing, Page, Section, configuration_section, folder_name
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.history import History
 from ood_fashion.runs.run import Run
@@ -280,6 +279,11 @@ def _confusion_sections(records: _RunRecords) -> Iterator[Section]:
             "The confusion matrices above minus the in-domain one: red cells have gained images, blue ones lost them.",
             drawings=drawings("change", changes, run_figures.confusion_change, "Change of the confusion matrix"),
         )
+
+
+def identifier(shift: str) -> str:
+    """Make a shift's text fit for a file's name and an HTML id."""
+    return test_set(shift).translate(str.maketrans(":,+", "___"))
 
 
 def _largest(matrix: NDArray[np.float64], names: Sequence[str]) -> str:

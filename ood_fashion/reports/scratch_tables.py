@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ood_fashion.evaluation.stats import Accuracy
-from ood_fashion.reports.table import Table
+from ood_fashion.reports.table import Table, ends
 from ood_fashion.studies.exercises import CheckResult, GradientResult, MiniCNNResult, PerceptronResult
 
 
@@ -57,8 +57,7 @@ def mini_cnn_report(result: MiniCNNResult) -> str:
 
 
 def _accuracy(test: Accuracy) -> str:
-    low, high = test.ci95
-    return f"{test.accuracy:.4f}  (95% interval {low:.4f} to {high:.4f}, n = {test.n:,})"
+    return f"{test.accuracy:.4f}  (95% interval {ends(test.ci95)}, n = {test.n:,})"
 
 
 def _number(value: float | None, spec: str) -> str:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def ends(interval: Sequence[float] | None, form: str = ".4f") -> str:
+    """Show an interval, or "-" where there is none."""
+    return " to ".join(format(end, form) for end in interval) if interval else "-"
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of texts; the first cell of a row names it.

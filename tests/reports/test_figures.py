@@ -10,7 +10,7 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.export import export
 from ood_fashion.reports.figures import accuracy_per_epoch, corruption_gallery, shift_gallery
 from ood_fashion.reports.folders import read_page
-from ood_fashion.reports.parts import identifier
+from ood_fashion.reports.run_page import identifier
 from ood_fashion.shifts.corruptions import SEVERITIES
 from ood_fashion.shifts.shift import Shift, file_name
 from tests.records import write_run
