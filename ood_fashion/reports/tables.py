@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ood_fashion.evaluation.results import AccuracyResult, Metrics, Prediction
+from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.reports.table import Table, ends
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.corruptions import SEVERITIES
 from ood_fashion.studies import assignment
+from ood_fashion.studies.exercises import CheckResult, GradientResult, MiniCNNResult, PerceptronResult
 from ood_fashion.text import printable
 
 
@@ -210,3 +212,54 @@ def _left_out_notes(report: SweepReport) -> list[str]:
                 f"{report.reference} {reason} under them: {', '.join(left_out[:_MAX_NAMED])}{more}."
             )
     return notes
+
+
+def check_table(checks: Iterable[CheckResult]) -> str:
+    """Show gradient and magnitude checks, a table each."""
+    gradients, magnitudes = [], []
+    for check in checks:
+        row = [check.model, check.parameter]
+        verdict = "passed" if check.passed else "FAILED"
+        if isinstance(check, GradientResult):
+            row += [f"{check.coordinates}, {check.nonzero} not zero", _or_infinite(check.max_relative_error, ".1e")]
+            worst = (check.worst.computed, check.worst.approximated)
+            gradients.append([*row, *(_or_infinite(value, ".9f") for value in worst), verdict])
+        else:
+            batches = zip(check.l1_norms, check.batch_sizes, strict=True)
+            norms = (f"{_or_infinite(norm, '.4f')} (n = {n:,})" for norm, n in batches)
+            magnitudes.append([*row, *norms, _or_infinite(check.ratio, ".2f"), verdict])
+    headers = ["gradient of", "", "compared", "largest relative error", "there: computed", "approximated", ""]
+    of_gradients = Table("", headers, gradients, left=(1, 2, 6))
+    headers = ["L1 norm of the gradient of", "", "one batch", "another batch", "ratio", ""]
+    of_magnitudes = Table("", headers, magnitudes, left=(1, 5))
+    return "\n\n".join(str(table) for table in (of_gradients, of_magnitudes) if table.rows)
+
+
+def perceptron_report(result: PerceptronResult) -> str:
+    """Show what `ood-fashion scratch perceptron` trained."""
+    kernel = f", {result.kernel} kernel" if result.kernel else ""
+    support = "" if result.n_support is None else f" {result.n_support:,} support vectors."
+    return (
+        f"{result.model}{kernel}: {result.epochs} epochs over {result.train_size:,} images in "
+        f"{result.seconds:.1f} s, with {result.mistakes[-1]:,} mistakes in the last.{support}\n"
+        f"test accuracy {_accuracy(result.test)}"
+    )
+
+
+def mini_cnn_report(result: MiniCNNResult) -> str:
+    """Show what `ood-fashion scratch mini-cnn` trained."""
+    (w1, w2), (v1, v2) = result.parameters["w"], result.parameters["v"]
+    return (
+        f"mini CNN: {len(result.losses)} starts of {result.steps:,} updates each; training losses "
+        f"{', '.join(f'{loss:.3f}' for loss in result.losses)}.\n"
+        f"The best has w = ({w1:.2f}, {w2:.2f}) and v = ({v1:.2f}, {v2:.2f}).\n"
+        f"test accuracy {_accuracy(result.test)}"
+    )
+
+
+def _accuracy(test: Accuracy) -> str:
+    return f"{test.accuracy:.4f}  (95% interval {ends(test.ci95)}, n = {test.n:,})"
+
+
+def _or_infinite(value: float | None, spec: str) -> str:
+    return "infinite" if value is None else format(value, spec)
