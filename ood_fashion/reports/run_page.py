@@ -37,9 +37,6 @@ _GALLERY_CLASSES, _GALLERY_ROWS = 10, 5
 _MISTAKES = 8
 
 
-Record = dict[str, Any]
-
-
 @dataclass(frozen=True)
 class _RunRecords:
     """What a complete run's folder holds, checked against its dataset."""
@@ -47,7 +44,7 @@ class _RunRecords:
     run: Run
     dataset: Dataset
     history: History
-    metrics: Record
+    metrics: dict[str, Any]
     measured: list[AccuracyResult]
     predictions: dict[str, Predictions]
 
@@ -117,7 +114,7 @@ def _described(results: Iterable[Sequence[Any]]) -> str:
 
 
 def run_page(path: Path, data_dir: Source | None = None) -> Page:
-    """Describe a complete run; see `report.read_page`."""
+    """Describe a complete run."""
     records = _RunRecords.read(path, data_dir)
     config = records.run.config
     sentence = tables.training_sentence(records.history, records.metrics)
@@ -237,7 +234,7 @@ def _metrics_sections(records: _RunRecords) -> Iterator[Section]:
     in_domain = [result.accuracy for result in results if result.shift == "none"]
     if shifted and in_domain:
         accuracies = {result.shift: result.accuracy for result in shifted}
-        figure = run_figures.in_domain_scatters("this run", in_domain[0], accuracies)
+        figure = run_figures.in_domain_scatters(in_domain[0], accuracies)
         caption = "Accuracy under the shift against accuracy in-domain"
         alternative = f"{caption}. Above standard models: " + ", ".join(
             f"{result.shift} {result.effective_robustness:+.4f}" for result in shifted
