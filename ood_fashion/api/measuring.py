@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
-from ood_fashion.api.opening import Model, OpenedModel, Run, find_run, is_keras, open_model, several
+from ood_fashion.api.opening import Model, Run, find_run, is_keras, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import InvalidValueError
@@ -92,19 +92,23 @@ def evaluate(
         return RunsEvaluation(", ".join(names), (), dataset.class_names, models=names, summaries=summaries)
     _select_device(device, model)
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    run = opened.run
     test, options = dataset.with_test_images(limit), {"tta": tta} if tta else {}
     full = metrics == "all" or calibrate
     if (tta or calibrate) and not is_keras(opened.model):
         raise InvalidValueError("`tta`, `calibrate`: expected a Keras model. Received: a callable.")
     orbit = orbits.parse_orbit(tta) if tta else None
     make_scorer = partial(opened.scorer, orbit=orbit, outputs=outputs, batch_size=batch_size)
-    temperature = opened.run.temperature if full and opened.run and not tta else None
+    temperature = run.temperature if full and run and not tta else None
     if calibrate:
-        validation = _validation(opened.run, dataset)
+        validation = _validation(run, dataset)
         temperature = classifier.calibrate(make_scorer(dataset, validation), validation)
     score = make_scorer(test, decide_once=full)
     results = classifier.evaluate(score, test.test, chosen, full=full, temperature=temperature)
-    return Evaluation(opened.name, results, test.class_names, _assignment(opened, test, tta), options)
+    beside = None
+    if run and not tta:
+        beside = assignment.comparable_model(run.config, genuine=test.is_genuine and run.is_genuine)
+    return Evaluation(opened.name, results, test.class_names, beside, options)
 
 
 def _validation(run: Run | None, dataset: Dataset) -> Split:
@@ -129,13 +133,6 @@ def _select_device(device: str, model: Model) -> None:
         from ood_fashion._tensorflow import select_device
 
         select_device(device)
-
-
-def _assignment(opened: OpenedModel, dataset: Dataset, tta: str | None) -> str | None:
-    """Name the model of the assignment whose accuracies may stand beside a model's."""
-    if opened.run is None or tta or not (dataset.is_genuine and opened.run.is_genuine):
-        return None
-    return assignment.comparable_model(opened.run.config, genuine=True)
 
 
 def compare(
