@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -61,6 +62,11 @@ def test_set(shift: str) -> str:
     return "in-domain" if shift == "none" else shift
 
 
+def look(number: int) -> dict[str, Any]:
+    """Return the colour and the marker of one of several things."""
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
 def style(axis: Axes) -> None:
     """Give axes a faint grid and no frame."""
     axis.grid(alpha=0.3)
@@ -91,8 +97,7 @@ def in_domain_scatter(
         line = np.linspace(low, high, 50)
         axis.plot(line, np.mean([baseline.predicted(s, line) for s in shifts], axis=0), color="grey", lw=1)
     for number, (name, point) in enumerate(models.items()):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        axis.plot(*point, marker, ms=7, color=colour, label=literal(name))
+        axis.plot(*point, ls="none", ms=7, label=literal(name), **look(number))
     axis.set(xlim=(low, high), ylim=(0, 1))
 
 
@@ -180,7 +185,7 @@ def accuracies(name: str, results: Sequence[tuple[str, float, Sequence[float]]])
     figure, axis = _axes()
     shifts, values, intervals = zip(*results, strict=True)
     bars = np.abs(np.transpose(intervals) - values)
-    axis.errorbar(range(len(shifts)), values, bars, fmt=MARKERS[0], color=COLOURS[0], capsize=3, label=literal(name))
+    axis.errorbar(range(len(shifts)), values, bars, ls="none", capsize=3, label=literal(name), **look(0))
     _label_shifts(axis, shifts)
     axis.set(ylim=(0, 1), ylabel="accuracy")
     axis.legend(frameon=False, fontsize="small")

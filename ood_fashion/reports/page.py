@@ -70,10 +70,10 @@ def folder_name(path: Path) -> str:
 def configuration_section(configs: Iterable[TrainConfig], environments: Iterable[Mapping[str, Any]]) -> Section:
     """List what decided the trainings and what they ran on; where they differ, each value."""
     settings: dict[str, dict[str, None]] = {}
+    facts: dict[str, dict[str, None]] = {}
     for config in configs:
         for name in SETTINGS:
             settings.setdefault(name.replace("_", " "), {})[_text(getattr(config, name))] = None
-    facts: dict[str, dict[str, None]] = {}
     for record in environments:
         dataset, versions = record["dataset"], record.get("versions")
         for name, value in {
@@ -84,13 +84,11 @@ def configuration_section(configs: Iterable[TrainConfig], environments: Iterable
         }.items():
             facts.setdefault(str(name), {})[_text(value)] = None
         facts["started"] = {min(facts["started"]): None}
-    return Section(
-        "Configuration and versions",
-        tables=[
-            Table(caption, ["name", "value"], [[name, ", ".join(values)] for name, values in listed.items()])
-            for caption, listed in (("Settings", settings), ("Environment", facts))
-        ],
-    )
+    tables = [
+        Table(caption, ["name", "value"], [[name, ", ".join(values)] for name, values in listed.items()])
+        for caption, listed in (("Settings", settings), ("Environment", facts))
+    ]
+    return Section("Configuration and versions", tables=tables)
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,7 @@ from ood_fashion.evaluation.results import AccuracyResult, Metrics
 from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.images import Images
 from ood_fashion.reports import figures
-from ood_fashion.reports.figures import COLOURS, MARKERS, literal, style, test_set
+from ood_fashion.reports.figures import COLOURS, literal, look, style, test_set
 from ood_fashion.runs.history import History
 from ood_fashion.shifts.shift import Indices, Shift
 
@@ -50,7 +50,7 @@ def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
     for number, (column, label) in enumerate(curves.items()):
         if column in history[0]:
             epochs, values = [row["epoch"] for row in history], [row[column] for row in history]
-            axis.plot(epochs, values, MARKERS[number], ls="-", ms=3.5, color=COLOURS[number], label=label)
+            axis.plot(epochs, values, ms=3.5, label=label, **look(number))
     axis.axvline(kept_epoch, color="black", ls=":", lw=1.2, label="kept weights")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else measure)
@@ -85,16 +85,8 @@ def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Seque
         (present,) = np.nonzero(totals)
         accuracies = correct[present] / totals[present]
         intervals = np.array([wilson_interval(int(correct[label]), int(totals[label])) for label in present])
-        axis.errorbar(
-            accuracies,
-            present + 0.15 * (number - (len(counts) - 1) / 2),
-            xerr=np.abs(intervals.T - accuracies),
-            fmt=MARKERS[number % len(MARKERS)],
-            ms=4,
-            lw=1,
-            color=COLOURS[number % len(COLOURS)],
-            label=test_set(shift),
-        )
+        places, bars = present + 0.15 * (number - (len(counts) - 1) / 2), np.abs(intervals.T - accuracies)
+        axis.errorbar(accuracies, places, xerr=bars, ls="none", ms=4, lw=1, label=test_set(shift), **look(number))
     axis.set(xlim=(-0.02, 1.02), ylim=(len(class_names) - 0.5, -0.5), xlabel="accuracy")
     axis.set_yticks(range(len(class_names)), list(map(literal, class_names)))
     for label in range(1, len(class_names)):
@@ -112,17 +104,9 @@ def reliability(results: Sequence[Metrics]) -> Figure:
         kinds = {"as trained": result.bins, "calibrated": result.calibrated and result.calibrated.bins}
         for number, (label, bins) in enumerate((label, kind) for label, kind in kinds.items() if kind):
             means = [group.accuracy for group in bins]
-            intervals = [wilson_interval(group.accuracy * group.n, group.n) for group in bins]
-            axis.errorbar(
-                [group.confidence for group in bins],
-                means,
-                yerr=np.abs(np.transpose(intervals) - means),
-                fmt=f"{MARKERS[number]}-",
-                ms=3,
-                lw=1,
-                color=COLOURS[number],
-                label=label,
-            )
+            confidences = [group.confidence for group in bins]
+            bars = np.abs(np.transpose([wilson_interval(group.accuracy * group.n, group.n) for group in bins]) - means)
+            axis.errorbar(confidences, means, bars, ms=3, lw=1, label=label, **look(number))
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1))
         axis.set_title(test_set(result.shift), fontsize="small")
     return _labelled(figure, "confidence", "accuracy")

@@ -140,8 +140,7 @@ def _measure(name: str) -> str:
 
 def estimate(summary: Summary, *, counts: bool = False) -> str:
     """Show a mean with half of its interval, to as many decimals as suit its values, or counts."""
-    mean, interval = summary.mean, summary.interval
-    decimals = _decimals(summary.values or [round(mean) if counts else mean])
+    mean, interval, decimals = summary.mean, summary.interval, _decimals(summary, counts=counts)
     return f"{mean:,.{decimals}f}" + (f" ± {interval[1] - mean:,.{decimals}f}" if interval else "")
 
 
@@ -166,7 +165,7 @@ def reproduction_tables(report: ReproductionReport) -> list[Table]:
             _measure(value.measure),
             (f"{value.assignment:,}" if value.assignment >= 2 else f"{value.assignment:.4f}") + "†" * bool(value.slip),
             estimate(value.ours) if value.ours else "-",
-            _prediction_interval(value.ours),
+            ends(value.ours.prediction_interval, f",.{_decimals(value.ours)}f") if value.ours else "-",
             {True: "yes", False: "no", None: "-"}[value.inside],
         ]
         for value in report.values
@@ -220,7 +219,7 @@ def reproduction_tables(report: ReproductionReport) -> list[Table]:
         Table(
             "Slips of the assignment",
             ["problem", "the assignment", "right"],
-            [list(correction) for correction in assignment.CORRECTIONS],
+            assignment.CORRECTIONS,
             left=(1, 2),
         ),
     ]
@@ -244,12 +243,9 @@ def _difference(comparison: UnpairedComparison | None) -> tuple[str, str]:
     return f"{comparison.difference:,.{decimals}f}", ends(comparison.interval, f",.{decimals}f")
 
 
-def _prediction_interval(summary: Summary | None) -> str:
-    return ends(summary.prediction_interval, f",.{_decimals(summary.values or [summary.mean])}f") if summary else "-"
-
-
-def _decimals(values: Sequence[float]) -> int:
+def _decimals(summary: Summary, *, counts: bool = False) -> int:
     """Return how many decimals suit the mean of counts, or of measured values of this size."""
+    values = summary.values or [round(summary.mean) if counts else summary.mean]
     size = max(map(abs, values))
     if all(float(value).is_integer() for value in values):
         return 0 if size >= 1000 else 1
