@@ -12,9 +12,20 @@ import click
 from tabulate import tabulate
 
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.reports import tables
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import Corrupt, Shift
+
+
+def corruption_table() -> str:
+    """Show the corruptions with their parameters, as a Markdown table."""
+    headers = ["corruption", "what it does", "parameters", *map(str, SEVERITIES), "source"]
+    rows = [headers, ["---"] * len(headers)]
+    for name, corruption in CORRUPTIONS.items():
+        values = ["; ".join(f"{value:g}" for value in row) for row in corruption.table]
+        star = "" if corruption.is_random else " *"
+        parameters = "; ".join(corruption.parameters)
+        rows.append([f"`{name}`{star}", corruption.effect, parameters, *values, corruption.source])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 @click.group()
@@ -25,7 +36,7 @@ def main() -> None:
 @main.command()
 def table() -> None:
     """Print the table of parameters."""
-    click.echo(tables.corruption_table())
+    click.echo(corruption_table())
 
 
 @main.command()

@@ -108,7 +108,7 @@ def test_a_sweep_and_its_report_take_any_name(tmp_path: Path, sweep: Sweep) -> N
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
         written = dict.fromkeys(row["model"] for row in csv.DictReader(file))
     assert list(written) == [name.encode(errors="backslashreplace").decode() for name in NAMES]
-    for draw in sweep_figures.pictures(report).values():
+    for draw, _ in sweep_figures.pictures(report).values():
         figure = draw(report)
         figure.savefig(io.BytesIO())
         shown = {text.get_text().lstrip("\u200b").replace(r"\$", "$") for text in figure.findobj(Text)}

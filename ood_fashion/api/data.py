@@ -188,10 +188,10 @@ def count_parameters(model: str, *, verify: bool = False) -> ParameterCount:
         raise InvalidValueError(f"`model`: expected one of {', '.join(specs.MODELS)}. Received: {model!r}.")
     summary = {**specs.describe(model), "document": assignment.PARAMETERS.get(model)}
     if not verify:
-        return ParameterCount(model, summary)
+        return ParameterCount(summary)
     from ood_fashion._tensorflow import select_device
     from ood_fashion.models.build import compare_with_spec
 
     select_device()
     differences = compare_with_spec(model)
-    return ParameterCount(model, {**summary, "verified": not differences}, differences)
+    return ParameterCount({**summary, "verified": not differences}, differences)

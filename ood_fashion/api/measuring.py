@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
-from ood_fashion.api.opening import Model, OpenedModel, Run, find_run, open_model, several
+from ood_fashion.api.opening import Model, Run, find_run, is_keras, open_model, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation import baseline, classifier, comparison, sweeps
-from ood_fashion.evaluation.classifier import Shifts
+from ood_fashion.evaluation.classifier import Shifts, read_shifts
 from ood_fashion.files import absolute, locked
 from ood_fashion.parallel import run_parallel
 from ood_fashion.runs.predictions import saved_classes
@@ -29,11 +29,6 @@ METRICS = ("accuracy", "all")
 
 Progress = Callable[[int, Path], AbstractContextManager[Callable[[], object]]]
 """From the number of shifts and the sweep's folder to what is called after each shift."""
-
-
-def no_progress(total: int, folder: Path) -> AbstractContextManager[Callable[[], object]]:
-    """Show nothing."""
-    return nullcontext(lambda: None)
 
 
 def evaluate(
@@ -89,34 +84,31 @@ def evaluate(
     """
     if metrics not in METRICS:
         raise InvalidValueError(f"`metrics`: expected one of {', '.join(METRICS)}. Received: {metrics!r}.")
-    dataset, chosen = load_dataset(_data_for(model, data)), _distinct(shifts)
+    dataset, chosen = load_dataset(_data_for(model, data)), list(dict.fromkeys(read_shifts(shifts)))
     if isinstance(model, list | tuple):
         sides = [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in model]
-        named = zip(model, sides, strict=True)
-        names = [str(one) if isinstance(one, str | Path) else name for one, (name, _) in named]
-        return RunsEvaluation(
-            ", ".join(names),
-            (),
-            dataset.class_names,
-            models=names,
-            summaries=comparison.summarize_runs([correct for _, correct in sides]),
-        )
+        names = [str(one) if isinstance(one, str | Path) else name for one, (name, _) in zip(model, sides, strict=True)]
+        summaries = comparison.summarize_runs([correct for _, correct in sides])
+        return RunsEvaluation(", ".join(names), (), dataset.class_names, models=names, summaries=summaries)
     _select_device(device, model)
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    run = opened.run
     test, options = dataset.with_test_images(limit), {"tta": tta} if tta else {}
     full = metrics == "all" or calibrate
-    if (tta or calibrate) and not opened.is_keras:
+    if (tta or calibrate) and not is_keras(opened.model):
         raise InvalidValueError("`tta`, `calibrate`: expected a Keras model. Received: a callable.")
-    make_scorer = partial(
-        opened.scorer, orbit=orbits.parse_orbit(tta) if tta else None, outputs=outputs, batch_size=batch_size
-    )
-    temperature = opened.run.temperature if full and opened.run and not tta else None
+    orbit = orbits.parse_orbit(tta) if tta else None
+    make_scorer = partial(opened.scorer, orbit=orbit, outputs=outputs, batch_size=batch_size)
+    temperature = run.temperature if full and run and not tta else None
     if calibrate:
-        validation = _validation(opened.run, dataset)
+        validation = _validation(run, dataset)
         temperature = classifier.calibrate(make_scorer(dataset, validation), validation)
     score = make_scorer(test, decide_once=full)
     results = classifier.evaluate(score, test.test, chosen, full=full, temperature=temperature)
-    return Evaluation(opened.name, results, test.class_names, _assignment(opened, test, tta), options)
+    beside = None
+    if run and not tta:
+        beside = assignment.comparable_model(run.config, genuine=test.is_genuine and run.is_genuine)
+    return Evaluation(opened.name, results, test.class_names, beside, options)
 
 
 def _validation(run: Run | None, dataset: Dataset) -> Split:
@@ -131,12 +123,8 @@ def _validation(run: Run | None, dataset: Dataset) -> Split:
 
 def _data_for(model: Any, data: Data) -> Data:
     """Return the data that were given, or else those that the first run was trained on in this process."""
-    first = several(model)[0] if several(model) else None
+    first = next(iter(several(model)), None)
     return first.dataset if data is None and isinstance(first, Run) else data
-
-
-def _distinct(shifts: Shifts) -> list[Shift]:
-    return list(dict.fromkeys(classifier.read_shifts(shifts)))
 
 
 def _select_device(device: str, model: Model) -> None:
@@ -145,13 +133,6 @@ def _select_device(device: str, model: Model) -> None:
         from ood_fashion._tensorflow import select_device
 
         select_device(device)
-
-
-def _assignment(opened: OpenedModel, dataset: Dataset, tta: str | None) -> str | None:
-    """Name the model of the assignment whose accuracies may stand beside a model's."""
-    if opened.run is None or tta or not (dataset.is_genuine and opened.run.is_genuine):
-        return None
-    return assignment.comparable_model(opened.run.config, genuine=True)
 
 
 def compare(
@@ -190,7 +171,7 @@ def compare(
         B is more accurate under rotate90. This is about these two trained models on images like these; trained again, \
 they may differ otherwise. Compare several runs a side for that.
     """
-    dataset, chosen = load_dataset(_data_for(a, data)), _distinct(shifts)
+    dataset, chosen = load_dataset(_data_for(a, data)), list(dict.fromkeys(read_shifts(shifts)))
     sides = [
         [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in several(side)] for side in (a, b)
     ]
@@ -246,7 +227,7 @@ def sweep(
     pixel_range: str | None = None,
     device: str = "auto",
     trust: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress = lambda total, folder: nullcontext(lambda: None),
 ) -> SweepResults:
     """Measure models over many shifts.
 
@@ -315,11 +296,7 @@ def sweep(
                 len(files),
                 len(test),
                 lambda shifts: run_parallel(
-                    correct_under,
-                    [(shift, asked) for shift in shifts],
-                    backend=backend,
-                    address=address,
-                    jobs=jobs,
+                    correct_under, [(shift, asked) for shift in shifts], backend=backend, address=address, jobs=jobs
                 ),
                 folder,
                 advance,

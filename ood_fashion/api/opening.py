@@ -108,11 +108,6 @@ class OpenedModel:
     name: str
     run: Run | None = None
 
-    @property
-    def is_keras(self) -> bool:
-        """Whether it is a Keras model."""
-        return _is_keras(self.model)
-
     def scorer(
         self,
         dataset: Dataset,
@@ -123,28 +118,17 @@ class OpenedModel:
     ) -> Scorer:
         """Return what scores the images of `split`, the dataset's test set unless given, under a shift.
 
-        Args:
-            dataset: this and what follows as for `scorer.make_scorer`.
-            split: the images.
-            orbit: of a Keras model; the image as it is unless given.
-            outputs: what the model gives.
-            **options: more for `classifier.score_callable`.
+        The arguments are those of `scorer.make_scorer`, and `options` more for `classifier.score_callable`.
         """
-        if self.is_keras:
+        if is_keras(self.model):
             from ood_fashion.evaluation.scorer import make_scorer
 
             return make_scorer(self.model, dataset, split, orbit or Orbit(), outputs)
-        predict = as_classifier(self.model, dataset)
-        return score_callable(predict, split or dataset.test, outputs=outputs, **options)
+        return score_callable(_as_classifier(self.model, dataset), split or dataset.test, outputs=outputs, **options)
 
 
 def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = False) -> OpenedModel:
-    """Find out what a model is, and load it.
-
-    Args:
-        model: any `Model`.
-        pixel_range: as for `model_files.load_model`.
-        trust: as for `model_files.load_model`.
+    """Find out what a model is, and load it; the options are those of `model_files.load_model`.
 
     Raises:
         InvalidValueError: it is nothing that classifies images.
@@ -157,7 +141,7 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
         from ood_fashion.runs.model_files import load_model
 
         return OpenedModel(load_model(Path(model), pixel_range, trust=trust), str(model))
-    if _is_keras(model) or callable(model):
+    if is_keras(model) or callable(model):
         return OpenedModel(model, str(getattr(model, "name", None) or getattr(model, "__name__", "model")))
     raise InvalidValueError(
         "`model`: expected a run, a Keras model, a path, the name of a pretrained model, or a callable such as "
@@ -165,12 +149,13 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
     )
 
 
-def _is_keras(model: Any) -> bool:
+def is_keras(model: Any) -> bool:
+    """Say whether something is a Keras model."""
     keras = sys.modules.get("keras")  # without it there is no Keras model
     return keras is not None and isinstance(model, keras.Model)
 
 
-def as_classifier(function: Callable[[Any], Any], dataset: Dataset) -> Callable[[Any], Any]:
+def _as_classifier(function: Callable[[Any], Any], dataset: Dataset) -> Callable[[Any], Any]:
     """Give an estimator's method, such as scikit-learn's `predict_proba`, images as the rows that it was fitted on."""
     height, width = dataset.image_shape
     if getattr(getattr(function, "__self__", None), "n_features_in_", None) == height * width:

@@ -6,21 +6,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ood_fashion.api.rows import (
-    ComparisonResult,
-    LayerCount,
-    Record,
-    ReportedResult,
-    RunsResult,
-    SettingResult,
-)
 from ood_fashion.evaluation.comparison import ShiftComparison
 from ood_fashion.evaluation.results import Metrics, Prediction
 from ood_fashion.evaluation.stats import RunsSummary
 from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport
+from ood_fashion.records import JsonRecord
 from ood_fashion.reports import study_tables, tables
 from ood_fashion.reports.table import Table
 from ood_fashion.shifts.shift import Shift
@@ -95,7 +87,7 @@ class Evaluation(Results):
     results: Sequence[Any]
     class_names: Sequence[str] = ()
     assignment: str | None = None
-    options: Record | None = None
+    options: Mapping[str, Any] | None = None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -108,8 +100,7 @@ class Evaluation(Results):
         return self.results
 
     def __getitem__(self, shift: object) -> Any:
-        found = {row.shift: row for row in self.rows}
-        return found[str(shift if isinstance(shift, Shift) else Shift.parse(str(shift)))]
+        return {row.shift: row for row in self.rows}[str(Shift.parse(str(shift)))]
 
     @property
     def tables(self) -> list[Table]:
@@ -125,14 +116,21 @@ class Evaluation(Results):
         return figures.accuracies(self.model, [(row.shift, row.accuracy, row.ci95) for row in self.results])
 
 
+@dataclass(frozen=True)
+class RunsResult:
+    """The mean accuracy of several trainings under a shift, and its standard deviations."""
+
+    shift: str
+    accuracy: float
+    runs: int
+    n: int
+    sd_over_seeds: float | None
+    sd_over_images: float | None
+
+
 @dataclass(frozen=True, repr=False)
 class RunsEvaluation(Evaluation):
-    """Several trainings under shifts together, with a `RunsResult` per shift.
-
-    Attributes:
-        models: what each training is called.
-        summaries: `comparison.summarize_runs`.
-    """
+    """Several trainings, `models`, under shifts together: a `RunsResult` per shift."""
 
     models: Sequence[str] = ()
     summaries: Mapping[str, RunsSummary] = field(default_factory=dict)
@@ -167,6 +165,19 @@ class RunsEvaluation(Evaluation):
         return figures.accuracies(f"mean of {len(self.models)}", means)
 
 
+@dataclass(frozen=True)
+class ComparisonResult:
+    """Two models, or two sets of trainings, under a shift; p_holm is adjusted for the number of shifts."""
+
+    shift: str
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    interval: tuple[float, float] | None
+    p: float
+    p_holm: float | None
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison(Results):
     """Whether one model beats another: a row per shift, and what may be concluded."""
@@ -185,7 +196,10 @@ class Comparison(Results):
     @property
     def rows(self) -> list[ComparisonResult]:
         """A `ComparisonResult` per shift."""
-        return [ComparisonResult.of(one.to_json()) for one in self.comparisons]
+        return [
+            ComparisonResult(c.shift, c.accuracy_a, c.accuracy_b, test.difference, test.interval, test.p, test.p_holm)
+            for c, test in ((c, c.test) for c in self.comparisons)
+        ]
 
     @property
     def tables(self) -> list[Table]:
@@ -225,7 +239,17 @@ class SweepResults(Results):
         """Draw the accuracy over the shifts."""
         from ood_fashion.reports import sweep_figures
 
-        return next(iter(sweep_figures.pictures(self.report).values()))(self.report)
+        make, _ = next(iter(sweep_figures.pictures(self.report).values()))
+        return make(self.report)
+
+
+@dataclass(frozen=True)
+class SettingResult:
+    """A setting of a study: the number of trainings, and the mean of each measure."""
+
+    setting: str
+    seeds: int
+    means: Mapping[str, float]
 
 
 @dataclass(frozen=True, repr=False)
@@ -267,6 +291,17 @@ class StudyResults(Results):
         return study_figures.figure(self.summary)
 
 
+@dataclass(frozen=True)
+class ReportedResult:
+    """A number of the assignment, and the mean of ours."""
+
+    problem: str
+    setting: str
+    measure: str
+    assignment: float
+    ours: float | None
+
+
 @dataclass(frozen=True, repr=False)
 class Reproduction(Results):
     """The whole assignment beside its own numbers, in a folder."""
@@ -294,26 +329,25 @@ class Reproduction(Results):
         return study_tables.reproduction_tables(self.report)
 
 
+@dataclass(frozen=True)
+class LayerCount(JsonRecord):
+    """The parameters of a layer, with the formula that counts them."""
+
+    layer: str
+    output_shape: tuple[int, ...]
+    formula: str
+    parameters: int
+
+
 @dataclass(frozen=True, repr=False)
 class ParameterCount(Results):
     """A model's parameters, layer by layer; `int(count)` is their number."""
 
-    model: str
     summary: dict[str, Any]
     differences: Sequence[str] = ()
 
-    @property
-    def parameters(self) -> int:
-        """The number of parameters."""
-        return int(self.summary["parameters"])
-
-    @property
-    def multiply_adds(self) -> int:
-        """The multiply-adds that an image takes."""
-        return int(self.summary["multiply_adds"])
-
     def __int__(self) -> int:
-        return self.parameters
+        return int(self.summary["parameters"])
 
     @property
     def record(self) -> dict[str, Any]:
@@ -323,7 +357,7 @@ class ParameterCount(Results):
     @property
     def rows(self) -> list[LayerCount]:
         """A `LayerCount` per layer."""
-        return [LayerCount.of(layer) for layer in self.summary["layers"]]
+        return [LayerCount.from_json(layer) for layer in self.summary["layers"]]
 
     @property
     def tables(self) -> list[Table]:
@@ -363,20 +397,3 @@ class Classification(Results):
     def tables(self) -> list[Table]:
         """The most probable classes of each picture."""
         return [tables.prediction_table(self.predictions)]
-
-
-@dataclass(frozen=True)
-class ReportFiles:
-    """What `report` has written.
-
-    Attributes:
-        path: of the HTML page.
-        figures: the paths of the figures.
-        damaged: a line for everything that could not be read.
-        undrawn: a line for each figure that could not be drawn.
-    """
-
-    path: Path
-    figures: Sequence[Path]
-    damaged: Sequence[str]
-    undrawn: Sequence[str]

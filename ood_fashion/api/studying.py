@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Run
-from ood_fashion.api.results import ReportFiles, Reproduction, StudyResults
+from ood_fashion.api.results import Reproduction, StudyResults
 from ood_fashion.files import locked, new_path
 from ood_fashion.studies import reproduction
 from ood_fashion.studies.study import Study
@@ -119,6 +121,23 @@ def reproduce(
         )  # fmt: skip
         write_markdown(path, found)
     return Reproduction(str(path), found, failures)
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What `report` has written.
+
+    Attributes:
+        path: of the HTML page.
+        figures: the paths of the figures.
+        damaged: a line for everything that could not be read.
+        undrawn: a line for each figure that could not be drawn.
+    """
+
+    path: Path
+    figures: Sequence[Path]
+    damaged: Sequence[str]
+    undrawn: Sequence[str]
 
 
 def report(

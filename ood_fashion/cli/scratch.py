@@ -67,7 +67,7 @@ def mlp(
     Example: ood-fashion scratch mlp --minibatch-size 5 --check-gradient --check-magnitude
     """
     from ood_fashion.api.training import plan, train
-    from ood_fashion.reports import figures, tables
+    from ood_fashion.reports import run_figures, tables
 
     given = {"implementation": "numpy", **{name: value for name, value in settings.items() if value is not None}}
     config, path = plan(given, out, resume=resume, defaults=MLP_PROTOCOL)
@@ -76,7 +76,7 @@ def mlp(
         run = train(config, data_dir, out=path, resume=resume, verbose=not quiet)
         metrics, history = run.read_metrics(), run.read_history()
         kept = metrics["training"]["kept_epoch"]
-        draw({run.plot_path: lambda: figures.accuracy_per_epoch(history, kept)})
+        draw({run.plot_path: lambda: run_figures.learning_curve(history, "accuracy", kept)})
     report = tables.run_report(run, history, metrics)
     show({"run": str(run.path), **metrics, "checks": [check.to_json() for check in checks]}, report, as_json)
 
@@ -86,11 +86,11 @@ def _check_mlp(
 ) -> list[CheckResult]:
     """Check the gradients that are to be checked before a training, and show them."""
     from ood_fashion.data import sources
-    from ood_fashion.reports import scratch_tables
+    from ood_fashion.reports import tables
 
     checks = check_mlp(config, sources.load_dataset(data_dir), gradient=gradient, magnitude=magnitude)
     if checks and not quiet:
-        say(*scratch_tables.check_table(checks).split("\n"), err=True)
+        say(*tables.check_table(checks).split("\n"), err=True)
     require_passed(checks)
     return checks
 
@@ -112,14 +112,14 @@ def perceptron(*, data_dir: Path | None, quiet: bool, as_json: bool, **settings:
 
     Example: ood-fashion scratch perceptron --kernel rbf
     """
-    from ood_fashion.reports import scratch_tables
+    from ood_fashion.reports import tables
 
     def show_epoch(epoch: int, mistakes: int) -> None:
         say(f"epoch {epoch}/{settings['epochs']}  mistakes {mistakes:,} of {settings['train_size']:,}", err=True)
 
     watch: dict[str, Any] = {} if quiet else {"on_epoch": show_epoch}
     result = train_perceptron(sources.load_dataset(data_dir), **settings, **watch)
-    show(result.to_json(), scratch_tables.perceptron_report(result), as_json)
+    show(result.to_json(), tables.perceptron_report(result), as_json)
 
 
 @scratch.command("mini-cnn")
@@ -139,10 +139,10 @@ def mini_cnn(*, as_json: bool, **settings: Any) -> None:
 
     Example: ood-fashion scratch mini-cnn
     """
-    from ood_fashion.reports import scratch_tables
+    from ood_fashion.reports import tables
 
     result = train_mini_cnn(**settings)
-    show(result.to_json(), scratch_tables.mini_cnn_report(result), as_json)
+    show(result.to_json(), tables.mini_cnn_report(result), as_json)
 
 
 @scratch.command()
@@ -156,8 +156,8 @@ def gradcheck(*, seed: int, data_dir: Path | None, as_json: bool) -> None:
 
     Example: ood-fashion scratch gradcheck
     """
-    from ood_fashion.reports import scratch_tables
+    from ood_fashion.reports import tables
 
     checks = check_everything(sources.load_dataset(data_dir), seed=seed)
-    show([check.to_json() for check in checks], scratch_tables.check_table(checks), as_json)
+    show([check.to_json() for check in checks], tables.check_table(checks), as_json)
     require_passed(checks)

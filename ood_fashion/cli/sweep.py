@@ -133,5 +133,5 @@ def _sweep(
     )  # fmt: skip
     figures = sweep_figures.pictures(results.report)
     folder = Path(results.folder)
-    draw({folder / f"{name}.png": functools.partial(make, results.report) for name, make in figures.items()})
+    draw({folder / f"{name}.png": functools.partial(make, results.report) for name, (make, _) in figures.items()})
     show_results(results, as_json)

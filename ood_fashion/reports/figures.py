@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ood_fashion.data.dataset import Dataset
@@ -62,6 +62,11 @@ def test_set(shift: str) -> str:
     return "in-domain" if shift == "none" else shift
 
 
+def look(number: int) -> dict[str, Any]:
+    """Return the colour and the marker of one of several things."""
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
 def style(axis: Axes) -> None:
     """Give axes a faint grid and no frame."""
     axis.grid(alpha=0.3)
@@ -75,13 +80,13 @@ def in_domain_scatter(
     standard: Sequence[tuple[float, float]],
     shifts: Sequence[str],
 ) -> None:
-    """Draw accuracy under shift against accuracy in-domain, with the line y = x.
+    """Draw mean accuracy under shifts against accuracy in-domain, with the line y = x.
 
     Args:
         axis: where to draw.
         models: the two accuracies, in-domain first, by the models' names, which the legend gets.
         standard: those of standard models, small and grey, with what they predict as a line; may be empty.
-        shifts: the shifts whose mean accuracy the second is.
+        shifts: those of the mean accuracy.
     """
     style(axis)
     places = [in_domain for in_domain, _ in (*models.values(), *standard)]
@@ -92,8 +97,7 @@ def in_domain_scatter(
         line = np.linspace(low, high, 50)
         axis.plot(line, np.mean([baseline.predicted(s, line) for s in shifts], axis=0), color="grey", lw=1)
     for number, (name, point) in enumerate(models.items()):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        axis.plot(*point, marker, ms=7, color=colour, label=literal(name))
+        axis.plot(*point, ls="none", ms=7, label=literal(name), **look(number))
     axis.set(xlim=(low, high), ylim=(0, 1))
 
 
@@ -114,9 +118,6 @@ def shift_gallery(dataset: Dataset, shifts: Sequence[Shift]) -> Figure:
     return figure
 
 
-GALLERY_BLOCKS = 2
-
-
 def corruption_gallery(dataset: Dataset) -> Figure:
     """Draw the first test image of two classes under every corruption, a row each, at severities 0 to 5."""
     labels: NDArray[np.int64] = dataset.test.labels
@@ -124,12 +125,11 @@ def corruption_gallery(dataset: Dataset) -> Figure:
     chosen = first[[0, -1]]
     images = dataset.test.images[chosen]
     severities = (0, *SEVERITIES)
-    names = list(CORRUPTIONS)
-    rows = -(-len(names) // GALLERY_BLOCKS)
-    figure = Figure(figsize=(6.2 * GALLERY_BLOCKS, 0.5 * rows + 0.4), layout="constrained", dpi=90)
-    axes = figure.subplots(rows, GALLERY_BLOCKS, squeeze=False)
+    rows = -(-len(CORRUPTIONS) // 2)
+    figure = Figure(figsize=(12.4, 0.5 * rows + 0.4), layout="constrained", dpi=90)
+    axes = figure.subplots(rows, 2)
     height, width = dataset.image_shape
-    for axis, name in zip_longest(axes.T.flat, names):
+    for axis, name in zip_longest(axes.T.flat, CORRUPTIONS):
         axis.set(xticks=[], yticks=[])
         if name is None:
             axis.set_axis_off()
@@ -142,26 +142,6 @@ def corruption_gallery(dataset: Dataset) -> Figure:
     for axis in axes[0]:
         axis.set_xticks((2 * np.array(severities) + 1) * width - 0.5, severities)
         axis.tick_params(length=0, labeltop=True, labelbottom=False)
-    return figure
-
-
-def accuracy_per_epoch(history: Sequence[Mapping[str, float]], kept_epoch: int) -> Figure:
-    """Draw training and validation accuracy after each epoch, and mark the epoch whose weights are kept.
-
-    Args:
-        history: a run's rows, one at least.
-        kept_epoch: from 1.
-    """
-    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=120)
-    axis = figure.subplots()
-    epochs = [row["epoch"] for row in history]
-    for label, column in (("training", "accuracy"), ("validation", "val_accuracy")):
-        axis.plot(epochs, [row[column] for row in history], marker=".", label=label)
-    axis.axvline(kept_epoch, color="gray", linestyle="dotted", label=f"weights kept (epoch {kept_epoch})")
-    axis.set(xlabel="epoch", ylabel="accuracy")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(alpha=0.3)
-    axis.legend(loc="lower right")
     return figure
 
 
@@ -182,28 +162,31 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure in the format that the path's suffix names.
 
     Raises:
-        InvalidValueError: matplotlib knows no such format.
         RunError: the file cannot be written.
     """
-    check_format(path)
     with atomic_write(path) as temporary:
         figure.savefig(temporary)
 
 
-def accuracies(name: str, results: Sequence[tuple[str, float, Sequence[float]]]) -> Figure:
-    """Draw a model's accuracy under each shift with its 95% interval.
-
-    Args:
-        name: of the model.
-        results: shift, accuracy and interval.
-    """
+def _axes() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=110)
     axis = figure.subplots()
     style(axis)
+    return figure, axis
+
+
+def _label_shifts(axis: Axes, shifts: Iterable[str]) -> None:
+    names = [literal(test_set(shift)) for shift in shifts]
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
+
+
+def accuracies(name: str, results: Sequence[tuple[str, float, Sequence[float]]]) -> Figure:
+    """Draw a model's accuracy under each shift with its 95% interval, from shifts, accuracies and intervals."""
+    figure, axis = _axes()
     shifts, values, intervals = zip(*results, strict=True)
-    places, bars = range(len(shifts)), np.abs(np.transpose(intervals) - values)
-    axis.errorbar(places, values, bars, fmt=MARKERS[0], color=COLOURS[0], capsize=3, label=literal(name))
-    axis.set_xticks(places, [literal(test_set(shift)) for shift in shifts], rotation=30, ha="right")
+    bars = np.abs(np.transpose(intervals) - values)
+    axis.errorbar(range(len(shifts)), values, bars, ls="none", capsize=3, label=literal(name), **look(0))
+    _label_shifts(axis, shifts)
     axis.set(ylim=(0, 1), ylabel="accuracy")
     axis.legend(frameon=False, fontsize="small")
     return figure
@@ -211,14 +194,11 @@ def accuracies(name: str, results: Sequence[tuple[str, float, Sequence[float]]])
 
 def differences(comparisons: Sequence[ShiftComparison], name_a: str, name_b: str) -> Figure:
     """Draw the difference in accuracy between two models under each shift, with its 95% interval."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained", dpi=110)
-    axis = figure.subplots()
-    style(axis)
+    figure, axis = _axes()
     for place, one in enumerate(comparisons):
         axis.plot([place, place], one.test.interval or (one.test.difference,) * 2, color=COLOURS[0], lw=1.5)
         axis.plot(place, one.test.difference, "o", color=COLOURS[0])
     axis.axhline(0, color="black", lw=0.8)
-    shown = [literal(test_set(one.shift)) for one in comparisons]
-    axis.set_xticks(range(len(comparisons)), shown, rotation=30, ha="right")
+    _label_shifts(axis, [one.shift for one in comparisons])
     axis.set_ylabel(f"accuracy of {literal(name_a)} minus {literal(name_b)}")
     return figure

@@ -6,9 +6,10 @@ import functools
 import io
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib as mpl
@@ -17,9 +18,10 @@ from matplotlib.figure import Figure
 
 from ood_fashion import __version__
 from ood_fashion.errors import OodFashionError
-from ood_fashion.files import atomic_write, make_folder
+from ood_fashion.files import access, atomic_write, make_folder
 from ood_fashion.reports import figures
 from ood_fashion.reports.table import Table
+from ood_fashion.runs.config import SETTINGS, TrainConfig
 from ood_fashion.text import printable
 
 
@@ -57,6 +59,40 @@ class Page:
     def drawings(self) -> list[Drawing]:
         """All figures, in their order."""
         return [drawing for section in self.sections for drawing in section.drawings]
+
+
+def folder_name(path: Path) -> str:
+    """Return what a page of a folder is called."""
+    with access(path):
+        return path.resolve().name
+
+
+def configuration_section(configs: Iterable[TrainConfig], environments: Iterable[Mapping[str, Any]]) -> Section:
+    """List what decided the trainings and what they ran on; where they differ, each value."""
+    settings: dict[str, dict[str, None]] = {}
+    facts: dict[str, dict[str, None]] = {}
+    for config in configs:
+        for name in SETTINGS:
+            settings.setdefault(name.replace("_", " "), {})[_text(getattr(config, name))] = None
+    for record in environments:
+        dataset, versions = record["dataset"], record.get("versions")
+        for name, value in {
+            "dataset": dataset.get("source"),
+            "genuine Fashion-MNIST": dataset.get("genuine"),
+            **{key.replace("_", " "): record.get(key) for key in ("device", "threads", "git_revision", "started")},
+            **(versions if isinstance(versions, dict) else {}),
+        }.items():
+            facts.setdefault(str(name), {})[_text(value)] = None
+        facts["started"] = {min(facts["started"]): None}
+    tables = [
+        Table(caption, ["name", "value"], [[name, ", ".join(values)] for name, values in listed.items()])
+        for caption, listed in (("Settings", settings), ("Environment", facts))
+    ]
+    return Section("Configuration and versions", tables=tables)
+
+
+def _text(value: Any) -> str:
+    return {None: "none", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def write_html(page: Page, path: Path) -> list[str]:

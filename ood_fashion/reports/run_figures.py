@@ -17,7 +17,7 @@ from ood_fashion.evaluation.results import AccuracyResult, Metrics
 from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.images import Images
 from ood_fashion.reports import figures
-from ood_fashion.reports.figures import COLOURS, MARKERS, literal, style, test_set
+from ood_fashion.reports.figures import COLOURS, literal, look, style, test_set
 from ood_fashion.runs.history import History
 from ood_fashion.shifts.shift import Indices, Shift
 
@@ -30,9 +30,10 @@ _MAX_NUMBERED_CLASSES = 15
 """The cells of larger confusion matrices are too small for numbers."""
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def _figure(height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
+    """Make a figure with one pair of axes, or with rows and columns of them."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
-    return figure, figure.subplots()
+    return figure, figure.subplots(*shape, **options)
 
 
 def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
@@ -41,7 +42,7 @@ def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
     Args:
         history: a row per epoch.
         measure: "loss" or "accuracy".
-        kept_epoch: the epoch whose weights are kept, from 1; it is marked.
+        kept_epoch: from 1; marked.
     """
     figure, axis = _figure(3.4)
     style(axis)
@@ -49,7 +50,7 @@ def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
     for number, (column, label) in enumerate(curves.items()):
         if column in history[0]:
             epochs, values = [row["epoch"] for row in history], [row[column] for row in history]
-            axis.plot(epochs, values, MARKERS[number], ls="-", ms=3.5, color=COLOURS[number], label=label)
+            axis.plot(epochs, values, ms=3.5, label=label, **look(number))
     axis.axvline(kept_epoch, color="black", ls=":", lw=1.2, label="kept weights")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else measure)
@@ -58,12 +59,7 @@ def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
 
 
 def accuracies(results: Sequence[AccuracyResult], figures: Mapping[str, float]) -> Figure:
-    """Draw accuracies on test sets with 95% Wilson intervals, and the assignment's `figures`, by shift, as crosses.
-
-    Args:
-        results: one per test set.
-        figures: may be empty.
-    """
+    """Draw accuracies on test sets with 95% Wilson intervals, and the assignment's `figures`, by shift, as crosses."""
     figure, axis = _figure(0.9 + 0.35 * len(results))
     style(axis)
     axis.grid(visible=False, axis="y")
@@ -80,12 +76,7 @@ def accuracies(results: Sequence[AccuracyResult], figures: Mapping[str, float]) 
 
 
 def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Sequence[str]) -> Figure:
-    """Draw the accuracy in each class on each test set, with 95% Wilson intervals.
-
-    Args:
-        counts: confusion matrices by the text forms of the shifts, (num_classes, num_classes).
-        class_names: num_classes names.
-    """
+    """Draw the accuracy in each class on each test set, by its confusion matrix, with 95% Wilson intervals."""
     figure, axis = _figure(1.2 + 0.42 * len(class_names))
     style(axis)
     axis.grid(visible=False, axis="y")
@@ -94,16 +85,8 @@ def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Seque
         (present,) = np.nonzero(totals)
         accuracies = correct[present] / totals[present]
         intervals = np.array([wilson_interval(int(correct[label]), int(totals[label])) for label in present])
-        axis.errorbar(
-            accuracies,
-            present + 0.15 * (number - (len(counts) - 1) / 2),
-            xerr=np.abs(intervals.T - accuracies),
-            fmt=MARKERS[number % len(MARKERS)],
-            ms=4,
-            lw=1,
-            color=COLOURS[number % len(COLOURS)],
-            label=test_set(shift),
-        )
+        places, bars = present + 0.15 * (number - (len(counts) - 1) / 2), np.abs(intervals.T - accuracies)
+        axis.errorbar(accuracies, places, xerr=bars, ls="none", ms=4, lw=1, label=test_set(shift), **look(number))
     axis.set(xlim=(-0.02, 1.02), ylim=(len(class_names) - 0.5, -0.5), xlabel="accuracy")
     axis.set_yticks(range(len(class_names)), list(map(literal, class_names)))
     for label in range(1, len(class_names)):
@@ -113,11 +96,7 @@ def class_accuracies(counts: Mapping[str, NDArray[np.int64]], class_names: Seque
 
 
 def reliability(results: Sequence[Metrics]) -> Figure:
-    """Draw accuracy against confidence on each test set, two a row, in the bins of the calibration error.
-
-    Args:
-        results: one per test set; those that have been calibrated are drawn before and after.
-    """
+    """Draw accuracy against confidence on each test set, before and after it was calibrated, two a row."""
     figure, axes = _panels(len(results))
     for result, axis in zip(results, axes, strict=True):
         style(axis)
@@ -125,33 +104,24 @@ def reliability(results: Sequence[Metrics]) -> Figure:
         kinds = {"as trained": result.bins, "calibrated": result.calibrated and result.calibrated.bins}
         for number, (label, bins) in enumerate((label, kind) for label, kind in kinds.items() if kind):
             means = [group.accuracy for group in bins]
-            intervals = [wilson_interval(group.accuracy * group.n, group.n) for group in bins]
-            axis.errorbar(
-                [group.confidence for group in bins],
-                means,
-                yerr=np.abs(np.transpose(intervals) - means),
-                fmt=f"{MARKERS[number]}-",
-                ms=3,
-                lw=1,
-                color=COLOURS[number],
-                label=label,
-            )
+            confidences = [group.confidence for group in bins]
+            bars = np.abs(np.transpose([wilson_interval(group.accuracy * group.n, group.n) for group in bins]) - means)
+            axis.errorbar(confidences, means, bars, ms=3, lw=1, label=label, **look(number))
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1))
         axis.set_title(test_set(result.shift), fontsize="small")
     return _labelled(figure, "confidence", "accuracy")
 
 
-def in_domain_scatters(name: str, in_domain: float, accuracies: Mapping[str, float]) -> Figure:
-    """Draw a model's accuracy under shift against that in-domain, beside standard models', two shifts a row.
+def in_domain_scatters(in_domain: float, accuracies: Mapping[str, float]) -> Figure:
+    """Draw a run's accuracy under shift against that in-domain, beside standard models', two shifts a row.
 
     Args:
-        name: the model's.
-        in_domain: its accuracy on unshifted images.
+        in_domain: the accuracy on unshifted images.
         accuracies: under shifts that have a `baseline.fit`, by their text forms.
     """
     figure, axes = _panels(len(accuracies))
     for (shift, accuracy), axis in zip(accuracies.items(), axes, strict=True):
-        figures.in_domain_scatter(axis, {name: (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
+        figures.in_domain_scatter(axis, {"this run": (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
         axis.set_title(test_set(shift), fontsize="small")
     return _labelled(figure, "accuracy in-domain", "accuracy under the shift")
 
@@ -159,8 +129,8 @@ def in_domain_scatters(name: str, in_domain: float, accuracies: Mapping[str, flo
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """Make so many panels with the same axes, two a row."""
     rows = -(-count // 2)
-    figure = Figure(figsize=(WIDTH, 0.6 + 2.3 * rows), layout="constrained", dpi=150)
-    axes = list(figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True).flat)
+    figure, grid = _figure(0.6 + 2.3 * rows, rows, 2, squeeze=False, sharex=True, sharey=True)
+    axes = list(grid.flat)
     for axis in axes[count:]:
         axis.set_axis_off()
     return figure, axes[:count]
@@ -212,10 +182,9 @@ def _readable_on(colours: Colormap, position: float) -> str:
 
 
 def _grid(rows: int, columns: int, image_shape: tuple[int, ...], text: float) -> tuple[Figure, NDArray[Any]]:
-    """Make axes for images with `text` inches for the words above and below them; returns them (rows, columns)."""
+    """Make axes (rows, columns) for images with `text` inches for the words above and below them."""
     height = rows * (0.9 * WIDTH / columns * image_shape[0] / image_shape[1] + text)
-    figure = Figure(figsize=(WIDTH, height), layout="constrained", dpi=150)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return _figure(height, rows, columns, squeeze=False)
 
 
 def _draw_image(axis: Axes, image: NDArray[np.float32], caption: str, *, right: bool) -> None:
@@ -251,13 +220,7 @@ def predictions(
 
 
 def mistakes(images: NDArray[np.float32], true_names: Sequence[str], predicted: Sequence[tuple[str, float]]) -> Figure:
-    """Draw images that the model gets wrong, four a row.
-
-    Args:
-        images: float32 (n, height, width) in [0, 1], shifted already.
-        true_names: the name of the true class of each.
-        predicted: a class name and a confidence for each.
-    """
+    """Draw images, shifted already, that the model gets wrong, four a row."""
     figure, axes = _grid(-(-len(images) // 4), 4, images.shape[1:], text=0.6)
     for axis, image, true_name, (name, confidence) in zip(axes.flat, images, true_names, predicted, strict=False):
         _draw_image(axis, image, f"{literal(true_name)}\n→ {literal(name)} ✗\n{confidence:.1%}", right=False)

@@ -25,8 +25,7 @@ from ood_fashion.evaluation.results import AccuracyResult, Metrics
 from ood_fashion.models.specs import MODELS
 from ood_fashion.reports import run_figures, tables
 from ood_fashion.reports.figures import test_set
-from ood_fashion.reports.page import Drawing, Page, Section
-from ood_fashion.reports.parts import configuration_section, folder_name, identifier
+from ood_fashion.reports.page import Drawing, Page, Section, configuration_section, folder_name
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.history import History
 from ood_fashion.runs.run import Run
@@ -38,9 +37,6 @@ _GALLERY_CLASSES, _GALLERY_ROWS = 10, 5
 _MISTAKES = 8
 
 
-Record = dict[str, Any]
-
-
 @dataclass(frozen=True)
 class _RunRecords:
     """What a complete run's folder holds, checked against its dataset."""
@@ -48,7 +44,7 @@ class _RunRecords:
     run: Run
     dataset: Dataset
     history: History
-    metrics: Record
+    metrics: dict[str, Any]
     measured: list[AccuracyResult]
     predictions: dict[str, Predictions]
 
@@ -118,7 +114,7 @@ def _described(results: Iterable[Sequence[Any]]) -> str:
 
 
 def run_page(path: Path, data_dir: Source | None = None) -> Page:
-    """Describe a complete run; see `report.read_page`."""
+    """Describe a complete run."""
     records = _RunRecords.read(path, data_dir)
     config = records.run.config
     sentence = tables.training_sentence(records.history, records.metrics)
@@ -238,7 +234,7 @@ def _metrics_sections(records: _RunRecords) -> Iterator[Section]:
     in_domain = [result.accuracy for result in results if result.shift == "none"]
     if shifted and in_domain:
         accuracies = {result.shift: result.accuracy for result in shifted}
-        figure = run_figures.in_domain_scatters("this run", in_domain[0], accuracies)
+        figure = run_figures.in_domain_scatters(in_domain[0], accuracies)
         caption = "Accuracy under the shift against accuracy in-domain"
         alternative = f"{caption}. Above standard models: " + ", ".join(
             f"{result.shift} {result.effective_robustness:+.4f}" for result in shifted
@@ -280,6 +276,11 @@ def _confusion_sections(records: _RunRecords) -> Iterator[Section]:
             "The confusion matrices above minus the in-domain one: red cells have gained images, blue ones lost them.",
             drawings=drawings("change", changes, run_figures.confusion_change, "Change of the confusion matrix"),
         )
+
+
+def identifier(shift: str) -> str:
+    """Make a shift's text fit for a file's name and an HTML id."""
+    return test_set(shift).translate(str.maketrans(":,+", "___"))
 
 
 def _largest(matrix: NDArray[np.float64], names: Sequence[str]) -> str:

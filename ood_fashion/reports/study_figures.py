@@ -5,7 +5,7 @@ Lines are means over seeds, bands and bars the 95% intervals of the means; with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -35,12 +35,13 @@ def _means(summaries: Sequence[Summary]) -> list[float]:
 
 def _bars(summaries: Sequence[Summary]) -> np.ndarray | None:
     """Return distances from the means to both ends of their intervals, (2, n)."""
-    distances = [
-        (summary.mean - summary.interval[0], summary.interval[1] - summary.mean)
-        for summary in summaries
-        if summary.interval is not None
-    ]
-    return np.transpose(distances) if len(distances) == len(summaries) else None
+    intervals = [summary.interval for summary in summaries if summary.interval is not None]
+    return np.abs(np.transpose(intervals) - _means(summaries)) if len(intervals) == len(summaries) else None
+
+
+def _points(axis: Axes, places: Sequence[float], summaries: Sequence[Summary], colour: str) -> None:
+    """Draw means with their intervals as bars."""
+    axis.errorbar(places, _means(summaries), _bars(summaries), color=colour, marker="o", capsize=3)
 
 
 def _curve(axis: Axes, rows: Sequence[Summary], label: str, number: int) -> None:
@@ -68,8 +69,7 @@ def costs(summary: StudySummary) -> Figure:
         (axes[0], "accuracy none", "test accuracy", COLOURS[0]),
         (axes[1], "seconds", "training time (s)", COLOURS[1]),
     ):
-        summaries = [setting.measures[measure] for setting in summary.settings]
-        axis.errorbar(numbers, _means(summaries), _bars(summaries), color=colour, marker="o", capsize=3)
+        _points(axis, numbers, [setting.measures[measure] for setting in summary.settings], colour)
         axis.set(xscale="log", xlabel=figures.literal(summary.factor), ylabel=label)
         axis.set_xticks(numbers, [f"{number:,g}" for number in numbers])
         axis.minorticks_off()
@@ -97,8 +97,8 @@ def stopping(summary: StudySummary) -> Figure:
     left.set(xlabel="epoch", ylabel="accuracy")
     left.plot([], [], "ko", ms=4, label="stop of each patience")
     left.legend(frameon=False, fontsize="small")
-    patiences, costs = [row.patience for row in table], [row.cost for row in table]
-    right.errorbar(patiences, _means(costs), _bars(costs), color=COLOURS[3], marker="o", capsize=3)
+    patiences = [row.patience for row in table]
+    _points(right, patiences, [row.cost for row in table], COLOURS[3])
     right.axhline(0, color="black", lw=0.8)
     right.set(xlabel="patience (epochs)", ylabel="test accuracy lost", xticks=patiences)
     figure.suptitle(_title(summary), fontsize="medium")
@@ -115,8 +115,7 @@ def curves(summary: StudySummary) -> Figure:
         of(ScalarFormatter())
     left.legend(title=figures.literal(summary.factor), frameon=False, fontsize="small")
     numbers = [float(setting.setting) for setting in summary.settings]
-    summaries = [setting.measures["accuracy none"] for setting in summary.settings]
-    right.errorbar(numbers, _means(summaries), _bars(summaries), color=COLOURS[0], marker="o", capsize=3)
+    _points(right, numbers, [setting.measures["accuracy none"] for setting in summary.settings], COLOURS[0])
     right.set(xlabel=figures.literal(summary.factor), ylabel="test accuracy after the last epoch", xticks=numbers)
     figure.suptitle(_title(summary), fontsize="medium")
     return figure
@@ -147,7 +146,7 @@ def bars(summary: StudySummary) -> Figure:
     return figure
 
 
-KINDS: dict[str, Callable[[StudySummary], Figure]] = {
+KINDS = {
     "bars": bars,
     "costs": costs,
     "curves": curves,
@@ -157,5 +156,5 @@ KINDS: dict[str, Callable[[StudySummary], Figure]] = {
 
 
 def figure(summary: StudySummary) -> Figure:
-    """Draw a study's figure, of the kind that it names."""
+    """Draw a study's figure."""
     return KINDS[summary.grid.figure](summary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from ood_fashion.data.sources import Source
@@ -11,8 +12,7 @@ from ood_fashion.errors import RunError
 from ood_fashion.files import read_json
 from ood_fashion.reports import study_figures, study_tables
 from ood_fashion.reports.figures import test_set
-from ood_fashion.reports.page import Drawing, Page, Section
-from ood_fashion.reports.parts import configuration_section, folder_name
+from ood_fashion.reports.page import Drawing, Page, Section, configuration_section, folder_name
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import TEST_SETS
@@ -23,7 +23,7 @@ from ood_fashion.studies.study_run import StudyRun
 
 
 def study_page(path: Path, data_dir: Source | None = None) -> Page:
-    """Describe a study, without the trainings that cannot be read; see `report.read_page`."""
+    """Describe a study, without the trainings that cannot be read."""
     study_run = StudyRun(path)
     summary = study_run.summarize()
     count = study_run.trial_count
@@ -32,14 +32,17 @@ def study_page(path: Path, data_dir: Source | None = None) -> Page:
             f"{path}: expected a study with a finished training. Received: {count} trainings, none of which can "
             f"be read. Finish it: ood-fashion study {summary.study} --resume --out {path}"
         )
-    headers, rows, notes = study_tables.study_rows(summary)
     caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
-    shown = [f"{row[0]}: " + ", ".join(map(" ".join, zip(headers[2:], row[2:], strict=True))) for row in rows]
+    table = replace(study_tables.results_table(summary), title=caption)
+    shown = [
+        f"{row[0]}: " + ", ".join(map(" ".join, zip(table.columns[2:], row[2:], strict=True))) for row in table.rows
+    ]
     drawing = Drawing(summary.study, study_figures.figure(summary), summary.title, "; ".join(shown))
-    results = [Table(caption, headers, rows, notes)]
-    if summary.study == "shifts":
-        models = assignment.comparable_models(summary.changes, genuine=summary.is_genuine)
-        results += [_assignment_table(models)] if models else []
+    results = [table]
+    if summary.study == "shifts" and (
+        models := assignment.comparable_models(summary.changes, genuine=summary.is_genuine)
+    ):
+        results.append(_assignment_table(models))
     read = {(setting.setting, seed) for setting in summary.settings for seed in setting.seeds}
     first, *others = (study_run.trials_of(setting) for setting in study_run.study.settings)
     configs = (trial.config for trial in itertools.chain(first, *(itertools.islice(trials, 1) for trials in others)))
@@ -69,7 +72,7 @@ def _assignment_table(models: Collection[str]) -> Table:
 
 
 def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
-    """Lay a reproduction's tables and the figures of its studies out; see `report.read_page`."""
+    """Lay a reproduction's tables and the figures of its studies out."""
     try:
         report = ReproductionReport.from_json(read_json(path / "reproduction.json"))
         parts = study_tables.reproduction_tables(report)
@@ -83,12 +86,8 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
         kind="reproduction",
         lead=f"The assignment's figures beside ours, over {report.seeds} {'seed' if report.seeds == 1 else 'seeds'}.",
         sections=[
-            *map(_table_section, parts),
+            *(Section(table.title, table.text, [table]) for table in parts),
             *(Section(page.lead, tables=page.sections[0].tables, drawings=page.drawings) for page in pages),
         ],
         damaged=[line for page in pages for line in page.damaged],
     )
-
-
-def _table_section(table: Table) -> Section:
-    return Section(table.title, table.text, [table])

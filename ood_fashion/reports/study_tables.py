@@ -9,7 +9,6 @@ from pathlib import Path
 from ood_fashion.evaluation.comparison import ShiftComparison
 from ood_fashion.evaluation.stats import (
     SIGNIFICANCE,
-    Interval,
     RunsSummary,
     Summary,
     UnpairedComparison,
@@ -17,7 +16,7 @@ from ood_fashion.evaluation.stats import (
 )
 from ood_fashion.files import atomic_write, remove_leftovers
 from ood_fashion.models import specs
-from ood_fashion.reports.table import Table
+from ood_fashion.reports.table import Table, ends
 from ood_fashion.reports.tables import test_set
 from ood_fashion.studies import assignment
 from ood_fashion.studies.exercises import GradientResult, MagnitudeResult
@@ -37,7 +36,7 @@ def comparison_tables(
             f"{one.accuracy_a:.4f}",
             f"{one.accuracy_b:.4f}",
             f"{one.test.difference:+.4f}",
-            "{:+.4f} to {:+.4f}".format(*one.test.interval) if one.test.interval else "-",
+            ends(one.test.interval, "+.4f"),
             _p_value(one.test.p),
             _p_value(one.test.p_holm),
         ]
@@ -61,7 +60,7 @@ def runs_table(summaries: Mapping[str, RunsSummary], title: str = "") -> Table:
             *(
                 text
                 for spread in (summary.seeds, summary.images)
-                for text in (("-" if spread.sd is None else f"{spread.sd:.4f}"), _ends(spread.ci95))
+                for text in ("-" if spread.sd is None else f"{spread.sd:.4f}", ends(spread.ci95))
             ),
         ]
         for shift, summary in summaries.items()
@@ -75,28 +74,20 @@ def runs_table(summaries: Mapping[str, RunsSummary], title: str = "") -> Table:
     return Table(title, headers, rows, [note], left=(3, 5))
 
 
-def _ends(interval: Interval | None) -> str:
-    return "-" if interval is None else "{:.4f} to {:.4f}".format(*interval)
-
-
 def _p_value(p: float | None) -> str:
     """Show a p; reproductions of earlier versions have no adjusted one."""
     return "-" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
-def study_rows(summary: StudySummary) -> tuple[list[str], list[list[str]], list[str]]:
-    """Lay out what `StudyRun.summarize` gives: means with half of their 95% intervals.
-
-    Returns:
-        Headers, a row of texts per setting, and notes.
-    """
+def results_table(summary: StudySummary) -> Table:
+    """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
     rows = [
         [setting.setting, str(len(setting.seeds)), *(estimate(setting.measures[name]) for name in summary.measures)]
         for setting in summary.settings
     ]
     headers = [summary.factor, "seeds", *map(_measure, summary.measures)]
     notes = [_verdict(summary.best, summary.factor)] if summary.best else []
-    return headers, rows, [*notes, *_test_set_notes(summary)]
+    return Table(summary.title, headers, rows, [*notes, *_test_set_notes(summary)])
 
 
 def _test_set_notes(summary: StudySummary) -> list[str]:
@@ -115,9 +106,9 @@ def _test_set_notes(summary: StudySummary) -> list[str]:
 
 
 def study_tables(summary: StudySummary) -> list[Table]:
-    """Show what `StudyRun.summarize` gives: a row a setting, means with half of their 95% intervals."""
-    headers, rows, notes = study_rows(summary)
-    shown = [Table(summary.title, headers, rows)]
+    """Show `results_table` and what stopping early would have cost; the notes follow, an empty line before each."""
+    results = results_table(summary)
+    shown = [replace(results, notes=())]
     if summary.settings and (patiences := summary.settings[0].patience):
         outcomes = [
             [
@@ -129,7 +120,7 @@ def study_tables(summary: StudySummary) -> list[Table]:
         ]
         headers = ["patience", "epochs run", "kept epoch", "test accuracy", "below the best epoch's"]
         shown.append(Table("Had training stopped early:", headers, outcomes))
-    return [*shown[:-1], replace(shown[-1], notes=[text for note in notes for text in ("", note)])]
+    return [*shown[:-1], replace(shown[-1], notes=[text for note in results.notes for text in ("", note)])]
 
 
 _MEASURES = {
@@ -149,10 +140,8 @@ def _measure(name: str) -> str:
 
 def estimate(summary: Summary, *, counts: bool = False) -> str:
     """Show a mean with half of its interval, to as many decimals as suit its values, or counts."""
-    mean, interval = summary.mean, summary.interval
-    decimals = _decimals(summary.values or [round(mean) if counts else mean])
-    half = "" if interval is None else f" ± {interval[1] - mean:,.{decimals}f}"
-    return f"{mean:,.{decimals}f}{half}"
+    mean, interval, decimals = summary.mean, summary.interval, _decimals(summary, counts=counts)
+    return f"{mean:,.{decimals}f}" + (f" ± {interval[1] - mean:,.{decimals}f}" if interval else "")
 
 
 def _verdict(best: BestSetting, factor: str) -> str:
@@ -160,10 +149,9 @@ def _verdict(best: BestSetting, factor: str) -> str:
     found = f"Lowest {_measure(best.measure)}: {factor} {best.best}, then {best.next}."
     if difference is None or difference.interval is None:
         return f"{found} One seed cannot say whether that is chance."
-    low, high = difference.interval
-    beyond = "more than" if low > 0 else "no more than"
+    beyond = "more than" if difference.interval[0] > 0 else "no more than"
     return (
-        f"{found} The difference, seed by seed, is {difference.mean:.4f} (95% interval {low:.4f} to {high:.4f}, "
+        f"{found} The difference, seed by seed, is {difference.mean:.4f} (95% interval {ends(difference.interval)}, "
         f"n = {difference.n}): {beyond} chance would give."
     )
 
@@ -175,16 +163,15 @@ def reproduction_tables(report: ReproductionReport) -> list[Table]:
             value.problem,
             value.setting,
             _measure(value.measure),
-            _number(value.assignment) + "†" * bool(value.slip),
+            (f"{value.assignment:,}" if value.assignment >= 2 else f"{value.assignment:.4f}") + "†" * bool(value.slip),
             estimate(value.ours) if value.ours else "-",
-            _prediction_interval(value.ours),
+            ends(value.ours.prediction_interval, f",.{_decimals(value.ours)}f") if value.ours else "-",
             {True: "yes", False: "no", None: "-"}[value.inside],
         ]
         for value in report.values
     ]
     counts = [
-        ["3.5", specs.MODELS[count.model].title, f"{count.assignment:,}", f"{count.ours:,}"]
-        for count in report.parameters
+        ["3.5", specs.MODELS[one.model].title, f"{one.assignment:,}", f"{one.ours:,}"] for one in report.parameters
     ]
     claims = [
         [
@@ -232,7 +219,7 @@ def reproduction_tables(report: ReproductionReport) -> list[Table]:
         Table(
             "Slips of the assignment",
             ["problem", "the assignment", "right"],
-            [list(correction) for correction in assignment.CORRECTIONS],
+            assignment.CORRECTIONS,
             left=(1, 2),
         ),
     ]
@@ -253,22 +240,12 @@ def _difference(comparison: UnpairedComparison | None) -> tuple[str, str]:
     low, high = comparison.interval
     size = max(abs(low), abs(high))
     decimals = 0 if size >= 1000 else 1 if size >= 2 else 4
-    return f"{comparison.difference:,.{decimals}f}", f"{low:,.{decimals}f} to {high:,.{decimals}f}"
+    return f"{comparison.difference:,.{decimals}f}", ends(comparison.interval, f",.{decimals}f")
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if value >= 2 else f"{value:.4f}"
-
-
-def _prediction_interval(summary: Summary | None) -> str:
-    if summary is None or summary.prediction_interval is None:
-        return "-"
-    decimals = _decimals(summary.values or [summary.mean])
-    return " to ".join(f"{end:,.{decimals}f}" for end in summary.prediction_interval)
-
-
-def _decimals(values: Sequence[float]) -> int:
+def _decimals(summary: Summary, *, counts: bool = False) -> int:
     """Return how many decimals suit the mean of counts, or of measured values of this size."""
+    values = summary.values or [round(summary.mean) if counts else summary.mean]
     size = max(map(abs, values))
     if all(float(value).is_integer() for value in values):
         return 0 if size >= 1000 else 1

@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_HTML = """
+{%- macro cells(row, tag) %}{% for cell in row %}{% set left = loop.first or loop.index0 in table.left -%}
+<{{ tag }} style="text-align: {{ "left" if left else "right" }}">{{ cell }}</{{ tag }}>
+{%- endfor %}{% endmacro -%}
+<table>{% if table.title %}<caption>{{ table.title }}</caption>{% endif -%}
+<thead><tr>{{ cells(table.columns, "th") }}</tr></thead><tbody>
+{%- for row in table.rows %}<tr>{{ cells(row, "td") }}</tr>{% endfor %}</tbody></table>
+{%- if table.text %}<p>{{ table.text }}</p>{% endif -%}
+{% for note in table.notes if note %}<p>{{ note }}</p>{% endfor %}"""
+
+
+def ends(interval: Sequence[float] | None, form: str = ".4f") -> str:
+    """Show an interval, or "-" where there is none."""
+    return " to ".join(format(end, form) for end in interval) if interval else "-"
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of texts; the first cell of a row names it.
@@ -62,21 +78,10 @@ class Table:
 
     def to_html(self) -> str:
         """Return the table as HTML, its title as the caption."""
-        from markupsafe import Markup
+        import jinja2
 
-        def cells(row: Sequence[str], tag: str) -> Markup:
-            styles = ["left" if column in (0, *self.left) else "right" for column in range(len(row))]
-            return Markup("").join(
-                Markup('<{0} style="text-align: {1}">{2}</{0}>').format(Markup(tag), style, cell)
-                for style, cell in zip(styles, row, strict=True)
-            )
-
-        caption = Markup("<caption>{}</caption>").format(self.title) if self.title else ""
-        lines = Markup("").join(Markup("<tr>{}</tr>").format(cells(row, "td")) for row in self.rows)
-        below = Markup("").join(Markup("<p>{}</p>").format(note) for note in (self.text, *self.notes) if note)
-        return Markup("<table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>{}").format(
-            caption, cells(self.columns, "th"), lines, below
-        )
+        html: str = jinja2.Template(_HTML, autoescape=True).render(table=self)
+        return html
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as a DataFrame of texts, indexed by the first column; pandas must be installed."""

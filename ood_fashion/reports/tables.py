@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ood_fashion.evaluation.results import AccuracyResult, Metrics, Prediction
+from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.evaluation.sweep_report import SweepReport
-from ood_fashion.reports.table import Table
+from ood_fashion.reports.table import Table, ends
 from ood_fashion.runs.run import Run
-from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
+from ood_fashion.shifts.corruptions import SEVERITIES
 from ood_fashion.studies import assignment
+from ood_fashion.studies.exercises import CheckResult, GradientResult, MiniCNNResult, PerceptronResult
 from ood_fashion.text import printable
 
 
@@ -39,23 +41,15 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     height, width = record["image_shape"]
     pixels = "training" if record["images"]["train"] else "test"
     verdict = "genuine Fashion-MNIST, every pixel and label" if record["genuine"] else "not Fashion-MNIST as published"
-    export = record.get("export")
-    written = (
-        [f"Written: {printable(export['folder'])}, as {export['format']}: {', '.join(export['shifts'])}"]
-        if export
-        else []
-    )
-    return "\n".join(
-        [
-            f"Source:  {printable(record['source'])}",
-            f"Content: {verdict} (by SHA-256)",
-            f"Images:  {height}x{width}, {record['dtype']}; {pixels} pixels / 255 have mean {record['pixel_mean']:.4f}"
-            f" and standard deviation {record['pixel_std']:.4f}",
-            *written,
-            "",
-            Table("", ["class", "train", "test"], rows).to_text(),
-        ]
-    )
+    lines = [
+        f"Source:  {printable(record['source'])}",
+        f"Content: {verdict} (by SHA-256)",
+        f"Images:  {height}x{width}, {record['dtype']}; {pixels} pixels / 255 have mean {record['pixel_mean']:.4f}"
+        f" and standard deviation {record['pixel_std']:.4f}",
+    ]
+    if export := record.get("export"):
+        lines.append(f"Written: {printable(export['folder'])}, as {export['format']}: {', '.join(export['shifts'])}")
+    return "\n".join([*lines, "", Table("", ["class", "train", "test"], rows).to_text()])
 
 
 def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) -> Table:
@@ -64,12 +58,7 @@ def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) 
     headers = ["test set", "accuracy", "95% interval", "n"] + ["assignment"] * bool(figures)
     rows, notes = [], []
     for result in results:
-        row = [
-            test_set(result.shift),
-            f"{result.accuracy:.4f}",
-            "{:.4f} to {:.4f}".format(*result.ci95),
-            f"{result.n:,}",
-        ]
+        row = [test_set(result.shift), f"{result.accuracy:.4f}", ends(result.ci95), f"{result.n:,}"]
         if figures:
             slip = assignment.SLIPS.get((model or "", result.shift))
             row.append(f"{figures[result.shift]:.4f}{'*' * bool(slip)}" if result.shift in figures else "-")
@@ -116,12 +105,7 @@ def _hurt(changes: Sequence[float | None], class_names: Sequence[str]) -> tuple[
 
 
 def calibration_tables(results: Iterable[AccuracyResult], end: str = ":") -> list[Table]:
-    """Show what a temperature changes under each shift; no table where nothing has been calibrated.
-
-    Args:
-        results: of one model.
-        end: of the title.
-    """
+    """Show what a temperature changes under each shift of a model; no table where nothing has been calibrated."""
     full = [result for result in results if isinstance(result, Metrics)]
     calibrated = [(result, result.calibrated) for result in full if result.calibrated and result.temperature]
     if not calibrated:
@@ -140,15 +124,10 @@ def test_set(shift: str) -> str:
     return "none (in-domain)" if shift == "none" else shift
 
 
-def preparation_notes(predictions: Iterable[Prediction]) -> str:
+def preparation_notes(predictions: Sequence[Prediction]) -> str:
     """Say what was done to each picture, a line each; pictures that were left alone share one."""
-    lines, untouched = [], 0
-    for one in predictions:
-        if one.prepared:
-            lines.append(f"{printable(one.image)}: {', '.join(one.prepared)}.")
-        else:
-            untouched += 1
-    if untouched:
+    lines = [f"{printable(one.image)}: {', '.join(one.prepared)}." for one in predictions if one.prepared]
+    if untouched := len(predictions) - len(lines):
         lines.append(f"{untouched:,} taken as {'they are' if untouched > 1 else 'it is'}: grey, of the model's size.")
     return "\n".join(lines)
 
@@ -161,9 +140,9 @@ def prediction_table(predictions: Iterable[Prediction]) -> Table:
 
 def run_report(run: Run, history: Sequence[Mapping[str, float]], metrics: Mapping[str, Any]) -> str:
     """Show a complete run: what config.json, history.csv and metrics.json say."""
-    summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
     results = run.read_results()
     shown = accuracy_table(results, assignment.comparable_model(run.config, genuine=run.is_genuine))
+    summary = f"{metrics['model']}: {training_sentence(history, metrics)}"
     return "\n\n".join(map(str, [summary, shown, *calibration_tables(results)]))
 
 
@@ -192,18 +171,14 @@ def sweep_tables(report: SweepReport) -> list[Table]:
         shifts = [point.shift for point in results if point.model == models[0]]
         rows = [[shift, *(accuracies[model, shift] for model in models)] for shift in shifts]
         parts.append(Table("Accuracy by angle", ["test set", *models], rows))
-    summary = [
-        [
-            worst.model,
-            f"the worst of {worst.worst_of}",
-            f"{worst.accuracy:.4f}",
-            "{:.4f} to {:.4f}".format(*worst.ci95),
-            f"{worst.n:,}",
-        ]
-        for worst in report.worst
+    rows = [
+        [one.model, f"the worst of {one.worst_of}", f"{one.accuracy:.4f}", ends(one.ci95), f"{one.n:,}"]
+        for one in report.worst
     ]
     headers = ["model", "each image under", "accuracy", "95% interval", "n"]
-    parts.append(Table("The worst case", headers, summary, left=(1, 3)))
+    parts.append(Table("The worst case", headers, rows, left=(1, 3)))
+    if not report.over_shifts:
+        return parts
     against_baseline = any(row.effective_robustness is not None for row in report.over_shifts)
     rows = [
         [
@@ -216,10 +191,8 @@ def sweep_tables(report: SweepReport) -> list[Table]:
         for row in report.over_shifts
     ]
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
-    if rows:
-        notes = [f"mCE: errors as multiples of those of {printable(report.reference)}.", *_left_out_notes(report)]
-        parts.append(Table("Over all shifts", headers, rows, notes, left=(2,)))
-    return parts
+    notes = [f"mCE: errors as multiples of those of {printable(report.reference)}.", *_left_out_notes(report)]
+    return [*parts, Table("Over all shifts", headers, rows, notes, left=(2,))]
 
 
 _MAX_NAMED = 10
@@ -241,16 +214,52 @@ def _left_out_notes(report: SweepReport) -> list[str]:
     return notes
 
 
-def corruption_table() -> str:
-    """Show the corruptions with their parameters, as a Markdown table for the docs."""
-    rows = [
-        ["corruption", "what it does", "parameters", *map(str, SEVERITIES), "source"],
-        ["---"] * (4 + len(SEVERITIES)),
-    ]
-    for name, corruption in CORRUPTIONS.items():
-        values = ["; ".join(f"{value:g}" for value in row) for row in corruption.table]
-        star = "" if corruption.is_random else " *"
-        rows.append(
-            [f"`{name}`{star}", corruption.effect, "; ".join(corruption.parameters), *values, corruption.source]
-        )
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def check_table(checks: Iterable[CheckResult]) -> str:
+    """Show gradient and magnitude checks, a table each."""
+    gradients, magnitudes = [], []
+    for check in checks:
+        row = [check.model, check.parameter]
+        verdict = "passed" if check.passed else "FAILED"
+        if isinstance(check, GradientResult):
+            row += [f"{check.coordinates}, {check.nonzero} not zero", _or_infinite(check.max_relative_error, ".1e")]
+            worst = (check.worst.computed, check.worst.approximated)
+            gradients.append([*row, *(_or_infinite(value, ".9f") for value in worst), verdict])
+        else:
+            batches = zip(check.l1_norms, check.batch_sizes, strict=True)
+            norms = (f"{_or_infinite(norm, '.4f')} (n = {n:,})" for norm, n in batches)
+            magnitudes.append([*row, *norms, _or_infinite(check.ratio, ".2f"), verdict])
+    headers = ["gradient of", "", "compared", "largest relative error", "there: computed", "approximated", ""]
+    of_gradients = Table("", headers, gradients, left=(1, 2, 6))
+    headers = ["L1 norm of the gradient of", "", "one batch", "another batch", "ratio", ""]
+    of_magnitudes = Table("", headers, magnitudes, left=(1, 5))
+    return "\n\n".join(str(table) for table in (of_gradients, of_magnitudes) if table.rows)
+
+
+def perceptron_report(result: PerceptronResult) -> str:
+    """Show what `ood-fashion scratch perceptron` trained."""
+    kernel = f", {result.kernel} kernel" if result.kernel else ""
+    support = "" if result.n_support is None else f" {result.n_support:,} support vectors."
+    return (
+        f"{result.model}{kernel}: {result.epochs} epochs over {result.train_size:,} images in "
+        f"{result.seconds:.1f} s, with {result.mistakes[-1]:,} mistakes in the last.{support}\n"
+        f"test accuracy {_accuracy(result.test)}"
+    )
+
+
+def mini_cnn_report(result: MiniCNNResult) -> str:
+    """Show what `ood-fashion scratch mini-cnn` trained."""
+    (w1, w2), (v1, v2) = result.parameters["w"], result.parameters["v"]
+    return (
+        f"mini CNN: {len(result.losses)} starts of {result.steps:,} updates each; training losses "
+        f"{', '.join(f'{loss:.3f}' for loss in result.losses)}.\n"
+        f"The best has w = ({w1:.2f}, {w2:.2f}) and v = ({v1:.2f}, {v2:.2f}).\n"
+        f"test accuracy {_accuracy(result.test)}"
+    )
+
+
+def _accuracy(test: Accuracy) -> str:
+    return f"{test.accuracy:.4f}  (95% interval {ends(test.ci95)}, n = {test.n:,})"
+
+
+def _or_infinite(value: float | None, spec: str) -> str:
+    return "infinite" if value is None else format(value, spec)

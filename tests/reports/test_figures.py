@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.export import export
-from ood_fashion.reports.figures import accuracy_per_epoch, corruption_gallery, shift_gallery
+from ood_fashion.reports.figures import corruption_gallery, shift_gallery
 from ood_fashion.reports.folders import read_page
-from ood_fashion.reports.parts import identifier
+from ood_fashion.reports.run_figures import learning_curve
+from ood_fashion.reports.run_page import identifier
 from ood_fashion.shifts.corruptions import SEVERITIES
 from ood_fashion.shifts.shift import Shift, file_name
 from tests.records import write_run
@@ -69,11 +70,11 @@ def test_a_run_report_shows_what_is_exported(
         np.testing.assert_array_equal(drawn(figures[f"mistakes-{identifier(shift)}"]), exported[shift][worst])
 
 
-def test_accuracy_per_epoch_draws_the_history() -> None:
+def test_a_learning_curve_draws_the_history() -> None:
     history = [{"epoch": n, "accuracy": n / 10, "val_accuracy": (n + 4) / 10} for n in (1.0, 2.0, 3.0)]
-    (axis,) = accuracy_per_epoch(history, kept_epoch=2).axes
+    (axis,) = learning_curve(history, "accuracy", kept_epoch=2).axes
     training, validation, kept = axis.lines
     assert np.asarray(training.get_xydata()).tolist() == [[1, 0.1], [2, 0.2], [3, 0.3]]
     assert np.asarray(validation.get_xydata()).tolist() == [[1, 0.5], [2, 0.6], [3, 0.7]]
     assert list(np.asarray(kept.get_xdata())) == [2, 2]
-    assert axis.get_legend_handles_labels()[1] == ["training", "validation", "weights kept (epoch 2)"]
+    assert axis.get_legend_handles_labels()[1] == ["training (during the epoch)", "validation", "kept weights"]
