@@ -16,11 +16,6 @@ from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.shifts.shift import Shift
 
 
-def accuracy(correct: int, n: int) -> dict[str, Any]:
-    """Return an accuracy with the numbers that it comes from and its 95% Wilson interval, as JSON values."""
-    return {"accuracy": correct / n, "correct": correct, "n": n, "ci95": list(wilson_interval(correct, n))}
-
-
 def measure_accuracy(shift: str, classes: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> AccuracyResult:
     """Count the correct predictions under a shift.
 
@@ -169,38 +164,40 @@ def class_accuracies(
     return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
 
 
+_BINS = 15
+
+
 def calibration_bins(
-    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, bins: int = 15, equal_mass: bool = True
+    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, equal_mass: bool = True
 ) -> tuple[ConfidenceBin, ...]:
     """Group predictions by confidence, and compare the confidence with the accuracy in each group.
 
     Args:
         confidences: the probability of the predicted class, (n,).
         correct: whether it is the true one, (n,).
-        bins: most groups.
         equal_mass: groups of as many predictions, equally confident ones together; else of equal width in (0, 1].
 
     Returns:
-        The groups that are not empty.
+        The groups that are not empty, 15 at most.
     """
     if equal_mass:
         ranks = np.searchsorted(np.sort(confidences), confidences)  # equal ones have the same rank
-        numbers = (ranks * bins // len(confidences)).astype(int)
+        numbers = (ranks * _BINS // len(confidences)).astype(int)
     else:
-        numbers = np.clip(np.ceil(confidences * bins) - 1, 0, bins - 1).astype(int)
+        numbers = np.clip(np.ceil(confidences * _BINS) - 1, 0, _BINS - 1).astype(int)
     groups = [numbers == number for number in np.unique(numbers)]
     return tuple(ConfidenceBin(int(g.sum()), float(confidences[g].mean()), float(correct[g].mean())) for g in groups)
 
 
 def calibration_error(
-    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, bins: int = 15, equal_mass: bool = True
+    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, equal_mass: bool = True
 ) -> float:
     """Return the expected calibration error: the mean |accuracy - confidence| of `calibration_bins`, weighted by n.
 
     M. P. Naeini, G. Cooper and M. Hauskrecht, AAAI 2015, with bins of equal width; with equal mass as in
     K. Nguyen and B. O'Connor, EMNLP 2015.
     """
-    groups = calibration_bins(confidences, correct, bins=bins, equal_mass=equal_mass)
+    groups = calibration_bins(confidences, correct, equal_mass=equal_mass)
     return sum(group.n * abs(group.accuracy - group.confidence) for group in groups) / len(confidences)
 
 

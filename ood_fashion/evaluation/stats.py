@@ -19,31 +19,19 @@ SIGNIFICANCE = 0.05
 """The chance of any false conclusion among several tests that is accepted."""
 
 
-def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a proportion (E. B. Wilson, JASA 22:209, 1927).
+def wilson_interval(successes: float, n: float) -> Interval:
+    """Return the 95% score interval of a proportion, n of 1 or more (E. B. Wilson, JASA 22:209, 1927).
 
-    With z the normal quantile of the confidence and p = successes / n, its ends are
+    With z the normal quantile and p = successes / n, its ends are
     (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n). They hold p whatever rounding does: the lower
     end is exactly 0 where nothing succeeded, the upper one exactly 1 where all did.
-
-    Args:
-        successes: how many of the n succeeded.
-        n: number of trials, 1 or more.
-        confidence: the interval's coverage.
     """
     from scipy.special import ndtri  # scipy.stats has the interval itself, but takes 0.7 s to import
 
-    z, p = float(ndtri((1 + confidence) / 2)), successes / n
+    z, p = float(ndtri(0.975)), successes / n
     centre, scale = p + z * z / (2 * n), 1 + z * z / n
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, min(p, (centre - half) / scale)), min(1.0, max(p, (centre + half) / scale))
-
-
-def student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    """Return the quantile of Student's t distribution."""
-    from scipy.special import stdtrit  # for the same reason
-
-    return float(stdtrit(degrees_of_freedom, probability))
 
 
 @dataclass(frozen=True)
@@ -67,8 +55,8 @@ class Summary(JsonRecord):
     """Independent measurements of one quantity, such as one a seed.
 
     With n values, their mean m, their standard deviation s (n - 1 in the denominator) and t the Student quantile of the
-    confidence with n - 1 degrees of freedom, the mean's interval is m -+ t s / sqrt(n), and a further single value lies
-    in m -+ t s sqrt(1 + 1 / n) (the prediction interval of normal values).
+    95% interval with n - 1 degrees of freedom, the mean's interval is m -+ t s / sqrt(n), and a further single value
+    lies in m -+ t s sqrt(1 + 1 / n) (the prediction interval of normal values).
 
     Attributes:
         values: the measurements; None where they were not kept.
@@ -87,24 +75,21 @@ class Summary(JsonRecord):
     prediction_interval: Interval | None
 
     @classmethod
-    def of(cls, n: int, mean: float, sd: float | None, *, confidence: float = 0.95) -> Self:
+    def of(cls, n: int, mean: float, sd: float | None) -> Self:
         """Compute both intervals from the number of values, their mean and their standard deviation."""
         if sd is None:
             return cls(n, mean, None, None, None)
-        t = student_quantile((1 + confidence) / 2, n - 1)
+        from scipy.special import stdtrit  # for the same reason as `ndtri`
+
+        t = float(stdtrit(n - 1, 0.975))
         halves = t * sd / math.sqrt(n), t * sd * math.sqrt(1 + 1 / n)
         return cls(n, mean, sd, *((mean - half, mean + half) for half in halves))
 
 
-def summarize(values: Sequence[float], *, confidence: float = 0.95) -> Summary:
-    """Describe independent measurements of one quantity, such as one a seed.
-
-    Args:
-        values: 1 or more numbers.
-        confidence: coverage of both intervals.
-    """
+def summarize(values: Sequence[float]) -> Summary:
+    """Describe one or more independent measurements of one quantity, such as one a seed."""
     sd = stdev(values) if len(values) > 1 else None
-    return replace(Summary.of(len(values), fmean(values), sd, confidence=confidence), values=tuple(values))
+    return replace(Summary.of(len(values), fmean(values), sd), values=tuple(values))
 
 
 @dataclass(frozen=True)
@@ -197,13 +182,12 @@ class UnpairedComparison(JsonRecord):
     p_holm: float | None = None
 
 
-def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *, seed: int = 0) -> PairedComparison:
+def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> PairedComparison:
     """Compare two classifiers on the same images.
 
     Args:
         correct_a: whether A is right, (n,).
         correct_b: whether B is right about the same images, (n,).
-        seed: of the bootstrap.
 
     Returns:
         The difference with its percentile bootstrap interval over 10,000 resamples of the images, and p of the exact
@@ -215,7 +199,7 @@ def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *
     n = len(correct_a)
     only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
     # Resampling images draws how many fall to A alone, to B alone and to neither from a multinomial distribution.
-    draws = np.random.default_rng(seed).multinomial(n, [only_a / n, only_b / n, 1 - (only_a + only_b) / n], 10_000)
+    draws = np.random.default_rng(0).multinomial(n, [only_a / n, only_b / n, 1 - (only_a + only_b) / n], 10_000)
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975]).tolist()
     discordant = only_a + only_b
     p = float(binomtest(only_a, discordant).pvalue) if discordant else 1.0

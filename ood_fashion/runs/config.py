@@ -14,8 +14,6 @@ from ood_fashion.from_scratch import SEED
 from ood_fashion.models.specs import MODELS
 from ood_fashion.shifts.augmentations import USAGE, Augmentation
 
-EXPORT_FORMATS = ("npz", "idx", "tfds")
-
 
 @attrs.frozen
 class Rule:

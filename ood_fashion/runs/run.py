@@ -272,18 +272,6 @@ class Run:
         with atomic_write(self.model_path) as temporary, temporary.open("wb") as file:
             np.savez(file, **weights)  # type: ignore[arg-type] # numpy's stub takes `weights` for allow_pickle
 
-    def read_weights(self) -> dict[str, NDArray[Any]]:
-        """Return model.npz's arrays by name.
-
-        Raises:
-            RunError: the file is absent or damaged.
-        """
-        try:
-            with opened_npz(self.model_path) as file:
-                return {name: file[name] for name in file.files}
-        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-            raise RunError(f"{self.model_path}: expected weights. Received: {reason(error)}.") from error
-
     def read_history(self) -> list[dict[str, float]]:
         """Return history.csv's rows.
 

@@ -109,14 +109,12 @@ def best_setting(settings: Sequence[SettingSummary], measure: str) -> BestSettin
 class Histories:
     """What histories of several seeds say together; they are given one at a time and not kept.
 
-    Args:
-        columns: what every row has; with test_accuracy, the cost of early stopping is measured too.
-        patiences: for which, in epochs.
+    Every row of theirs has the columns; with test_accuracy, the cost of patiences of 1 to 10 epochs is measured.
     """
 
-    def __init__(self, columns: Sequence[str], patiences: Sequence[int] = range(1, 11)) -> None:
+    def __init__(self, columns: Sequence[str]) -> None:
         self._curves = RunningSummary(columns)
-        self._patiences = patiences if "test_accuracy" in columns else ()
+        self._patiences = range(1, 11) if "test_accuracy" in columns else ()
         self._stopped = RunningSummary(("epochs", "kept_epoch", "test_accuracy", "cost"))
 
     def add(self, history: History) -> None:
@@ -165,13 +163,10 @@ class RunningSummary:
         self._mean = self._mean[:rows] + before / self.n
         self._squares = self._squares[:rows] + before * (values[:rows] - self._mean)
 
-    def summaries(self, *, confidence: float = 0.95) -> dict[str, tuple[Summary, ...]]:
+    def summaries(self) -> dict[str, tuple[Summary, ...]]:
         """Return for every column a summary per row, without values."""
         sds = np.sqrt(self._squares / (self.n - 1)).tolist() if self.n > 1 else np.full(self._mean.shape, None).tolist()
         return {
-            name: tuple(
-                Summary.of(self.n, mean[i], sd[i], confidence=confidence)
-                for mean, sd in zip(self._mean.tolist(), sds, strict=True)
-            )
+            name: tuple(Summary.of(self.n, mean[i], sd[i]) for mean, sd in zip(self._mean.tolist(), sds, strict=True))
             for i, name in enumerate(self.columns)
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,11 +13,9 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DivergenceError
 from ood_fashion.evaluation.classifier import evaluate
 from ood_fashion.evaluation.metrics import predictions
-from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
+from ood_fashion.runs.history import History, growing_settings, kept_epoch, training_summary
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-
-History = Sequence[Mapping[str, float]]
 
 
 def finish(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ood_fashion.data.dataset import Dataset, split_train
-from ood_fashion.errors import DivergenceError, RunError
+from ood_fashion.errors import DivergenceError
 from ood_fashion.from_scratch import mlp
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.images import to_unit_range
@@ -62,22 +62,6 @@ def initial_network(config: TrainConfig, dataset: Dataset, dtype: DTypeLike | No
     hidden = [layer.units for layer in MODELS[config.model].layers if isinstance(layer, Dense)]
     sizes = (int(np.prod(dataset.image_shape)), *hidden, dataset.num_classes)
     return mlp.build_mlp(sizes, seed=config.seed, dtype=dtype or config.dtype)
-
-
-def load_network(run: Run) -> Network:
-    """Load the MLP that a run in NumPy trained.
-
-    Raises:
-        RunError: its weights are absent or damaged.
-    """
-    weights = run.read_weights()
-    try:
-        matrices = [weights[f"L{i}.W"] for i in range(1, len(weights) // 2 + 1)]
-        network = mlp.build_mlp([*(len(w) for w in matrices), matrices[-1].shape[1]], dtype=matrices[0].dtype)
-        network.set_weights(weights)
-    except (KeyError, IndexError, ValueError) as error:
-        raise RunError(f"{run.model_path}: expected the weights of an MLP. Received: {', '.join(weights)}.") from error
-    return network
 
 
 def train(
