@@ -18,7 +18,6 @@ RUNS_ROOT = Path("runs")
 PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
 """The run folders of the trained models that come with the package; each is named as the model is."""
 
-
 SUGGESTED = "p4mgap-augmented"
 """The pretrained model to try first: the one that translations and rotations hurt least."""
 
@@ -30,11 +29,7 @@ def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
 
 
 def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
-    """Give the runs directly under `root`, the latest start first; what is no run, or cannot be read, is passed over.
-
-    Raises:
-        RunError: `root` cannot be read.
-    """
+    """Give the runs directly under `root`, the latest start first; what is none, or cannot be read, is passed over."""
     for path in reversed(list_folder(root)):
         with suppress(RunError):
             yield Run.open(path)
@@ -51,9 +46,6 @@ def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path =
 
     Returns:
         The run, which may be complete if `out` names it; None where there is nothing to resume.
-
-    Raises:
-        RunError: the run in `out` began with other settings, or is damaged.
     """
     given = {"implementation": "keras", **given}
     if out is None:
@@ -89,11 +81,7 @@ def _is_pretrained(run: Run) -> bool:
 
 
 def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
-    """Return the run that started last among the complete ones of Keras.
-
-    Raises:
-        RunError: there is none.
-    """
+    """Return the run that started last among the complete ones of Keras."""
     for run in find_runs(root):
         if run.is_complete and run.config.implementation == "keras":
             return run
@@ -108,9 +96,6 @@ def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RU
 
     A run's is named as `model_name` does, and a file by its path. Where that names two, the paths of the user's own
     runs name them.
-
-    Raises:
-        RunError: a run is absent, incomplete or none of Keras, or one is given twice.
     """
     chosen = [Run.open(path).require_keras().require_complete() for path in run_dirs]
     if not chosen and not files:
@@ -130,9 +115,6 @@ def expand(pattern: str) -> list[Path]:
     """Return the run folders or model files that a path, a pattern with wildcards or a pretrained model's name means.
 
     What is there is taken literally, whatever its name: in "b[1]/s*" the folder b[1], if there is one.
-
-    Raises:
-        RunError: nothing matches, or the file system does not say.
     """
     folder, parts = Path(), list(Path(pattern).parts)
     if pattern in (pretrained := pretrained_runs()) and not exists(Path(pattern)):
