@@ -61,16 +61,11 @@ class ShiftComparison:
 def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[ShiftComparison]:
     """Compare two sides under every shift.
 
-    Args:
-        side_a: of one model, or of two or more trainings of it.
-        side_b: as many of another, at least two if A has two.
+    A side is of one model, or of two or more trainings of it.
 
     Returns:
         A comparison per shift, by `stats.compare_paired` of one training a side or `compare_unpaired` of several, with
         p adjusted for the number of shifts.
-
-    Raises:
-        InvalidValueError: one side has one training, and the other several.
     """
     if (len(side_a) == 1) != (len(side_b) == 1):
         raise InvalidValueError(
@@ -85,24 +80,19 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[ShiftC
             test = compare_paired(side_a[0][shift], side_b[0][shift])
         else:
             test = compare_unpaired(a, b)
-            runs = [summarize_correct(correct_under(shift, side)) for side in (side_a, side_b)]
+            runs = [_summarize(shift, side) for side in (side_a, side_b)]
         found.append(ShiftComparison(shift, float(np.mean(a)), float(np.mean(b)), test, *runs))
     adjusted = adjust([one.test for one in found])
     return [replace(one, test=test) for one, test in zip(found, adjusted, strict=True)]
 
 
-def correct_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
-    """Return whether each training is right about each image under a shift, (trainings, n)."""
-    return np.stack([correct[shift] for correct in side])
+def _summarize(shift: str, side: Sequence[Correct]) -> RunsSummary:
+    return summarize_correct(np.stack([correct[shift] for correct in side]))
 
 
 def summarize_runs(side: Sequence[Correct]) -> dict[str, RunsSummary]:
-    """Describe several trainings, by the text forms of the shifts.
-
-    Args:
-        side: of each training.
-    """
-    return {shift: summarize_correct(correct_under(shift, side)) for shift in side[0]}
+    """Describe several trainings, by the text forms of the shifts."""
+    return {shift: _summarize(shift, side) for shift in side[0]}
 
 
 def conclude(comparisons: Sequence[ShiftComparison], name_a: str, name_b: str) -> str:

@@ -30,9 +30,6 @@ def with_pixel_range(model: keras.Model, pixel_range: str | None = None) -> kera
     Returns:
         The model itself where it takes floats in [0, 1]; else one around it. Either has the range as `pixel_range`,
         and comes back from another call as it is.
-
-    Raises:
-        InvalidValueError: `pixel_range` is none of those.
     """
     if pixel_range not in (None, *PIXEL_RANGES):
         raise InvalidValueError(
@@ -61,15 +58,10 @@ def with_pixel_range(model: keras.Model, pixel_range: str | None = None) -> kera
 
 
 def find_outputs(model: keras.Model, image_shape: Shape) -> str:
-    """Say whether a model gives probabilities or logits: once and for all images.
+    """Say whether a model of images of this shape gives probabilities or logits: once and for all images.
 
-    Args:
-        model: takes (n, *image_shape) in [0, 1] and gives (n, classes).
-        image_shape: of one image.
-
-    Returns:
-        "probabilities" if its last activation is softmax or a sigmoid, "logits" if its last layer is dense without
-        activation; where that does not say, what `classifier.output_kind` says of its scores for noise.
+    "probabilities" if its last activation is softmax or a sigmoid, "logits" if its last layer is dense without
+    activation; where that does not say, what `classifier.output_kind` says of its scores for noise.
     """
     if known := _activation_kind(_last_operation(model)):
         return known

@@ -120,15 +120,12 @@ class RunsSummary(JsonRecord):
 
 
 def summarize_correct(correct: NDArray[np.bool_]) -> RunsSummary:
-    """Describe the accuracy of several trainings on the same images, with its two causes of variation kept apart.
+    """Describe the accuracy of several trainings on the same images, (trainings, n), its two causes of variation apart.
 
     Over the seeds: `summarize` of the trainings' accuracies, on these images. Over the images: with q_i the share of
     the trainings that are right about image i, the mean accuracy m of these trainings has the standard error
     s = sd(q) / sqrt(n), and Wilson's interval with the effective number of images m (1 - m) / s^2 (L. Kish, Survey
     Sampling, 1965, section 8.2), which is n for one training, and no more than n a training.
-
-    Args:
-        correct: whether each training is right about each image, (trainings, n).
     """
     runs, n = correct.shape
     over_seeds, shares = summarize([float(row.mean()) for row in correct]), correct.mean(axis=0)
@@ -185,14 +182,9 @@ class UnpairedComparison(JsonRecord):
 def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> PairedComparison:
     """Compare two classifiers on the same images.
 
-    Args:
-        correct_a: whether A is right, (n,).
-        correct_b: whether B is right about the same images, (n,).
-
-    Returns:
-        The difference with its percentile bootstrap interval over 10,000 resamples of the images, and p of the exact
-        McNemar test (Q. McNemar, Psychometrika 12:153, 1947): two-sided binomial, of the images that only one gets
-        right.
+    The interval of the difference is the percentile bootstrap's over 10,000 resamples of the images, and p that of the
+    exact McNemar test (Q. McNemar, Psychometrika 12:153, 1947): two-sided binomial, of the images that only one gets
+    right.
     """
     from scipy.stats import binomtest
 
@@ -209,13 +201,7 @@ def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -
 def compare_unpaired(values_a: Sequence[float], values_b: Sequence[float]) -> UnpairedComparison:
     """Compare two means of independent measurements, such as accuracies over seeds, by Welch's t test.
 
-    Args:
-        values_a: 2 or more numbers.
-        values_b: 2 or more numbers.
-
-    Returns:
-        The difference, its interval and p. Without any spread on either side there is nothing to judge by: no interval,
-        and p is 1.
+    A side has two or more. Without any spread on either side there is nothing to judge by: no interval, and p is 1.
     """
     from scipy.stats import ttest_ind
 

@@ -120,12 +120,10 @@ class SweepReport(JsonRecord):
 def over_shifts(
     accuracies: Mapping[str, Mapping[str, float]], reference: str, *, standard: bool = False
 ) -> list[OverShifts]:
-    """Summarise each model over all shifts but the identity; none where there is no other.
+    """Summarize each model over all shifts but the identity; none where there is no other.
 
-    Args:
-        accuracies: of each model, by the text forms of the shifts.
-        reference: one of the models, or `baseline.REFERENCE`.
-        standard: whether `baseline.applies` to the images.
+    Accuracies are by the text forms of the shifts, the reference one of the models or `baseline.REFERENCE`; `standard`
+    says whether `baseline.applies` to the images.
     """
     of_reference = accuracies[reference] if reference in accuracies else baseline.reference()
     found = []
