@@ -16,14 +16,10 @@ from ood_fashion.runs.history import History, stopped_at
 
 @dataclass(frozen=True)
 class PatienceCost(JsonRecord):
-    """What a patience would have cost trainings that ran on.
+    """What a patience, in epochs, would have cost trainings that ran on.
 
-    Attributes:
-        patience: in epochs.
-        epochs: the epochs run.
-        kept_epoch: the epoch whose weights are kept.
-        test_accuracy: the test accuracy then.
-        cost: how much that is below the test accuracy of the epoch with the best validation accuracy of all.
+    Epochs run, the epoch whose weights are kept, the test accuracy then, and how much that is below the test accuracy
+    of the epoch with the best validation accuracy of all.
     """
 
     patience: int
@@ -62,14 +58,10 @@ class SettingSummary(JsonRecord):
 
 @dataclass(frozen=True)
 class BestSetting(JsonRecord):
-    """The setting with the lowest mean, beside the next one.
+    """The setting with the lowest mean of a measure, beside the next one.
 
-    Attributes:
-        measure: of which the mean is.
-        best: the setting.
-        next: the one after it.
-        difference: the next one's value minus the best one's, over the seeds that both have; None without any. Its
-            interval lies above 0 where the difference is more than the seeds' chance.
+    The difference is the next one's value minus the best one's, over the seeds that both have; None without any. Its
+    interval lies above 0 where the difference is more than the seeds' chance.
     """
 
     measure: str
