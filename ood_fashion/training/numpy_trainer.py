@@ -1,8 +1,4 @@
-"""The models of `from_scratch` on a dataset: NumPy arrays in, run folders and records out.
-
-`train` does for a config with `implementation="numpy"` what `keras_trainer.train` does for Keras: the same run folder
-and the same records.
-"""
+"""Training the MLP of `from_scratch` on a dataset, into the same run folder and records as `keras_trainer`."""
 
 from __future__ import annotations
 
@@ -65,28 +61,12 @@ def initial_network(config: TrainConfig, dataset: Dataset, dtype: DTypeLike | No
 
 
 def train(
-    run: Run,
-    dataset: Dataset,
-    *,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    verbose: bool = False,
+    run: Run, dataset: Dataset, *, on_epoch: Callable[[Epoch], None] = lambda epoch: None, verbose: bool = False
 ) -> dict[str, Any]:
     """Train the run's MLP in NumPy from its start, evaluate it on the assignment's test sets, and complete the run.
 
-    A run that was killed is trained again from its first epoch, to the same bits.
-
-    Args:
-        run: decides what is trained, and takes the results.
-        dataset: what to train and evaluate on.
-        on_epoch: is called after every epoch.
-        verbose: show progress on standard error.
-
-    Returns:
-        What metrics.json holds, as `finish` says.
-
-    Raises:
-        RunError: the run began on another dataset, or its folder cannot be written.
-        DivergenceError: a loss was not finite; the last good weights are in the run's model file.
+    A run that was killed is trained again from its first epoch, to the same bits. Progress is shown on standard error
+    if `verbose`. A loss that is not finite raises a DivergenceError; the last good weights are then in the run's file.
     """
     config = run.config
     require_same_dataset(run, dataset)
