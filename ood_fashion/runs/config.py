@@ -209,11 +209,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
-        """Read what `to_json` gave.
-
-        Raises:
-            InvalidValueError: a field is unknown or its value is out of range.
-        """
+        """Read what `to_json` gave, or raise an InvalidValueError."""
         if unknown := sorted(set(values) - set(SETTINGS)):
             raise InvalidValueError(
                 f"unknown setting: {', '.join(map(repr, unknown))}. Expected: {', '.join(SETTINGS)}."

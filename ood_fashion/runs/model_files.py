@@ -27,10 +27,8 @@ from ood_fashion.shifts.shift import Shift
 def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = False) -> keras.Model:
     """Load a model: of a run's model.keras the weights, whichever version of Keras wrote them, else `files.load_file`.
 
-    Args:
-        path: a .keras file or a SavedModel folder.
-        pixel_range: as for `model_io.with_pixel_range`, whose result is returned.
-        trust: as for `files.load_file`, of a file that no run wrote.
+    The path is of a .keras file or a SavedModel folder. The pixel range is as for `model_io.with_pixel_range`, whose
+    result is returned, and trust as for `files.load_file`, of a file that no run wrote.
     """
     name = _trained_model(path) if is_file(path, ModelError) else None
     model = load_weights(name, path) if name else load_file(path, trust=trust)

@@ -71,13 +71,10 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: TrainConfig, *, dataset: dict[str, Any], **environment: Any) -> Run:
-        """Make the folder and write config.json.
+        """Make an absent or empty folder a run's, and write config.json.
 
-        Args:
-            path: an absent or empty folder.
-            config: what decides the run.
-            dataset: what it is trained on: source, hash, whether it is genuine.
-            environment: more JSON values, that say with what and on what it runs.
+        The dataset is what it is trained on: source, hash, whether it is genuine; the environment, more JSON values,
+        with what and on what it runs.
         """
         make_folder(path)
         run = cls(path)

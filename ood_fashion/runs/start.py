@@ -23,15 +23,7 @@ PACKAGES = {"keras": ("tensorflow", "keras", "numpy"), "numpy": ("numpy",)}
 
 
 def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, threads: int | None = None) -> Run:
-    """Make a run folder, once it is clear that the dataset is large enough for the config.
-
-    Args:
-        path: an absent or empty folder.
-        config: what to train.
-        dataset: what to train it on.
-        device: "cpu" or "gpu".
-        threads: how many it computes on; None stands for one a core.
-    """
+    """Make a run folder, once it is clear that the dataset is large enough for the config."""
     split_train(dataset, config.train_size, config.val_size)
     MODELS[config.model].summary((*dataset.image_shape, 1), dataset.num_classes)
     return Run.create(
@@ -42,15 +34,14 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, th
         device=device,
         threads=threads or os.cpu_count(),
         versions={"python": platform.python_version(), "ood-fashion": __version__}
-        | {name: _version(name) for name in PACKAGES[config.implementation]},
+        # Of what is imported, which may have been installed under another name, or else of what is installed.
+        | {
+            name: getattr(sys.modules.get(name), "__version__", None) or version(name)
+            for name in PACKAGES[config.implementation]
+        },
         git_revision=_git_revision(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _version(name: str) -> str:
-    """Return the version of what is imported, which may have been installed under another name, or else installed."""
-    return getattr(sys.modules.get(name), "__version__", None) or version(name)
 
 
 def _git_revision() -> str | None:

@@ -10,9 +10,9 @@ import pytest
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, DivergenceError, RunError
 from ood_fashion.evaluation.metrics import measure_accuracy, predictions
+from ood_fashion.runs import search
 from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
 from ood_fashion.runs.run import Run
-from ood_fashion.runs.search import latest_complete_run, new_run_path
 from ood_fashion.runs.start import start_run
 from ood_fashion.shifts.shift import SHIFTS
 from ood_fashion.studies.exercises import MagnitudeResult, check_everything, train_mini_cnn, train_perceptron
@@ -109,13 +109,14 @@ def test_another_dataset_is_refused(fashion: Dataset, reference: Run) -> None:
         numpy_trainer.train(reference, fashion)
 
 
-def test_the_folders_name_says_numpy(tmp_path: Path) -> None:
-    assert new_run_path(TrainConfig(**SMALL), tmp_path).name.endswith("-numpy-mlp-s42")
+def test_the_folders_name_says_numpy() -> None:
+    assert search.new_run_path(TrainConfig(**SMALL)).name.endswith("-numpy-mlp-s42")
 
 
-def test_it_is_not_taken_for_a_keras_run(reference: Run) -> None:
+def test_it_is_not_taken_for_a_keras_run(reference: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "RUNS_ROOT", reference.path.parent)
     with pytest.raises(RunError, match="no trained run in"):
-        latest_complete_run(reference.path.parent)
+        search.latest_complete_run()
     with pytest.raises(RunError, match=r"expected a run with a Keras model\. Received: one of numpy"):
         reference.require_keras()
 
