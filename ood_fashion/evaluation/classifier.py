@@ -54,22 +54,10 @@ def evaluate(
 def evaluate(
     score: Scorer, test: Split, shifts: Shifts, *, full: bool = False, temperature: float | None = None
 ) -> Sequence[AccuracyResult]:
-    """Measure a model under each shift.
+    """Measure a model's accuracy under each shift, by its scores of the images of `test`; or if `full` all metrics.
 
-    Args:
-        score: what gives the model's scores for the images of `test`.
-        test: the test set.
-        shifts: as for `read_shifts`: what to do to the images, one after another.
-        full: measure likelihood, calibration and more too; the images as they are, are then scored first, and once.
-        temperature: what `calibrate` found; with `full`, the calibrated scores are measured beside those as they are.
-
-    Returns:
-        The accuracy under each shift, or if `full` all metrics, with `baseline.effective_robustness` where there is a
-        baseline.
-
-    Raises:
-        InvalidValueError: a shift's text is none.
-        ModelError: the model gives something else than it should.
+    These have `baseline.effective_robustness` where there is a baseline. The images as they are, are then scored first,
+    and once. With a temperature, as `calibrate` finds it, the calibrated scores are measured beside those as they are.
     """
     chosen = read_shifts(shifts)
     if not full:
@@ -115,7 +103,7 @@ def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
 def score_callable(
     predict: Classifier, test: Split, *, outputs: str = "auto", batch_size: int = 500, decide_once: bool = True
 ) -> Scorer:
-    """Make a scorer of any classifier.
+    """Make a scorer of any classifier: from a shift to what `read_outputs` makes of its answers.
 
     Args:
         predict: called on batches of images, float32 (n, height, width) in [0, 1]. It gives scores, (n, classes), of
@@ -124,10 +112,6 @@ def score_callable(
         outputs: what `predict` gives, as in `read_outputs`.
         batch_size: images a call; no more than these are held shifted at a time.
         decide_once: whether "auto" holds `predict` to what its first scores are, instead of deciding for each shift.
-
-    Returns:
-        From a shift to what `read_outputs` makes of the answers. It raises a ModelError where `predict` gives something
-        else than it should, or fewer scores than there are classes, and an InvalidValueError for other `outputs`.
     """
     _check(test)
     images, num_classes = test.images, int(test.labels.max()) + 1
@@ -162,16 +146,11 @@ def output_kind(scores: NDArray[Any]) -> str:
 
 
 def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -> NDArray[Any]:
-    """Check what a classifier gives for a whole set of images.
+    """Check what a classifier gives for a whole set of images; return the classes, int64 (n,), or logits (n, classes).
 
-    Args:
-        given: scores, numbers (n, classes), or class labels, integers (n,).
-        num_classes: the fewest classes that there must be scores for.
-        outputs: one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores for what `output_kind` says.
-            Probabilities need not sum to 1: they are divided by their sum.
-
-    Returns:
-        The class labels, int64 (n,), or logits (n, classes), for probabilities `metrics.to_logits`.
+    Outputs are one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores (n, classes), of `num_classes` at
+    least, for what `output_kind` says. Probabilities need not sum to 1: they are divided by their sum, and their logits
+    are those of `metrics.to_logits`.
     """
     if outputs not in OUTPUTS:
         raise InvalidValueError(f"outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}.")

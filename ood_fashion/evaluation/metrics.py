@@ -185,9 +185,6 @@ def corruption_errors(
     Returns:
         The errors by `Shift.family`. A family in which the reference makes no error, or with `relative` loses no
         accuracy, has none and is left out.
-
-    Raises:
-        InvalidValueError: there is no accuracy for a shift where there has to be one.
     """
     ours, theirs = ({Shift.parse(shift): value for shift, value in of.items()} for of in (accuracies, reference))
     needed = dict.fromkeys([*ours, Shift()] if relative else ours)

@@ -44,11 +44,10 @@ Taps = list[tuple[NDArray[np.int32], NDArray[np.float32]]]
 def shift_beforehand(
     images: NDArray[np.uint8], shift: Shift, indices: Indices | None = None
 ) -> tuple[NDArray[np.uint8], Taps]:
-    """Do the part of a shift that NumPy has to do, and prepare the rest for TensorFlow.
+    """Do the part of a shift of images, uint8 (n, height, width), that NumPy has to do, and prepare the rest.
 
-    Returns:
-        The images, uint8 (n, height, width), after the last corruption of pixels, and the affine maps that follow as
-        weighted sums of pixels (`SourceMap.taps`).
+    Returns them after the last corruption of pixels, uint8, and the affine maps that follow as weighted sums of pixels
+    (`SourceMap.taps`).
     """
     height, width = images.shape[1:]
     maps = [step.source_map(height, width) for step in shift.steps]

@@ -48,10 +48,10 @@ def make_joint_scorer(
     orbit: Orbit = IDENTITY_ORBIT,
     outputs: str = "auto",
 ) -> Scorer:
-    """Prepare to score the classes under many shifts, of the same images, with several models.
+    """Prepare to score the same images under many shifts with several models, (models, n, classes).
 
     Each shift's images are made once for all models, batch by batch in a compiled function that is traced once for all
-    shifts of a kind.
+    shifts of a kind. The logits are float32 where all models give logits themselves, else float64.
 
     Args:
         models: each takes (n, height, width, 1), (n, height, width) or (n, height * width), floats in [0, 1] or
@@ -63,10 +63,6 @@ def make_joint_scorer(
             such as the quarter turns, p does not change when x is moved by one of its elements: the same terms come in
             another order. They are added in order of size, so not a bit changes.
         outputs: "probabilities" or "logits", what the models give; "auto" asks `model_io.find_outputs` of each.
-
-    Returns:
-        A function from a shift to each model's logits for each image, (models, n, classes): float32 where all models
-        give logits themselves, else float64.
     """
     if outputs not in _OUTPUTS:
         raise InvalidValueError(f"outputs: expected one of {', '.join(_OUTPUTS)}. Received: {outputs!r}.")

@@ -56,15 +56,7 @@ class Summary(JsonRecord):
 
     With n values, their mean m, their standard deviation s (n - 1 in the denominator) and t the Student quantile of the
     95% interval with n - 1 degrees of freedom, the mean's interval is m -+ t s / sqrt(n), and a further single value
-    lies in m -+ t s sqrt(1 + 1 / n) (the prediction interval of normal values).
-
-    Attributes:
-        values: the measurements; None where they were not kept.
-        n: their number.
-        mean: their mean.
-        sd: their standard deviation; None for a single value, as are both intervals.
-        interval: of the mean.
-        prediction_interval: of a further value.
+    lies in m -+ t s sqrt(1 + 1 / n) (the prediction interval of normal values). One value has neither.
     """
 
     values: tuple[float, ...] | None = field(default=None, kw_only=True)
@@ -102,14 +94,10 @@ class Spread(JsonRecord):
 
 @dataclass(frozen=True)
 class RunsSummary(JsonRecord):
-    """The accuracy of several trainings on the same images, with its two causes of variation kept apart.
+    """The mean accuracy of several trainings on the same n images, with its two causes of variation kept apart.
 
-    Attributes:
-        accuracy: the mean.
-        runs: the number of trainings.
-        n: the number of images.
-        seeds: how the accuracies of trainings vary, on these images.
-        images: how the mean would vary over test sets, with these trainings.
+    `seeds`: how the accuracies of trainings vary, on these images; `images`: how the mean would vary over test sets,
+    with these trainings.
     """
 
     accuracy: float
@@ -137,16 +125,10 @@ def summarize_correct(correct: NDArray[np.bool_]) -> RunsSummary:
 
 @dataclass(frozen=True)
 class PairedComparison(JsonRecord):
-    """Two classifiers on the same images.
+    """Two classifiers on the same n images: how many A alone, and B alone, gets right.
 
-    Attributes:
-        n: the number of images.
-        only_a: images that A alone gets right.
-        only_b: images that B alone gets right.
-        difference: the accuracy of A minus that of B.
-        interval: its 95% interval.
-        p: of the test that both are as accurate.
-        p_holm: adjusted for the number of tests that are judged together; None where this is judged alone.
+    The difference is the accuracy of A minus that of B, with its 95% interval, and p of the test that both are as
+    accurate; `p_holm` is adjusted for the number of tests that are judged together, None where this is judged alone.
     """
 
     n: int
@@ -160,15 +142,9 @@ class PairedComparison(JsonRecord):
 
 @dataclass(frozen=True)
 class UnpairedComparison(JsonRecord):
-    """Two means of independent measurements.
+    """Two means of n independent measurements each, A minus B; otherwise as `PairedComparison`.
 
-    Attributes:
-        n_a: measurements of A.
-        n_b: measurements of B.
-        difference: the mean of A minus that of B.
-        interval: its 95% interval; None without any spread.
-        p: of the test that both means are the same.
-        p_holm: adjusted for the number of tests that are judged together; None where this is judged alone.
+    Without any spread there is no interval.
     """
 
     n_a: int
@@ -220,11 +196,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     S. Holm, Scandinavian Journal of Statistics 6:65, 1979: the k-th smallest of m becomes the largest of
     (m - j + 1) p_(j) for j up to k, at most 1.
     """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, (len(p_values) - rank) * p_values[index])
-        adjusted[index] = min(1.0, largest)
-    return adjusted
+    p = np.array(p_values, float)
+    order = np.argsort(p, kind="stable")
+    p[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return list(map(float, p))
 
 
 _Comparison = TypeVar("_Comparison", bound=PairedComparison | UnpairedComparison)

@@ -191,19 +191,10 @@ def measure(
     folder: Path,
     progress: Callable[[], object],
 ) -> Correct:
-    """Measure the points that the folder does not have yet, and keep each at once.
+    """Measure the points that the folder does not have yet, and keep each at once; return bools (points, models, n).
 
-    Args:
-        sweep: the points.
-        models: number of models.
-        n: number of images.
-        function: from shifts to each of them, in any order, with whether each model is right about each image,
-            (models, n).
-        folder: what `open_folder` gave.
-        progress: called after each point.
-
-    Returns:
-        Bools (points, models, n).
+    The function gives shifts, in any order, each with whether each model is right about each image, (models, n).
+    Progress is called after each point.
     """
     path = folder / "hits.jsonl"
     try:

@@ -31,15 +31,11 @@ class PatienceCost(JsonRecord):
 
 @dataclass(frozen=True)
 class SettingSummary(JsonRecord):
-    """The finished trainings of a setting.
+    """The finished trainings of a setting: their seeds, and their `measures` by the names.
 
-    Attributes:
-        setting: its label.
-        seeds: of the trainings.
-        measures: their `measures`, by the names.
-        curves: every column of their histories, by epoch, as far as all of them go.
-        patience: what stopping early would have cost, if they monitor the test set.
-        printed: (seed, value) of what the assignment prints after an epoch.
+    The curves are of every column of their histories, by epoch, as far as all of them go. Patience is what stopping
+    early would have cost, if they monitor the test set; `printed` has (seed, value) of what the assignment prints after
+    an epoch.
     """
 
     setting: str

@@ -85,13 +85,10 @@ def reproduce(
     resume: bool,
     **how: Any,
 ) -> tuple[ReproductionReport, list[str]]:
-    """Train all studies, check the gradients, and compare with the assignment.
+    """Train all studies, check the gradients, and compare with the assignment; a line for each training that failed.
 
     In the folder are a study folder for each, and reproduction.json. Seeds, changes and resume are as for
     `StudyRun.create`, and what else there is as for `trials.run_trials`.
-
-    Returns:
-        The report, and a line for each training that failed.
     """
     began = time.perf_counter()
     names = [name for name, study in STUDIES.items() if study.in_assignment]

@@ -49,21 +49,10 @@ MANY_TRIALS = 5_000
 
 @dataclass(frozen=True)
 class StudySummary(JsonRecord):
-    """The finished trainings of a study.
+    """The finished trainings of a study: a name in `STUDIES`, or `OWN` with the `definition` of `Study.to_json`.
 
-    Attributes:
-        study: a name in `STUDIES`, or `OWN`.
-        definition: of a study of one's own: `Study.to_json`.
-        changes: settings that all trainings have instead of their own.
-        sha256: of the dataset, as `Dataset.sha256`.
-        seeds: number of trainings of every setting.
-        title: of the study.
-        factor: what differs between settings.
-        measures: the names of those that its table shows.
-        test_images: their number; None without a finished training.
-        settings: those that have a finished training.
-        damaged: a line for each training that cannot be read.
-        best: the best setting, if the study looks for it.
+    All trainings have the changes instead of their own settings. The settings are those that have a finished training,
+    `damaged` has a line for each training that cannot be read, and `best` the best setting, if the study looks for it.
     """
 
     study: str
@@ -116,15 +105,10 @@ class StudyRun:
     ) -> StudyRun:
         """Make the folder and write study.json, or take up the same study there.
 
-        Args:
-            path: the folder.
-            study: a name in `STUDIES`, or a study of one's own.
-            seeds: number of trainings of every setting; their seeds are 1, 2, ... None stands for as many as are
-                there, or else `SEEDS`.
-            changes: those of `CHANGES` that every setting has instead of its own, beside those that the study
-                there has.
-            dataset: what to train on.
-            resume: whether the folder may hold the study already, with as many seeds or others.
+        The study is a name in `STUDIES`, or one of one's own. The seeds are 1, 2, ..., as many as are there, or else
+        `SEEDS`, unless given. The changes are those of `CHANGES` that every setting has instead of its own, beside
+        those that the study there has. With `resume` the folder may hold the study already, with as many seeds or
+        others.
         """
         if isinstance(study, str) and study not in STUDIES:
             raise InvalidValueError(f"`study`: expected one of {', '.join(STUDIES)}. Received: {study!r}.")
@@ -293,10 +277,9 @@ def _read_study(study: str, definition: Mapping[str, Any] | None) -> Study:
 
 
 def run_studies(study_runs: Sequence[StudyRun], **how: Any) -> tuple[list[StudySummary], list[str]]:
-    """Train what is not finished yet in all of the studies, from one queue as `run_trials` says, and summarize each.
+    """Train what is not finished yet in all of the studies, from one queue as `run_trials` says.
 
-    Returns:
-        The summaries, which are written too, and a line for each trial that failed and is left out.
+    Returns the summary of each, which is written too, and a line for each trial that failed and is left out.
     """
     trials = [trial for study_run in study_runs for trial in study_run.trials(unfinished=True)]
     reasons = run_trials(trials, total=sum(study_run.trial_count for study_run in study_runs), **how)

@@ -81,15 +81,8 @@ def run_trials(
 ) -> dict[Path, str]:
     """Train side by side; return what went wrong, by the absolute path of each trial that failed.
 
-    Args:
-        trials: what to train.
-        total: as for `parallel.run_parallel`.
-        jobs: as for `parallel.run_parallel`, as are the backend and its address.
-        data_dir: as for `sources.load_dataset`.
-        device: one of `parallel.DEVICES`.
-        backend: a name in `parallel.BACKENDS`.
-        address: of its cluster.
-        progress: wraps the iterator over the outcomes.
+    Workers, their number and the backend are as for `parallel.run_parallel`, the data as for `sources.load_dataset`.
+    Progress wraps the iterator over the outcomes.
     """
     source = absolute(data_dir, DataError) if isinstance(data_dir, Path) else data_dir
     calls = [(replace(trial, path=absolute(trial.path)), source, device) for trial in trials]

@@ -62,10 +62,8 @@ def training_stacks(
 ) -> tf.data.Dataset:
     """Say which images are in the batches of `training_batches`, many batches at a time, for `engine.CompiledTrainer`.
 
-    Returns:
-        Stacks of indices, int32 (stack, b), of random numbers, float32 (stack, b, columns), and the number of batches
-        that count in them, int32: an epoch's last stack is filled up. A smaller last batch follows as a stack of its
-        own.
+    Gives stacks of indices, int32 (stack, b), of random numbers, float32 (stack, b, columns), and the number of batches
+    that count in them, int32: an epoch's last stack is filled up. A smaller last batch follows as a stack of its own.
     """
     full = n // batch_size
 

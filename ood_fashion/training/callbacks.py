@@ -78,12 +78,8 @@ class MonitorTest(keras.callbacks.Callback):
 class EpochRecorder(keras.callbacks.Callback):
     """Write a run's history and checkpoint after every epoch, and restore the last checkpoint.
 
-    It goes after all callbacks that decide whether training stops.
-
-    Attributes:
-        history: a dict per finished epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, test_accuracy if it
-            is monitored, seconds.
-        finished: whether training stopped or ran all its epochs.
+    It goes after all callbacks that decide whether training stops. The history is a dict per finished epoch, as in
+    history.csv; `finished` says whether training stopped or ran all its epochs.
     """
 
     def __init__(self, run: run.Run, stopping: EarlyStopping | None) -> None:
