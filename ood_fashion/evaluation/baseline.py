@@ -32,13 +32,11 @@ REFERENCE = "the assignment's MLP"
 
 def applies(test: Split) -> bool:
     """Whether a test set is the one that was measured, image by image."""
+    measured: dict[str, NDArray[Any]] = {"test images": test.images, "test labels": test.labels}
     return (
         len(test) == N
         and test.images.dtype == np.uint8
-        and all(
-            sha256_of(array) == GENUINE_SHA256[f"test {part}"]
-            for part, array in (("images", test.images), ("labels", test.labels))
-        )
+        and all(sha256_of(array) == GENUINE_SHA256[part] for part, array in measured.items())
     )
 
 
@@ -99,10 +97,7 @@ def mean_points(shifts: Sequence[str]) -> list[tuple[float, float]]:
 def effective_robustness(shift: str, accuracy: float, in_domain: float) -> dict[str, Any]:
     """Return the fields of `Metrics` that hold a model against standard ones: none where the shift has no `fit`.
 
-    Args:
-        shift: the shift's text form.
-        accuracy: under it, on a test set that the baseline `applies` to.
-        in_domain: on the images as they are.
+    Both accuracies are on a test set that the baseline `applies` to, `in_domain` on the images as they are.
     """
     if fit(shift) is None:
         return {}

@@ -54,22 +54,10 @@ def evaluate(
 def evaluate(
     score: Scorer, test: Split, shifts: Shifts, *, full: bool = False, temperature: float | None = None
 ) -> Sequence[AccuracyResult]:
-    """Measure a model under each shift.
+    """Measure a model's accuracy under each shift, by its scores of the images of `test`; or if `full` all metrics.
 
-    Args:
-        score: what gives the model's scores for the images of `test`.
-        test: the test set.
-        shifts: as for `read_shifts`: what to do to the images, one after another.
-        full: measure likelihood, calibration and more too; the images as they are, are then scored first, and once.
-        temperature: what `calibrate` found; with `full`, the calibrated scores are measured beside those as they are.
-
-    Returns:
-        The accuracy under each shift, or if `full` all metrics, with `baseline.effective_robustness` where there is a
-        baseline.
-
-    Raises:
-        InvalidValueError: a shift's text is none.
-        ModelError: the model gives something else than it should.
+    These have `baseline.effective_robustness` where there is a baseline. The images as they are, are then scored first,
+    and once. With a temperature, as `calibrate` finds it, the calibrated scores are measured beside those as they are.
     """
     chosen = read_shifts(shifts)
     if not full:
@@ -98,21 +86,12 @@ def predict_classes(score: Scorer, shifts: Shifts) -> dict[str, NDArray[np.int64
 
 
 def calibrate(score: Scorer, validation: Split) -> float:
-    """Return the temperature of `metrics.fit_temperature` for a model.
-
-    Args:
-        score: what gives the model's scores for the images of `validation`.
-        validation: the images to fit it on, as they are.
-    """
+    """Return the temperature of `metrics.fit_temperature` for a model that scores validation images as they are."""
     return fit_temperature(score(Shift()), validation.labels)
 
 
 def read_shifts(shifts: Shifts) -> list[Shift]:
-    """Return shifts as a list, from one or several of them or of their text forms.
-
-    Raises:
-        InvalidValueError: a text is none.
-    """
+    """Return shifts as a list, from one or several of them or of their text forms."""
     several = [shifts] if isinstance(shifts, Shift | str) else shifts
     return [Shift.parse(shift) if isinstance(shift, str) else shift for shift in several]
 
@@ -124,7 +103,7 @@ def _largest(scores: NDArray[Any]) -> NDArray[np.int64]:
 def score_callable(
     predict: Classifier, test: Split, *, outputs: str = "auto", batch_size: int = 500, decide_once: bool = True
 ) -> Scorer:
-    """Make a scorer of any classifier.
+    """Make a scorer of any classifier: from a shift to what `read_outputs` makes of its answers.
 
     Args:
         predict: called on batches of images, float32 (n, height, width) in [0, 1]. It gives scores, (n, classes), of
@@ -133,14 +112,6 @@ def score_callable(
         outputs: what `predict` gives, as in `read_outputs`.
         batch_size: images a call; no more than these are held shifted at a time.
         decide_once: whether "auto" holds `predict` to what its first scores are, instead of deciding for each shift.
-
-    Returns:
-        From a shift to what `read_outputs` makes of the answers. It raises a ModelError where `predict` gives something
-        else than it should, or fewer scores than there are classes, and an InvalidValueError for other `outputs`.
-
-    Raises:
-        DataError: images or labels are of another shape, type or range, or there are none.
-        InvalidValueError: `batch_size` is out of range.
     """
     _check(test)
     images, num_classes = test.images, int(test.labels.max()) + 1
@@ -153,7 +124,9 @@ def score_callable(
         for start in range(0, len(images), batch_size):
             places = np.arange(start, min(start + batch_size, len(images)))
             given.append(_answers(predict, shift.apply(images[places], places)))
-        answers = _joined(given)
+        if len(shapes := {array.shape[1:] for array in given}) > 1:
+            raise ModelError(f"predict: expected as many scores for every image. Received: {sorted(shapes)} by batch.")
+        answers = np.concatenate(given)
         scores = read_outputs(answers, num_classes, outputs)
         if decide_once and outputs == "auto" and scores.ndim == 2:
             outputs = output_kind(answers)
@@ -165,29 +138,19 @@ def score_callable(
 def output_kind(scores: NDArray[Any]) -> str:
     """Say whether scores (n, classes) are probabilities or logits, from those of many images at once.
 
-    Returns:
-        "probabilities" if none is below 0 or above 1 but for rounding (0.01), as with softmax and sigmoids in every
-        precision, whatever their sums; else "logits".
+    They are "probabilities" if none is below 0 or above 1 but for rounding (0.01), as with softmax and sigmoids in
+    every precision, whatever their sums; else "logits".
     """
     within = (scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)
     return "probabilities" if within.all() else "logits"
 
 
 def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -> NDArray[Any]:
-    """Check what a classifier gives for a whole set of images.
+    """Check what a classifier gives for a whole set of images; return the classes, int64 (n,), or logits (n, classes).
 
-    Args:
-        given: scores, numbers (n, classes), or class labels, integers (n,).
-        num_classes: the fewest classes that there must be scores for.
-        outputs: one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores for what `output_kind` says.
-            Probabilities need not sum to 1: they are divided by their sum.
-
-    Returns:
-        The class labels, int64 (n,), or logits (n, classes), for probabilities `metrics.to_logits`.
-
-    Raises:
-        InvalidValueError: `outputs` is none of `OUTPUTS`.
-        ModelError: the values are not what is declared, or cannot be read.
+    Outputs are one of `OUTPUTS`. "auto" takes integers (n,) for classes, and scores (n, classes), of `num_classes` at
+    least, for what `output_kind` says. Probabilities need not sum to 1: they are divided by their sum, and their logits
+    are those of `metrics.to_logits`.
     """
     if outputs not in OUTPUTS:
         raise InvalidValueError(f"outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}.")
@@ -220,15 +183,9 @@ def read_outputs(given: NDArray[Any], num_classes: int, outputs: str = "auto") -
 def class_names(dataset: str | None, scores: int) -> tuple[str, ...]:
     """Name the classes that a model scores.
 
+    A dataset is a name in `dataset.CLASS_NAMES`; None takes Fashion-MNIST where that has as many classes, else numbers.
     The labels of `emnist/letters` are 1 to 26. Models of it score 26 classes, from A on; 27, of which class 0 is none;
     or the 37 that TensorFlow Datasets declares, of which the last ten are none either, and have numbers for names.
-
-    Args:
-        dataset: a name in `dataset.CLASS_NAMES`; None takes Fashion-MNIST where that has as many, else numbers.
-        scores: how many classes the model scores.
-
-    Raises:
-        InvalidValueError: models of the dataset score another number of classes.
     """
     names = CLASS_NAMES[dataset or "fashion_mnist"]
     fitting = {len(names): names}
@@ -247,12 +204,9 @@ def class_names(dataset: str | None, scores: int) -> tuple[str, ...]:
 def top_classes(
     probabilities: NDArray[np.floating[Any]], names: Sequence[str], count: int = 3
 ) -> list[tuple[ClassProbability, ...]]:
-    """Return the most probable classes of each image, the first of equals first.
+    """Return the most probable classes of each image by probabilities (n, classes), the first of equals first.
 
-    Args:
-        probabilities: (n, classes).
-        names: a name for each class; with more or fewer than there are, classes are named by their numbers.
-        count: how many classes, unless there are fewer.
+    With more or fewer names than there are classes, these are named by their numbers.
     """
     if len(names) != probabilities.shape[1]:
         names = [str(label) for label in range(probabilities.shape[1])]
@@ -273,13 +227,6 @@ def _answers(predict: Classifier, batch: NDArray[np.float32]) -> NDArray[Any]:
             f"{batch.shape}. Received: an array {given.shape}."
         )
     return given
-
-
-def _joined(given: list[NDArray[Any]]) -> NDArray[Any]:
-    shapes = {array.shape[1:] for array in given}
-    if len(shapes) > 1:
-        raise ModelError(f"predict: expected as many scores for every image. Received: {sorted(shapes)} by batch.")
-    return np.concatenate(given)
 
 
 def _check(test: Split) -> None:

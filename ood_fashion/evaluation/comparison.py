@@ -27,15 +27,9 @@ Correct = Mapping[str, NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class ShiftComparison:
-    """Two sides under a shift.
+    """The accuracies of two sides under a shift, each the mean over its trainings, and the test of their difference.
 
-    Attributes:
-        shift: its text form.
-        accuracy_a: of A, the mean over its trainings.
-        accuracy_b: of B.
-        test: their difference: by images with one training a side, over seeds with several.
-        runs_a: A by itself, if it is several trainings.
-        runs_b: B by itself, if it is several trainings.
+    The test is by images with one training a side, and over seeds with several, which are then described by themselves.
     """
 
     shift: str
@@ -48,29 +42,18 @@ class ShiftComparison:
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, the test's beside the others."""
         test = self.test.to_json()
-        adjusted = {"p_holm": test.pop("p_holm", None)}
+        p_holm = test.pop("p_holm", None)
+        accuracies = {"shift": self.shift, "accuracy_a": self.accuracy_a, "accuracy_b": self.accuracy_b}
         runs = {"runs_a": self.runs_a, "runs_b": self.runs_b}
-        return {
-            **{"shift": self.shift, "accuracy_a": self.accuracy_a, "accuracy_b": self.accuracy_b},
-            **test,
-            **{name: summary.to_json() for name, summary in runs.items() if summary},
-            **adjusted,
-        }
+        described = {name: summary.to_json() for name, summary in runs.items() if summary}
+        return {**accuracies, **test, **described, "p_holm": p_holm}
 
 
 def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[ShiftComparison]:
-    """Compare two sides under every shift.
+    """Compare two sides under every shift, each one model or two or more trainings of one.
 
-    Args:
-        side_a: of one model, or of two or more trainings of it.
-        side_b: as many of another, at least two if A has two.
-
-    Returns:
-        A comparison per shift, by `stats.compare_paired` of one training a side or `compare_unpaired` of several, with
-        p adjusted for the number of shifts.
-
-    Raises:
-        InvalidValueError: one side has one training, and the other several.
+    The test is `stats.compare_paired` of one training a side or `compare_unpaired` of several, with p adjusted for the
+    number of shifts.
     """
     if (len(side_a) == 1) != (len(side_b) == 1):
         raise InvalidValueError(
@@ -85,24 +68,19 @@ def compare(side_a: Sequence[Correct], side_b: Sequence[Correct]) -> list[ShiftC
             test = compare_paired(side_a[0][shift], side_b[0][shift])
         else:
             test = compare_unpaired(a, b)
-            runs = [summarize_correct(correct_under(shift, side)) for side in (side_a, side_b)]
+            runs = [_summarize(shift, side) for side in (side_a, side_b)]
         found.append(ShiftComparison(shift, float(np.mean(a)), float(np.mean(b)), test, *runs))
     adjusted = adjust([one.test for one in found])
     return [replace(one, test=test) for one, test in zip(found, adjusted, strict=True)]
 
 
-def correct_under(shift: str, side: Sequence[Correct]) -> NDArray[np.bool_]:
-    """Return whether each training is right about each image under a shift, (trainings, n)."""
-    return np.stack([correct[shift] for correct in side])
+def _summarize(shift: str, side: Sequence[Correct]) -> RunsSummary:
+    return summarize_correct(np.stack([correct[shift] for correct in side]))
 
 
 def summarize_runs(side: Sequence[Correct]) -> dict[str, RunsSummary]:
-    """Describe several trainings, by the text forms of the shifts.
-
-    Args:
-        side: of each training.
-    """
-    return {shift: summarize_correct(correct_under(shift, side)) for shift in side[0]}
+    """Describe several trainings, by the text forms of the shifts."""
+    return {shift: _summarize(shift, side) for shift in side[0]}
 
 
 def conclude(comparisons: Sequence[ShiftComparison], name_a: str, name_b: str) -> str:

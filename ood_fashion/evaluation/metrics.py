@@ -1,4 +1,4 @@
-"""What predictions are worth."""
+"""Metrics of predictions, and what standard models predict of them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,13 @@ from scipy import special
 
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation.results import AccuracyResult, CalibrationResult, ConfidenceBin, Metrics
-from ood_fashion.evaluation.stats import wilson_interval
+from ood_fashion.evaluation.stats import Accuracy, wilson_interval
 from ood_fashion.shifts.shift import Shift
 
 
-def accuracy(correct: int, n: int) -> dict[str, Any]:
-    """Return an accuracy with the numbers that it comes from and its 95% Wilson interval, as JSON values."""
-    return {"accuracy": correct / n, "correct": correct, "n": n, "ci95": list(wilson_interval(correct, n))}
-
-
 def measure_accuracy(shift: str, classes: NDArray[np.integer[Any]], labels: NDArray[np.integer[Any]]) -> AccuracyResult:
-    """Count the correct predictions under a shift.
-
-    Args:
-        shift: the shift's text form.
-        classes: the predicted class of each image, (n,).
-        labels: the true ones, (n,).
-    """
-    correct, n = int(np.sum(classes == labels)), len(labels)
-    return AccuracyResult(shift, correct / n, correct, n, wilson_interval(correct, n))
+    """Count the correct predictions, classes (n,) for labels (n,), under a shift in its text form."""
+    return AccuracyResult(shift, **vars(Accuracy.of(classes == labels)))
 
 
 def confusion_matrix(
@@ -50,16 +38,9 @@ def confusion_rates(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def confident_mistakes(
     labels: NDArray[np.int64], classes: NDArray[np.integer[Any]], confidences: NDArray[np.floating[Any]], most: int
 ) -> NDArray[np.intp]:
-    """Find the wrong predictions with the highest confidences.
+    """Return the positions of the wrong predictions with the highest confidences, `most` of them at most.
 
-    Args:
-        labels: the true classes, (n,).
-        classes: the predicted ones, (n,).
-        confidences: in the predicted classes, (n,).
-        most: how many to give at most.
-
-    Returns:
-        The positions of the images, the highest confidence first, and among equal ones the first image.
+    The highest confidence comes first, and among equal ones the first image.
     """
     wrong = np.flatnonzero(classes != labels)
     return wrong[np.argsort(-confidences[wrong], kind="stable")][:most]
@@ -75,18 +56,13 @@ def are_scores(given: NDArray[Any]) -> NDArray[np.bool_]:
 
 def to_probabilities(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the softmax of logits (n, classes), divided by a temperature: float64 (n, classes)."""
-    probabilities: NDArray[np.float64] = special.softmax(np.asarray(logits, np.float64) / temperature, axis=1)
-    return probabilities
+    return np.asarray(special.softmax(np.asarray(logits, np.float64) / temperature, axis=1))
 
 
 def to_logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the logarithms of probabilities: logits that `to_probabilities` turns into these, divided by their sums.
+    """Return logarithms of probabilities (n, classes): logits of which `to_probabilities` makes these, divided by sums.
 
-    Args:
-        probabilities: (n, classes); what rounding has left below 0 counts as 0, or nearly.
-
-    Returns:
-        float64 (n, classes), with the largest of each image at the same place.
+    What rounding has left below 0 counts as 0, or nearly. The largest of each image stays at its place.
     """
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), np.finfo(np.float64).tiny))
     # Two probabilities may have one logarithm. This much, 1e-14 of a probability, keeps the larger the larger.
@@ -97,12 +73,8 @@ def to_logits(probabilities: NDArray[Any]) -> NDArray[np.float64]:
 def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
     """Find the temperature of least negative log-likelihood (C. Guo et al., ICML 2017, section 4.2).
 
-    Args:
-        logits: of validation images, (n, classes).
-        labels: (n,).
-
-    Returns:
-        The temperature, from 0.01 to 100: above 1 where the classifier is too confident.
+    Of the logits of validation images, (n, classes), with these labels, (n,): from 0.01 to 100, above 1 where the
+    classifier is too confident.
     """
     from scipy.optimize import minimize_scalar
 
@@ -125,16 +97,12 @@ def predictions(logits: NDArray[np.floating[Any]]) -> Predictions:
 def measure(
     shift: str, probabilities: NDArray[np.float64], labels: NDArray[np.int64], unshifted: NDArray[np.float64]
 ) -> Metrics:
-    """Measure predictions under a shift in every way.
-
-    Args:
-        shift: the shift's text form.
-        probabilities: (n, classes).
-        labels: (n,).
-        unshifted: the probabilities for the same images as they are, (n, classes), for what the shift changes.
-    """
+    """Measure probabilities (n, classes) under a shift in every way; `unshifted` are those without it."""
     classes, before = probabilities.argmax(axis=1), unshifted.argmax(axis=1)
-    by_class = class_accuracies(labels, classes, probabilities.shape[1])
+    by_class, by_class_before = (
+        confusion_rates(confusion_matrix(labels, given, probabilities.shape[1])).diagonal()
+        for given in (classes, before)
+    )
     flips = int(np.sum(classes != before))
     return Metrics(
         **vars(measure_accuracy(shift, classes, labels)),
@@ -143,7 +111,7 @@ def measure(
         class_accuracy=_without_nan(by_class),
         flip_rate=flips / len(labels),
         flip_ci95=wilson_interval(flips, len(labels)),
-        class_change=_without_nan(by_class - class_accuracies(labels, before, probabilities.shape[1])),
+        class_change=_without_nan(by_class - by_class_before),
     )
 
 
@@ -160,47 +128,35 @@ def measure_calibration(probabilities: NDArray[np.float64], labels: NDArray[np.i
     )
 
 
-def class_accuracies(
-    labels: NDArray[np.int64], classes: NDArray[np.integer[Any]], num_classes: int
-) -> NDArray[np.float64]:
-    """Return the accuracy on each class's images, (num_classes,): NaN for a class that does not occur."""
-    counts = np.bincount(labels, minlength=num_classes)
-    right = np.bincount(labels[classes == labels], minlength=num_classes)
-    return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
+_BINS = 15
 
 
 def calibration_bins(
-    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, bins: int = 15, equal_mass: bool = True
+    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, equal_mass: bool = True
 ) -> tuple[ConfidenceBin, ...]:
     """Group predictions by confidence, and compare the confidence with the accuracy in each group.
 
-    Args:
-        confidences: the probability of the predicted class, (n,).
-        correct: whether it is the true one, (n,).
-        bins: most groups.
-        equal_mass: groups of as many predictions, equally confident ones together; else of equal width in (0, 1].
-
-    Returns:
-        The groups that are not empty.
+    The groups are of as many predictions, equally confident ones together, or else of equal width in (0, 1]; 15 at
+    most, and none is empty.
     """
     if equal_mass:
         ranks = np.searchsorted(np.sort(confidences), confidences)  # equal ones have the same rank
-        numbers = (ranks * bins // len(confidences)).astype(int)
+        numbers = (ranks * _BINS // len(confidences)).astype(int)
     else:
-        numbers = np.clip(np.ceil(confidences * bins) - 1, 0, bins - 1).astype(int)
+        numbers = np.clip(np.ceil(confidences * _BINS) - 1, 0, _BINS - 1).astype(int)
     groups = [numbers == number for number in np.unique(numbers)]
     return tuple(ConfidenceBin(int(g.sum()), float(confidences[g].mean()), float(correct[g].mean())) for g in groups)
 
 
 def calibration_error(
-    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, bins: int = 15, equal_mass: bool = True
+    confidences: NDArray[np.floating[Any]], correct: NDArray[np.bool_], *, equal_mass: bool = True
 ) -> float:
     """Return the expected calibration error: the mean |accuracy - confidence| of `calibration_bins`, weighted by n.
 
     M. P. Naeini, G. Cooper and M. Hauskrecht, AAAI 2015, with bins of equal width; with equal mass as in
     K. Nguyen and B. O'Connor, EMNLP 2015.
     """
-    groups = calibration_bins(confidences, correct, bins=bins, equal_mass=equal_mass)
+    groups = calibration_bins(confidences, correct, equal_mass=equal_mass)
     return sum(group.n * abs(group.accuracy - group.confidence) for group in groups) / len(confidences)
 
 
@@ -229,9 +185,6 @@ def corruption_errors(
     Returns:
         The errors by `Shift.family`. A family in which the reference makes no error, or with `relative` loses no
         accuracy, has none and is left out.
-
-    Raises:
-        InvalidValueError: there is no accuracy for a shift where there has to be one.
     """
     ours, theirs = ({Shift.parse(shift): value for shift, value in of.items()} for of in (accuracies, reference))
     needed = dict.fromkeys([*ours, Shift()] if relative else ours)
@@ -253,15 +206,8 @@ def corruption_errors(
 def fit_baseline(in_domain: Sequence[float], shifted: Sequence[float], n: int) -> tuple[float, float]:
     """Fit what in-domain accuracy predicts of the accuracy under a shift: logit(shifted) = a logit(in_domain) + b.
 
-    Least squares over models that nothing was done for robustness for (R. Taori et al., NeurIPS 2020, section 2).
-
-    Args:
-        in_domain: their accuracies, of two models at least.
-        shifted: those under the shift.
-        n: number of test images; accuracies of 0 and 1 count as half an image more and less.
-
-    Returns:
-        a and b.
+    Least squares over two or more models that nothing was done for robustness for (R. Taori et al., NeurIPS 2020,
+    section 2). With n test images, accuracies of 0 and 1 count as half an image more and less. Returns a and b.
     """
     x, y = (_logit(np.array(values), n) for values in (in_domain, shifted))
     slope, intercept = np.polyfit(x, y, 1)
@@ -281,20 +227,10 @@ def _logit(accuracies: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]
     return np.asarray(special.logit(np.clip(accuracies, 0.5 / n, 1 - 0.5 / n)))
 
 
-def worst_case(correct: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Say which images are right under every one of the shifts: bool (shifts, n) to (n,)."""
-    return np.asarray(correct.all(axis=0))
-
-
 def worst_of_random(correct: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.bool_]:
     """Say which images are right under each of `count` shifts, drawn anew for every image, with replacement.
 
     The worst of 10 random choices is an attack of Engstrom et al., ICML 2019.
-
-    Args:
-        correct: whether each image is right under each shift, (shifts, n).
-        count: how many to draw.
-        seed: decides which.
     """
     shifts, n = correct.shape
     drawn = np.random.default_rng(seed).integers(0, shifts, (count, n))

@@ -22,17 +22,10 @@ _MAX_SCALE = 0.01
 def with_pixel_range(model: keras.Model, pixel_range: str | None = None) -> keras.Model:
     """Return a model that takes floats in [0, 1], as this package gives them, and gives what this one does.
 
-    Args:
-        model: takes one input.
-        pixel_range: the range that it takes, one of `classifier.PIXEL_RANGES`; None stands for 0-255 where its input is
-            integers, and else for 0-1, with a `PixelRangeWarning` if one of its layers scales pixels down.
-
-    Returns:
-        The model itself where it takes floats in [0, 1]; else one around it. Either has the range as `pixel_range`,
-        and comes back from another call as it is.
-
-    Raises:
-        InvalidValueError: `pixel_range` is none of those.
+    The range is the one of `classifier.PIXEL_RANGES` that this one takes; None stands for 0-255 where its input is
+    integers, and else for 0-1, with a `PixelRangeWarning` if one of its layers scales pixels down. The model itself is
+    returned where it takes floats in [0, 1], else one around it. Either has the range as `pixel_range`, and comes back
+    from another call as it is.
     """
     if pixel_range not in (None, *PIXEL_RANGES):
         raise InvalidValueError(
@@ -61,15 +54,10 @@ def with_pixel_range(model: keras.Model, pixel_range: str | None = None) -> kera
 
 
 def find_outputs(model: keras.Model, image_shape: Shape) -> str:
-    """Say whether a model gives probabilities or logits: once and for all images.
+    """Say whether a model of images of this shape gives probabilities or logits: once and for all images.
 
-    Args:
-        model: takes (n, *image_shape) in [0, 1] and gives (n, classes).
-        image_shape: of one image.
-
-    Returns:
-        "probabilities" if its last activation is softmax or a sigmoid, "logits" if its last layer is dense without
-        activation; where that does not say, what `classifier.output_kind` says of its scores for noise.
+    "probabilities" if its last activation is softmax or a sigmoid, "logits" if its last layer is dense without
+    activation; where that does not say, what `classifier.output_kind` says of its scores for noise.
     """
     if known := _activation_kind(_last_operation(model)):
         return known

@@ -1,4 +1,4 @@
-"""shifted."""
+"""Shifted images for TensorFlow: `tf.data` pipelines, and the part of a shift that NumPy does beforehand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ood_fashion.shifts.shift import Indices, Shift
 
 EVALUATION_BATCH_SIZE = 500
 
-
 UNSHIFTED = Shift()
 
 
@@ -24,19 +23,10 @@ def to_unit_range(pixels: tf.Tensor) -> tf.Tensor:
 def shifted_batches(
     split: Split, shift: Shift = UNSHIFTED, *, image_shape: Shape | None = None, batch_size: int = EVALUATION_BATCH_SIZE
 ) -> tf.data.Dataset:
-    """Batch a test set in its order, every image shifted.
+    """Batch a test set in its order, every image shifted: float32 (b, *image_shape) in [0, 1], and labels, int64 (b,).
 
     The pixels equal `Shift.apply`'s: exactly for whole pixels, quarter turns and corruptions of pixels, within 1e-5
-    where the last steps interpolate.
-
-    Args:
-        split: images and labels.
-        shift: what to do to the images.
-        image_shape: the shape of one image in the batches; (height, width, 1) unless given.
-        batch_size: images a batch; the last batch has what is left.
-
-    Returns:
-        Batches of images, float32 (b, *image_shape) in [0, 1], and labels, int64 (b,).
+    where the last steps interpolate. `image_shape` is (height, width, 1) unless given.
     """
     height, width = split.images.shape[1:]
     pixels, taps = shift_beforehand(split.images, shift)
@@ -54,16 +44,10 @@ Taps = list[tuple[NDArray[np.int32], NDArray[np.float32]]]
 def shift_beforehand(
     images: NDArray[np.uint8], shift: Shift, indices: Indices | None = None
 ) -> tuple[NDArray[np.uint8], Taps]:
-    """Do the part of a shift that NumPy has to do, and prepare the rest for TensorFlow.
+    """Do the part of a shift of images, uint8 (n, height, width), that NumPy has to do, and prepare the rest.
 
-    Args:
-        images: uint8 (n, height, width).
-        shift: what to do to them.
-        indices: as for `Shift.apply`.
-
-    Returns:
-        The images, uint8 (n, height, width), after the last corruption of pixels, and the affine maps that follow as
-        weighted sums of pixels (`SourceMap.taps`).
+    Returns them after the last corruption of pixels, uint8, and the affine maps that follow as weighted sums of pixels
+    (`SourceMap.taps`).
     """
     height, width = images.shape[1:]
     maps = [step.source_map(height, width) for step in shift.steps]

@@ -81,11 +81,7 @@ class Metrics(AccuracyResult):
 
 
 def read_result(record: Mapping[str, Any]) -> AccuracyResult:
-    """Read a record of a file: `Metrics`, or an `AccuracyResult` where versions before had measured no more.
-
-    Raises:
-        KeyError, TypeError, ValueError: as for `from_json`.
-    """
+    """Read a record of a file: `Metrics`, or an `AccuracyResult` where versions before had measured no more."""
     return (Metrics if "nll" in record else AccuracyResult).from_json(record)
 
 
@@ -100,16 +96,7 @@ class ClassProbability(JsonRecord):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a picture shows.
-
-    Attributes:
-        image: the picture's path, or its number.
-        label: of the most probable class.
-        class_name: its name.
-        probability: that it has.
-        prepared: what was done to the picture.
-        top: the most probable classes.
-    """
+    """What a picture, by its path or number, shows: the most probable class, and what was done to the picture."""
 
     image: str
     label: int

@@ -36,11 +36,7 @@ def make_scorer(
     orbit: Orbit = IDENTITY_ORBIT,
     outputs: str = "auto",
 ) -> Scorer:
-    """Prepare to score the classes under many shifts, of the same images: `make_joint_scorer` of one model.
-
-    Returns:
-        A function from a shift to the model's logits for each image, (n, classes).
-    """
+    """Prepare to score the same images under many shifts, (n, classes): `make_joint_scorer` of one model."""
     score = make_joint_scorer([model], dataset, split, orbit, outputs)
     return lambda shift: score(shift)[0]
 
@@ -52,10 +48,10 @@ def make_joint_scorer(
     orbit: Orbit = IDENTITY_ORBIT,
     outputs: str = "auto",
 ) -> Scorer:
-    """Prepare to score the classes under many shifts, of the same images, with several models.
+    """Prepare to score the same images under many shifts with several models, (models, n, classes).
 
     Each shift's images are made once for all models, batch by batch in a compiled function that is traced once for all
-    shifts of a kind.
+    shifts of a kind. The logits are float32 where all models give logits themselves, else float64.
 
     Args:
         models: each takes (n, height, width, 1), (n, height, width) or (n, height * width), floats in [0, 1] or
@@ -67,15 +63,6 @@ def make_joint_scorer(
             such as the quarter turns, p does not change when x is moved by one of its elements: the same terms come in
             another order. They are added in order of size, so not a bit changes.
         outputs: "probabilities" or "logits", what the models give; "auto" asks `model_io.find_outputs` of each.
-
-    Returns:
-        A function from a shift to each model's logits for each image, (models, n, classes): float32 where all models
-        give logits themselves, else float64.
-
-    Raises:
-        InvalidValueError: `outputs` is none of those.
-        ModelError: a model does not fit the data, or cannot be run; the function raises it where one gives NaN or
-            infinity, or no probabilities where it should.
     """
     if outputs not in _OUTPUTS:
         raise InvalidValueError(f"outputs: expected one of {', '.join(_OUTPUTS)}. Received: {outputs!r}.")
@@ -108,7 +95,8 @@ def make_joint_scorer(
             batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
         scores: NDArray[np.float32] = np.concatenate(batches, axis=1)
         for model, of_one in zip(models, scores, strict=True):
-            _check_finite(model, of_one)
+            if not are_scores(of_one).all():
+                raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
         return np.stack([read_outputs(of_one, 1, kind) for of_one, kind in zip(scores, kinds, strict=True)])
 
     @default_settings()
@@ -143,40 +131,23 @@ def _model_errors(models: Sequence[keras.Model]) -> Iterator[None]:
 
 def mean_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Average (elements, models, n, classes) over the elements, whatever their order, bit for bit."""
-    mean: NDArray[np.float32] = np.sort(probabilities, axis=0).mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
+    return np.asarray(np.sort(probabilities, axis=0).mean(axis=0, dtype=np.float64), np.float32)
 
 
 def sharpest_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """Take from (elements, models, n, classes) the element of lowest entropy, for each model and image."""
     chosen = entr(probabilities).sum(axis=-1, keepdims=True).argmin(axis=0, keepdims=True)
-    sharpest: NDArray[np.float32] = np.take_along_axis(probabilities, chosen, axis=0)[0]
-    return sharpest
+    return np.asarray(np.take_along_axis(probabilities, chosen, axis=0)[0])
 
 
 def classify(
     model: keras.Model, images: NDArray[np.uint8], temperature: float = 1.0, outputs: str = "auto"
 ) -> NDArray[np.float64]:
-    """Return the probability of each class for each image.
+    """Return the probability of each class for each image, uint8 (n, height, width): (n, classes).
 
-    Args:
-        model: as for `make_scorer`.
-        images: uint8 (n, height, width), of the size that the model takes.
-        temperature: what `classifier.calibrate` found.
-        outputs: as for `make_scorer`.
-
-    Returns:
-        Probabilities, (n, classes).
-
-    Raises:
-        ModelError: the model does not take such images, or gives no numbers.
+    The temperature is what `classifier.calibrate` found, `outputs` as for `make_scorer`.
     """
     check_fit(model, images.shape[1:], None)
     unlabelled = Split(images, np.zeros(len(images), np.int64))
     pictures = Dataset(Split(images[:0], unlabelled.labels[:0]), unlabelled, "pictures")
     return to_probabilities(make_scorer(model, pictures, outputs=outputs)(UNSHIFTED), temperature)
-
-
-def _check_finite(model: keras.Model, scores: NDArray[np.floating]) -> None:
-    if not are_scores(scores).all():
-        raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")

@@ -19,31 +19,19 @@ SIGNIFICANCE = 0.05
 """The chance of any false conclusion among several tests that is accepted."""
 
 
-def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a proportion (E. B. Wilson, JASA 22:209, 1927).
+def wilson_interval(successes: float, n: float) -> Interval:
+    """Return the 95% score interval of a proportion, n of 1 or more (E. B. Wilson, JASA 22:209, 1927).
 
-    With z the normal quantile of the confidence and p = successes / n, its ends are
+    With z the normal quantile and p = successes / n, its ends are
     (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n). They hold p whatever rounding does: the lower
     end is exactly 0 where nothing succeeded, the upper one exactly 1 where all did.
-
-    Args:
-        successes: how many of the n succeeded.
-        n: number of trials, 1 or more.
-        confidence: the interval's coverage.
     """
     from scipy.special import ndtri  # scipy.stats has the interval itself, but takes 0.7 s to import
 
-    z, p = float(ndtri((1 + confidence) / 2)), successes / n
+    z, p = float(ndtri(0.975)), successes / n
     centre, scale = p + z * z / (2 * n), 1 + z * z / n
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return max(0.0, min(p, (centre - half) / scale)), min(1.0, max(p, (centre + half) / scale))
-
-
-def student_quantile(probability: float, degrees_of_freedom: int) -> float:
-    """Return the quantile of Student's t distribution."""
-    from scipy.special import stdtrit  # for the same reason
-
-    return float(stdtrit(degrees_of_freedom, probability))
 
 
 @dataclass(frozen=True)
@@ -67,16 +55,8 @@ class Summary(JsonRecord):
     """Independent measurements of one quantity, such as one a seed.
 
     With n values, their mean m, their standard deviation s (n - 1 in the denominator) and t the Student quantile of the
-    confidence with n - 1 degrees of freedom, the mean's interval is m -+ t s / sqrt(n), and a further single value lies
-    in m -+ t s sqrt(1 + 1 / n) (the prediction interval of normal values).
-
-    Attributes:
-        values: the measurements; None where they were not kept.
-        n: their number.
-        mean: their mean.
-        sd: their standard deviation; None for a single value, as are both intervals.
-        interval: of the mean.
-        prediction_interval: of a further value.
+    95% interval with n - 1 degrees of freedom, the mean's interval is m -+ t s / sqrt(n), and a further single value
+    lies in m -+ t s sqrt(1 + 1 / n) (the prediction interval of normal values). One value has neither.
     """
 
     values: tuple[float, ...] | None = field(default=None, kw_only=True)
@@ -87,24 +67,21 @@ class Summary(JsonRecord):
     prediction_interval: Interval | None
 
     @classmethod
-    def of(cls, n: int, mean: float, sd: float | None, *, confidence: float = 0.95) -> Self:
+    def of(cls, n: int, mean: float, sd: float | None) -> Self:
         """Compute both intervals from the number of values, their mean and their standard deviation."""
         if sd is None:
             return cls(n, mean, None, None, None)
-        t = student_quantile((1 + confidence) / 2, n - 1)
+        from scipy.special import stdtrit  # for the same reason as `ndtri`
+
+        t = float(stdtrit(n - 1, 0.975))
         halves = t * sd / math.sqrt(n), t * sd * math.sqrt(1 + 1 / n)
         return cls(n, mean, sd, *((mean - half, mean + half) for half in halves))
 
 
-def summarize(values: Sequence[float], *, confidence: float = 0.95) -> Summary:
-    """Describe independent measurements of one quantity, such as one a seed.
-
-    Args:
-        values: 1 or more numbers.
-        confidence: coverage of both intervals.
-    """
+def summarize(values: Sequence[float]) -> Summary:
+    """Describe one or more independent measurements of one quantity, such as one a seed."""
     sd = stdev(values) if len(values) > 1 else None
-    return replace(Summary.of(len(values), fmean(values), sd, confidence=confidence), values=tuple(values))
+    return replace(Summary.of(len(values), fmean(values), sd), values=tuple(values))
 
 
 @dataclass(frozen=True)
@@ -117,14 +94,10 @@ class Spread(JsonRecord):
 
 @dataclass(frozen=True)
 class RunsSummary(JsonRecord):
-    """The accuracy of several trainings on the same images, with its two causes of variation kept apart.
+    """The mean accuracy of several trainings on the same n images, with its two causes of variation kept apart.
 
-    Attributes:
-        accuracy: the mean.
-        runs: the number of trainings.
-        n: the number of images.
-        seeds: how the accuracies of trainings vary, on these images.
-        images: how the mean would vary over test sets, with these trainings.
+    `seeds`: how the accuracies of trainings vary, on these images; `images`: how the mean would vary over test sets,
+    with these trainings.
     """
 
     accuracy: float
@@ -135,15 +108,12 @@ class RunsSummary(JsonRecord):
 
 
 def summarize_correct(correct: NDArray[np.bool_]) -> RunsSummary:
-    """Describe the accuracy of several trainings on the same images, with its two causes of variation kept apart.
+    """Describe the accuracy of several trainings on the same images, (trainings, n), its two causes of variation apart.
 
     Over the seeds: `summarize` of the trainings' accuracies, on these images. Over the images: with q_i the share of
     the trainings that are right about image i, the mean accuracy m of these trainings has the standard error
     s = sd(q) / sqrt(n), and Wilson's interval with the effective number of images m (1 - m) / s^2 (L. Kish, Survey
     Sampling, 1965, section 8.2), which is n for one training, and no more than n a training.
-
-    Args:
-        correct: whether each training is right about each image, (trainings, n).
     """
     runs, n = correct.shape
     over_seeds, shares = summarize([float(row.mean()) for row in correct]), correct.mean(axis=0)
@@ -155,16 +125,10 @@ def summarize_correct(correct: NDArray[np.bool_]) -> RunsSummary:
 
 @dataclass(frozen=True)
 class PairedComparison(JsonRecord):
-    """Two classifiers on the same images.
+    """Two classifiers on the same n images: how many A alone, and B alone, gets right.
 
-    Attributes:
-        n: the number of images.
-        only_a: images that A alone gets right.
-        only_b: images that B alone gets right.
-        difference: the accuracy of A minus that of B.
-        interval: its 95% interval.
-        p: of the test that both are as accurate.
-        p_holm: adjusted for the number of tests that are judged together; None where this is judged alone.
+    The difference is the accuracy of A minus that of B, with its 95% interval, and p of the test that both are as
+    accurate; `p_holm` is adjusted for the number of tests that are judged together, None where this is judged alone.
     """
 
     n: int
@@ -178,15 +142,9 @@ class PairedComparison(JsonRecord):
 
 @dataclass(frozen=True)
 class UnpairedComparison(JsonRecord):
-    """Two means of independent measurements.
+    """Two means of n independent measurements each, A minus B; otherwise as `PairedComparison`.
 
-    Attributes:
-        n_a: measurements of A.
-        n_b: measurements of B.
-        difference: the mean of A minus that of B.
-        interval: its 95% interval; None without any spread.
-        p: of the test that both means are the same.
-        p_holm: adjusted for the number of tests that are judged together; None where this is judged alone.
+    Without any spread there is no interval.
     """
 
     n_a: int
@@ -197,25 +155,19 @@ class UnpairedComparison(JsonRecord):
     p_holm: float | None = None
 
 
-def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *, seed: int = 0) -> PairedComparison:
+def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> PairedComparison:
     """Compare two classifiers on the same images.
 
-    Args:
-        correct_a: whether A is right, (n,).
-        correct_b: whether B is right about the same images, (n,).
-        seed: of the bootstrap.
-
-    Returns:
-        The difference with its percentile bootstrap interval over 10,000 resamples of the images, and p of the exact
-        McNemar test (Q. McNemar, Psychometrika 12:153, 1947): two-sided binomial, of the images that only one gets
-        right.
+    The interval of the difference is the percentile bootstrap's over 10,000 resamples of the images, and p that of the
+    exact McNemar test (Q. McNemar, Psychometrika 12:153, 1947): two-sided binomial, of the images that only one gets
+    right.
     """
     from scipy.stats import binomtest
 
     n = len(correct_a)
     only_a, only_b = int(np.sum(correct_a & ~correct_b)), int(np.sum(correct_b & ~correct_a))
     # Resampling images draws how many fall to A alone, to B alone and to neither from a multinomial distribution.
-    draws = np.random.default_rng(seed).multinomial(n, [only_a / n, only_b / n, 1 - (only_a + only_b) / n], 10_000)
+    draws = np.random.default_rng(0).multinomial(n, [only_a / n, only_b / n, 1 - (only_a + only_b) / n], 10_000)
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975]).tolist()
     discordant = only_a + only_b
     p = float(binomtest(only_a, discordant).pvalue) if discordant else 1.0
@@ -225,13 +177,7 @@ def compare_paired(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_], *
 def compare_unpaired(values_a: Sequence[float], values_b: Sequence[float]) -> UnpairedComparison:
     """Compare two means of independent measurements, such as accuracies over seeds, by Welch's t test.
 
-    Args:
-        values_a: 2 or more numbers.
-        values_b: 2 or more numbers.
-
-    Returns:
-        The difference, its interval and p. Without any spread on either side there is nothing to judge by: no interval,
-        and p is 1.
+    A side has two or more. Without any spread on either side there is nothing to judge by: no interval, and p is 1.
     """
     from scipy.stats import ttest_ind
 
@@ -250,11 +196,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     S. Holm, Scandinavian Journal of Statistics 6:65, 1979: the k-th smallest of m becomes the largest of
     (m - j + 1) p_(j) for j up to k, at most 1.
     """
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, (len(p_values) - rank) * p_values[index])
-        adjusted[index] = min(1.0, largest)
-    return adjusted
+    p = np.array(p_values, float)
+    order = np.argsort(p, kind="stable")
+    p[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return list(map(float, p))
 
 
 _Comparison = TypeVar("_Comparison", bound=PairedComparison | UnpairedComparison)

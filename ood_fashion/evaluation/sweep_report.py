@@ -18,8 +18,7 @@ from ood_fashion.shifts.shift import Shift
 class SweepPoint(JsonRecord):
     """A model's accuracy under one shift of a sweep: `correct` of `n` images, with its 95% Wilson interval.
 
-    Attributes:
-        coordinates: where in the sweep the shift is: "degrees", "dx" and "dy", or "corruption" and "severity".
+    The coordinates say where in the sweep the shift is: "degrees", "dx" and "dy", or "corruption" and "severity".
     """
 
     model: str
@@ -44,11 +43,7 @@ class SweepPoint(JsonRecord):
 
 @dataclass(frozen=True)
 class WorstCase(JsonRecord):
-    """A model's accuracy where an image counts that it gets right under several shifts.
-
-    Attributes:
-        worst_of: the shifts: "all N", or "N random", drawn for every image.
-    """
+    """A model's accuracy where an image counts that it gets right under all N shifts, or N random ones an image."""
 
     model: str
     worst_of: str = field(metadata={"key": "worst of"})
@@ -60,20 +55,12 @@ class WorstCase(JsonRecord):
 
 @dataclass(frozen=True)
 class OverShifts(JsonRecord):
-    """A model over all shifts of a sweep but the identity.
+    """A model over all shifts of a sweep but the identity: its mean accuracy, and the lowest.
 
-    Attributes:
-        mean: mean accuracy.
-        worst_shift: the shift with the lowest accuracy.
-        worst: the accuracy there.
-        in_domain: the accuracy under the identity; None where that is not among the shifts, as is all that follows.
-        mce: the mean of `metrics.corruption_errors`; None where there are none.
-        mce_families: how many errors it is the mean of.
-        mce_left_out: the families that have none; None in folders of earlier versions.
-        relative_mce: as `mce`, of relative errors.
-        relative_mce_families: as `mce_families`.
-        relative_mce_left_out: as `mce_left_out`.
-        effective_robustness: the mean of `baseline.effective_robustness`; None unless every shift has one.
+    What follows is None where the identity is not among the shifts. `mce` is the mean of `metrics.corruption_errors`,
+    None where there are none; `mce_families` is how many that are, and `mce_left_out` the families that have none, None
+    in folders of earlier versions; so for relative errors. `effective_robustness` is the mean of
+    `baseline.effective_robustness`, None unless every shift has one.
     """
 
     model: str
@@ -96,16 +83,10 @@ class OverShifts(JsonRecord):
 
 @dataclass(frozen=True)
 class SweepReport(JsonRecord):
-    """What a sweep measured.
+    """What a sweep measured: a point per model and shift, and of each model the worst cases and a summary.
 
-    Attributes:
-        kind: of the sweep.
-        models: their names.
-        results: a point per model and shift.
-        worst: two per model: of all shifts, and of `RANDOM_SHIFTS` drawn for every image.
-        reference: whose errors make an mCE of 1.
-        standard: whether `baseline.applies` to the images.
-        over_shifts: a summary per model; none where there is only the identity.
+    There are two worst cases a model: of all shifts, and of `RANDOM_SHIFTS` drawn for every image. The reference is
+    whose errors make an mCE of 1; `standard` says whether `baseline.applies` to the images.
     """
 
     kind: str
@@ -120,12 +101,10 @@ class SweepReport(JsonRecord):
 def over_shifts(
     accuracies: Mapping[str, Mapping[str, float]], reference: str, *, standard: bool = False
 ) -> list[OverShifts]:
-    """Summarise each model over all shifts but the identity; none where there is no other.
+    """Summarize each model over all shifts but the identity; none where there is no other.
 
-    Args:
-        accuracies: of each model, by the text forms of the shifts.
-        reference: one of the models, or `baseline.REFERENCE`.
-        standard: whether `baseline.applies` to the images.
+    Accuracies are by the text forms of the shifts, the reference one of the models or `baseline.REFERENCE`; `standard`
+    says whether `baseline.applies` to the images.
     """
     of_reference = accuracies[reference] if reference in accuracies else baseline.reference()
     found = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError, RunError
 from ood_fashion.evaluation import baseline
-from ood_fashion.evaluation.metrics import worst_case, worst_of_random
+from ood_fashion.evaluation.metrics import worst_of_random
 from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport, WorstCase, over_shifts
 from ood_fashion.files import (
@@ -66,16 +65,9 @@ class Sweep:
         return [point["shift"] for point in self.points]
 
     def reference(self, name: str | None, models: Sequence[str], test: Split) -> str:
-        """Return whose errors those of all models are divided by.
+        """Return whose errors on the images of `test` those of all models are divided by: the named model's.
 
-        Args:
-            name: one of the models; None takes `baseline.REFERENCE` where its errors on these images under every shift
-                are known, else the first model.
-            models: their names.
-            test: the images.
-
-        Raises:
-            InvalidValueError: there is no such model.
+        With no name, `baseline.REFERENCE`'s where these are known under every shift, else the first model's.
         """
         if name is None:
             known = baseline.applies(test) and set(map(str, self.shifts)) <= baseline.reference().keys()
@@ -87,13 +79,10 @@ class Sweep:
     def report(
         self, models: Sequence[str], correct: Correct, reference: str | None = None, *, standard: bool = False
     ) -> SweepReport:
-        """Summarise what was measured.
+        """Summarize whether each model is right about each image at each point, (points, models, n).
 
-        Args:
-            models: their names.
-            correct: whether each model is right about each image at each point, (points, models, n).
-            reference: what `reference` gave; None takes the first model.
-            standard: whether `baseline.applies` to the images.
+        `reference` is what the method of that name gave, or else the first model; `standard` says whether
+        `baseline.applies` to the images.
         """
         reference = reference or models[0]
         results, worst = [], []
@@ -105,7 +94,7 @@ class Sweep:
                 results.append(SweepPoint(model, shift, **asdict(found), coordinates=coordinates))
                 accuracies[model][shift] = found.accuracy
             drawn = worst_of_random(of_model, RANDOM_SHIFTS, RANDOM_SEED)
-            for name, of in ((f"all {len(correct)}", worst_case(of_model)), (f"{RANDOM_SHIFTS} random", drawn)):
+            for name, of in ((f"all {len(correct)}", of_model.all(axis=0)), (f"{RANDOM_SHIFTS} random", drawn)):
                 worst.append(WorstCase(model, name, **asdict(Accuracy.of(of))))
         over = over_shifts(accuracies, reference, standard=standard)
         return SweepReport(
@@ -114,11 +103,7 @@ class Sweep:
 
 
 def translations(most: int = 8) -> Sweep:
-    """Every translation by whole pixels, up to `most` in each axis.
-
-    Raises:
-        InvalidValueError: `most` is out of range.
-    """
+    """Every translation by whole pixels, up to `most` in each axis."""
     if not 0 <= most <= MAX_DISTANCE:
         raise InvalidValueError(f"`most`: expected a whole number from 0 to {MAX_DISTANCE}. Received: {most}.")
     reach = range(-most, most + 1)
@@ -127,11 +112,7 @@ def translations(most: int = 8) -> Sweep:
 
 
 def rotations(step: float = 15.0) -> Sweep:
-    """Every multiple of `step` degrees below 360.
-
-    Raises:
-        InvalidValueError: `step` is not above 0 or not finite.
-    """
+    """Every multiple of `step` degrees below 360."""
     if not 0.1 <= step <= 360:
         raise InvalidValueError(f"`step`: expected degrees from 0.1 to 360. Received: {step}.")
     exact = Fraction(str(float(step)))  # 13 steps of 7.2 are 93.6; as binary fractions they are 93.60000000000001
@@ -151,11 +132,7 @@ def corruptions(names: Iterable[str] = ()) -> Sweep:
 
 
 def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: int) -> dict[str, Any]:
-    """Return what decides a sweep's numbers as JSON values.
-
-    Raises:
-        ModelError: a model file cannot be read.
-    """
+    """Return what decides a sweep's numbers as JSON values."""
     hashes = {}
     for name, path in model_files.items():
         with access(path, ModelError, "a model file"):
@@ -188,18 +165,7 @@ def default_folder(settings: dict[str, Any]) -> Path:
 
 
 def open_folder(path: Path, settings: dict[str, Any]) -> Path:
-    """Make or find the folder of a sweep.
-
-    Args:
-        path: absent, empty, or that of a sweep with the same settings.
-        settings: what `settings` gave.
-
-    Returns:
-        The path.
-
-    Raises:
-        RunError: the folder holds something else, or cannot be written.
-    """
+    """Make the folder of a sweep with these `settings`, or find one of the same sweep; return its path."""
     text = _as_text(settings)
     file = path / "settings.json"
     make_folder(path)
@@ -225,22 +191,10 @@ def measure(
     folder: Path,
     progress: Callable[[], object],
 ) -> Correct:
-    """Measure the points that the folder does not have yet, and keep each at once.
+    """Measure the points that the folder does not have yet, and keep each at once; return bools (points, models, n).
 
-    Args:
-        sweep: the points.
-        models: number of models.
-        n: number of images.
-        function: from shifts to each of them, in any order, with whether each model is right about each image,
-            (models, n).
-        folder: what `open_folder` gave.
-        progress: called after each point.
-
-    Returns:
-        Bools (points, models, n).
-
-    Raises:
-        RunError: the folder cannot be written.
+    The function gives shifts, in any order, each with whether each model is right about each image, (models, n).
+    Progress is called after each point.
     """
     path = folder / "hits.jsonl"
     try:
@@ -284,18 +238,13 @@ def _read_correct(path: Path, models: int, n: int) -> Iterator[tuple[str, Correc
 
 
 def write_report(folder: Path, report: SweepReport) -> None:
-    """Write results.csv, where names that are no UTF-8 have escapes, and results.json.
-
-    Raises:
-        RunError: the folder cannot be written.
-    """
+    """Write results.csv, where names that are no UTF-8 have escapes, and results.json."""
     rows = [point.to_json() for point in report.results]
     for row in rows:
         row["ci95_low"], row["ci95_high"] = row.pop("ci95")
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    with atomic_write(folder / "results.csv") as temporary:
-        temporary.write_bytes(text.getvalue().encode(errors="backslashreplace"))
+    encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with atomic_write(folder / "results.csv") as temporary, temporary.open("w", **encoding) as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
     write_json(folder / "results.json", report.to_json())

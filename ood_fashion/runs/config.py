@@ -14,18 +14,12 @@ from ood_fashion.from_scratch import SEED
 from ood_fashion.models.specs import MODELS
 from ood_fashion.shifts.augmentations import USAGE, Augmentation
 
-EXPORT_FORMATS = ("npz", "idx", "tfds")
-
 
 @attrs.frozen
 class Rule:
-    """Which values a setting takes; called by attrs, it refuses others.
+    """Which values a setting takes: their type, the values in words, what tells them, and their names if they have any.
 
-    Attributes:
-        kind: their type; `tuple` for several texts.
-        expected: the values in words.
-        holds: whether a value is one of them.
-        choices: the values, where they are names.
+    attrs calls it to refuse others. The type is `tuple` for several texts.
     """
 
     kind: type
@@ -76,19 +70,17 @@ _TEXTS = Rule(
 )
 
 
-def _setting(
-    default: Any, rule: Rule, help: str, detail: str = "", requires: Mapping[str, Mapping[str, Any]] | None = None
-) -> Any:
+def _setting(default: Any, rule: Rule, text: str, requires: Mapping[str, Mapping[str, Any]] | None = None) -> Any:
     """Define a field of `TrainConfig`.
 
     Args:
         default: its value unless given.
         rule: which values it takes.
-        help: what it decides, in a sentence; the help of its option on the command line.
-        detail: more, for the docstring.
+        text: what it decides, for the docstring; the first sentence is the help of its option on the command line.
         requires: by a value of this setting, the only values that go with it of others.
     """
-    metadata = {"rule": rule, "help": help, "detail": detail, "requires": requires or {}}
+    help = f"{text.partition('. ')[0].removesuffix('.')}."
+    metadata = {"rule": rule, "help": help, "text": text, "requires": requires or {}}
     return attrs.field(default=default, validator=rule, metadata=metadata)
 
 
@@ -109,64 +101,61 @@ class TrainConfig:
     """
 
     model: str = _setting("cnn3", _one_of(MODELS), "What to train.")
-    train_size: int = _setting(10_000, _whole(1), "Number of training images.", "They come first in the training set.")
+    train_size: int = _setting(10_000, _whole(1), "Number of training images. They come first in the training set.")
     val_size: int = _setting(2_000, _whole(1), "Number of validation images, which follow the training images.")
     split_seed: int | None = _setting(
         None,
         _whole(0, optional=True),
-        "Shuffle the images before they are split, seeded with this.",
-        "None keeps the order of the files.",
+        "Shuffle the images before they are split, seeded with this. None keeps the order of the files.",
     )
     epochs: int = _setting(30, _whole(1), "Most passes over the training images.")
     batch_size: int = _setting(5, _whole(1), "Images per update.")
     optimizer: str = _setting(
         "sgd",
         _one_of(("sgd", "adamw")),
-        "What updates the weights.",
-        '"adamw" (Loshchilov and Hutter, ICLR 2019) has the betas of Keras.',
+        'What updates the weights. "adamw" (Loshchilov and Hutter, ICLR 2019) has the betas of Keras.',
         requires={"adamw": {"momentum": 0.0}},
     )
     learning_rate: float = _setting(
         0.01,
         _number("a finite number above 0", lambda value: value > 0),
-        "Step size of the optimizer.",
-        "The eta of w <- w - eta v.",
+        "Step size of the optimizer. The eta of w <- w - eta v.",
     )
     schedule: str = _setting(
         "constant",
         _one_of(("constant", "cosine")),
-        "Keep the learning rate, or raise it over the first epoch and lower it to 0.",
+        "Keep the learning rate, or raise it over the first epoch and lower it to 0. "
         '"cosine" raises it from 0 to `learning_rate`, then lowers it along half a cosine until the last epoch.',
     )
     momentum: float = _setting(
-        0.0, _FRACTION, "Momentum of SGD, from 0 to below 1.", "The alpha of v <- alpha v + gradient."
+        0.0, _FRACTION, "Momentum of SGD, from 0 to below 1. The alpha of v <- alpha v + gradient."
     )
     weight_decay: float = _setting(
         0.0,
         _number("a finite number of 0 or more", lambda value: value >= 0),
-        "Shrink the kernels by this times the learning rate in every update.",
+        "Shrink the kernels by this times the learning rate in every update. "
         "Biases, scales and shifts are left as they are.",
     )
     label_smoothing: float = _setting(
-        0.0, _FRACTION, "The part of a label that all classes share, from 0 to below 1.", "Szegedy et al., CVPR 2016."
+        0.0, _FRACTION, "The part of a label that all classes share, from 0 to below 1. Szegedy et al., CVPR 2016."
     )
     patience: int | None = _setting(
         3,
         _whole(1, optional=True),
-        "Stop after so many epochs without a better validation accuracy, and keep the best weights.",
+        "Stop after so many epochs without a better validation accuracy, and keep the best weights. "
         "None runs all epochs and keeps the last weights.",
     )
     seed: int = _setting(1, _whole(0), "Decides the initial weights, the order of the batches and the augmentations.")
     augment: tuple[str, ...] = _setting(
         (),
         _TEXTS,
-        f"Change the training images at random, anew in every epoch: {USAGE}.",
+        f"Change the training images at random, anew in every epoch: {USAGE}. "
         "They are applied to every image from left to right.",
     )
     engine: str = _setting(
         "auto",
         _one_of(("auto", "compiled", "stock")),
-        "Train by compiled programs or stock Keras steps.",
+        "Train by compiled programs or stock Keras steps. "
         '"compiled" runs many steps in one XLA program, which rounds differently; "auto" takes whichever should need '
         "less time.",
         requires={"compiled": {"strategy": "single"}},
@@ -174,24 +163,23 @@ class TrainConfig:
     strategy: str = _setting(
         "single",
         _one_of(("single", "mirrored")),
-        "Train on one device, or on all GPUs of the machine at once.",
+        "Train on one device, or on all GPUs of the machine at once. "
         '"mirrored" gives each device an equal part of every batch, by stock `fit`; the sums over the parts round '
         "differently.",
     )
     monitor_test: bool = _setting(
-        False, _SWITCH, "Measure test accuracy after every epoch too.", "It is there to look at; nothing depends on it."
+        False, _SWITCH, "Measure test accuracy after every epoch too. It is there to look at; nothing depends on it."
     )
     calibrate: bool = _setting(
         False,
         _SWITCH,
-        "Fit a temperature on the validation images; show before, after.",
+        "Fit a temperature on the validation images; show before, after. "
         "It is that of the kept weights, and changes none.",
     )
     implementation: str = _setting(
         "keras",
         _one_of(("keras", "numpy")),
-        "What trains the MLP.",
-        '"keras" trains all models, "numpy" the MLP of `from_scratch`, and leaves `engine` aside.',
+        'What trains the MLP. "keras" trains all models, "numpy" the MLP of `from_scratch`, and leaves `engine` aside.',
         requires={
             "numpy": {"model": "mlp", "optimizer": "sgd", "schedule": "constant", "weight_decay": 0.0}
             | {"label_smoothing": 0.0, "augment": (), "monitor_test": False, "calibrate": False, "strategy": "single"},
@@ -221,11 +209,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainConfig:
-        """Read what `to_json` gave.
-
-        Raises:
-            InvalidValueError: a field is unknown or its value is out of range.
-        """
+        """Read what `to_json` gave, or raise an InvalidValueError."""
         if unknown := sorted(set(values) - set(SETTINGS)):
             raise InvalidValueError(
                 f"unknown setting: {', '.join(map(repr, unknown))}. Expected: {', '.join(SETTINGS)}."
@@ -234,13 +218,12 @@ class TrainConfig:
 
 
 SETTINGS: dict[str, attrs.Attribute[Any]] = attrs.fields_dict(TrainConfig)
-"""The fields of `TrainConfig` by name, each with the `rule`, `help`, `detail` and `requires` of `_setting`."""
+"""The fields of `TrainConfig` by name, each with the `rule`, `help`, `text` and `requires` of `_setting`."""
 
 
 def _describe(field: attrs.Attribute[Any]) -> str:
-    rule, detail = field.metadata["rule"], field.metadata["detail"]
-    sentences = [field.metadata["help"], *([detail] if detail else [])]
-    sentences += [f"{rule.expected[0].upper()}{rule.expected[1:]}; {field.default!r} unless given."]
+    expected = field.metadata["rule"].expected
+    sentences = [field.metadata["text"], f"{expected[0].upper()}{expected[1:]}; {field.default!r} unless given."]
     for choice, others in field.metadata["requires"].items():
         only = ", ".join(f"`{name}` {value!r}" for name, value in others.items())
         sentences.append(f"{choice!r} goes with {only} alone.")
@@ -249,9 +232,8 @@ def _describe(field: attrs.Attribute[Any]) -> str:
 
 
 if TrainConfig.__doc__:  # which python -OO leaves out
-    TrainConfig.__doc__ = TrainConfig.__doc__.replace(
-        "{settings}", f"\n{' ' * 8}".join(map(_describe, SETTINGS.values()))
-    )
+    _described = f"\n{' ' * 8}".join(map(_describe, SETTINGS.values()))
+    TrainConfig.__doc__ = TrainConfig.__doc__.replace("{settings}", _described)
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "assignment": {name: SETTINGS[name].default for name in ("train_size", "val_size")},

@@ -1,4 +1,4 @@
-"""run_history."""
+"""What the history of a training, a row per epoch, says: epochs, updates, and where it stops."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ from collections.abc import Mapping, Sequence
 
 from ood_fashion.runs.config import TrainConfig
 
-
-def steps_per_epoch(config: TrainConfig) -> int:
-    """Return the number of updates in an epoch; its last batch may be smaller."""
-    return math.ceil(config.train_size / config.batch_size)
+History = Sequence[Mapping[str, float]]
+"""A row per epoch, as in a run's history.csv."""
 
 
-def kept_epoch(history: Sequence[Mapping[str, float]], config: TrainConfig) -> int:
+def kept_epoch(history: History, config: TrainConfig) -> int:
     """Return the epoch, from 1, whose weights are kept: the best with early stopping, else the last; 0 for none."""
     if not history or config.patience is None:
         return len(history)
     return stopped_at(history, config.patience)[1]
 
 
-def training_summary(history: Sequence[Mapping[str, float]], config: TrainConfig) -> dict[str, int]:
+def training_summary(history: History, config: TrainConfig) -> dict[str, int]:
     """Count epochs and updates, all of them and those up to the epoch whose weights are kept."""
-    steps, kept = steps_per_epoch(config), kept_epoch(history, config)
+    steps, kept = math.ceil(config.train_size / config.batch_size), kept_epoch(history, config)
     return {
         "epochs": len(history),
         "kept_epoch": kept,
@@ -32,19 +30,11 @@ def training_summary(history: Sequence[Mapping[str, float]], config: TrainConfig
     }
 
 
-History = Sequence[Mapping[str, float]]
-"""A row per epoch, as in a run's history.csv."""
-
-
 def stopped_at(history: History, patience: int) -> tuple[int, int]:
-    """Say where early stopping would have ended a training that ran on.
+    """Return the epoch in which early stopping would have ended a training, and the one whose weights are kept.
 
-    Args:
-        history: a row per epoch, with val_accuracy.
-        patience: epochs in a row without a better validation accuracy.
-
-    Returns:
-        The last epoch run and the epoch whose weights are kept, both from 1. The first of equally good epochs is kept.
+    Both count from 1. Patience is in epochs without a better validation accuracy; of equally good epochs the first is
+    kept.
     """
     kept = 1
     for epoch, row in enumerate(history, start=1):

@@ -27,42 +27,28 @@ from ood_fashion.shifts.shift import Shift
 def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = False) -> keras.Model:
     """Load a model: of a run's model.keras the weights, whichever version of Keras wrote them, else `files.load_file`.
 
-    Args:
-        path: a .keras file or a SavedModel folder.
-        pixel_range: as for `model_io.with_pixel_range`, whose result is returned.
-        trust: as for `files.load_file`, of a file that no run wrote.
-
-    Raises:
-        InvalidValueError: there is no such range.
-        ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
+    The path is of a .keras file or a SavedModel folder. The pixel range is as for `model_io.with_pixel_range`, whose
+    result is returned, and trust as for `files.load_file`, of a file that no run wrote.
     """
-    run = _find_run(path) if is_file(path, ModelError) else None
-    model = load_weights(run.config.model, path) if run else load_file(path, trust=trust)
+    name = _trained_model(path) if is_file(path, ModelError) else None
+    model = load_weights(name, path) if name else load_file(path, trust=trust)
     return with_pixel_range(model, pixel_range)
 
 
-def _find_run(path: Path) -> Run | None:
-    """Return the run that wrote a model file, if its folder is one."""
+def _trained_model(path: Path) -> str | None:
+    """Name the model in a file that a run wrote."""
     with suppress(RunError):
         run = Run.open(path.parent)
         if run.model_path.name == path.name:
-            return run
+            return run.config.model
     return None
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Models and the test images to ask them about, by what any process can load.
+    """Models and the first `limit` test images to ask them about, by what any process can load.
 
-    Attributes:
-        paths: as for `models.load_model`.
-        pixel_ranges: what each model takes, as for `models.load_model`.
-        data_dir: as for `datasets.load_dataset`.
-        limit: only so many test images, the first; None takes all.
-        device: one of `parallel.DEVICES`.
-        content: what decides the models' and the images' content: files may change under their names.
-        sha256: of the test images.
-        trust: as for `models.load_model`.
+    Files may change under their names: `content` decides the models and the images, and `sha256` is of the latter.
     """
 
     paths: tuple[Path, ...]
@@ -77,12 +63,7 @@ class ModelFiles:
 
 @lru_cache(maxsize=1)
 def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray[np.int64]]:
-    """Load models and images, once a process; return what scores them, and the labels, (n,).
-
-    Raises:
-        ModelError: a model cannot be loaded or does not fit the data.
-        DataError: the test images are others here, or cannot be read.
-    """
+    """Load models and images, once a process; return what scores them, and the labels, (n,)."""
     select_device(files.device, threads=threads)
     dataset = load_dataset(files.data_dir)
     if dataset.sha256["test images"] != files.sha256:

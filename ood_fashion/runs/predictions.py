@@ -1,4 +1,4 @@
-"""run_predictions."""
+"""The predictions that a run has saved."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from ood_fashion.runs.start import require_same_dataset
 
 
 def saved_classes(run: Run, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """Return the classes that a run has predicted for the test images, (n,), by the text form of the shift.
-
-    Raises:
-        RunError: the run is not complete, or was tested on other images.
-    """
+    """Return the classes that a complete run has predicted for the test images, (n,), by the text form of the shift."""
     require_same_dataset(run.require_complete(), dataset)
     saved = {shift: predictions.classes for shift, predictions in run.read_predictions().items()}
     if odd := [shift for shift, classes in saved.items() if classes.shape != dataset.test.labels.shape]:

@@ -10,22 +10,24 @@ metrics.json    a record per test set; written last, so that its presence means 
 tensorboard/    TensorBoard's logs, if they were asked for
 MLP_lr0.01_b5.json  the assignment's result file, and accuracy.png, its plot, of a run in NumPy
 
-Every other file is written under a temporary name and then renamed, so that none is ever half there.
+Every other file is written under a temporary name and then renamed, so that none is ever half there. A method that
+cannot write its file, or finds it absent or damaged, raises a RunError.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from ood_fashion.errors import InvalidValueError, RunError
@@ -48,7 +50,7 @@ from ood_fashion.files import (
 )
 from ood_fashion.models.specs import MODELS
 from ood_fashion.runs.config import TrainConfig
-from ood_fashion.runs.history import history_columns
+from ood_fashion.runs.history import History, history_columns
 
 _COUNTS = ("epochs", "kept_epoch", "updates_per_epoch", "updates", "updates_to_kept_epoch")
 
@@ -69,16 +71,10 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: TrainConfig, *, dataset: dict[str, Any], **environment: Any) -> Run:
-        """Make the folder and write config.json.
+        """Make an absent or empty folder a run's, and write config.json.
 
-        Args:
-            path: an absent or empty folder.
-            config: what decides the run.
-            dataset: what it is trained on: source, hash, whether it is genuine.
-            environment: more JSON values, that say with what and on what it runs.
-
-        Raises:
-            RunError: the folder holds something already, or cannot be written.
+        The dataset is what it is trained on: source, hash, whether it is genuine; the environment, more JSON values,
+        with what and on what it runs.
         """
         make_folder(path)
         run = cls(path)
@@ -87,11 +83,7 @@ class Run:
         return run
 
     def require_vacant(self) -> None:
-        """Check that the folder holds nothing that a new run would be mixed up with, or write over.
-
-        Raises:
-            RunError: it holds something.
-        """
+        """Check that the folder holds nothing that a new run would be mixed up with, or write over."""
         if not is_vacant(self.path, "config.json"):
             try:
                 complete = Run.open(self.path).is_complete
@@ -102,11 +94,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """Open a folder that `create` made.
-
-        Raises:
-            RunError: the folder is not there or is no run.
-        """
+        """Open a folder that `create` made."""
         run = cls(path)
         if not run.has_begun:
             raise RunError(f"{path}: expected a run folder, with a config.json. Received: {_describe(path)}.")
@@ -167,11 +155,7 @@ class Run:
         return self.path / "tensorboard"
 
     def require_complete(self) -> Run:
-        """Return the run itself.
-
-        Raises:
-            RunError: it is not complete.
-        """
+        """Return the run itself, if it is complete."""
         if not self.is_complete:
             command = "train" if self.config.implementation == "keras" else "scratch mlp"
             raise RunError(
@@ -186,11 +170,7 @@ class Run:
         return self.path / "accuracy.png"
 
     def require_keras(self) -> Run:
-        """Return the run itself.
-
-        Raises:
-            RunError: it did not train a Keras model.
-        """
+        """Return the run itself, if it trained a Keras model."""
         if self.config.implementation != "keras":
             raise RunError(
                 f"{self.path}: expected a run with a Keras model. Received: one of {self.config.implementation}. "
@@ -210,11 +190,7 @@ class Run:
         remove_leftovers(self.path)
 
     def read_metrics(self) -> dict[str, Any]:
-        """Return metrics.json's content.
-
-        Raises:
-            RunError: the run is not complete, or the file is damaged.
-        """
+        """Return metrics.json's content."""
         path = self.require_complete().path / "metrics.json"
         metrics = read_json(path)
         try:
@@ -229,11 +205,7 @@ class Run:
         return metrics
 
     def read_results(self) -> list[AccuracyResult]:
-        """Return what metrics.json holds of each test set: `Metrics`, or accuracies alone where it has no more.
-
-        Raises:
-            RunError: the run is not complete, or the file is damaged.
-        """
+        """Return what metrics.json holds of each test set: `Metrics`, or accuracies alone where it has no more."""
         try:
             return [read_result(record) for record in self.read_metrics()["results"]]
         except (KeyError, TypeError, ValueError) as error:
@@ -242,59 +214,34 @@ class Run:
 
     @property
     def temperature(self) -> float | None:
-        """What `train --calibrate` has fitted; None for a run without it.
-
-        Raises:
-            RunError: the run is not complete, or its metrics.json is damaged.
-        """
+        """What `train --calibrate` has fitted; None for a run without it."""
         temperature = self.read_metrics().get("temperature")
         if temperature is None or (isinstance(temperature, float) and temperature > 0):
             return temperature
         raise RunError(f"{self.path / 'metrics.json'}: expected a temperature above 0. Received: {temperature}.")
 
-    def write_result_file(self, history: Sequence[Mapping[str, float]], test_accuracy: float) -> None:
-        """Write the assignment's result file, named after the learning rate and the batch size.
-
-        It has the accuracies of each epoch, the test accuracy of the kept weights, and the seconds of training.
-        """
-        config = self.config
+    def write_result_file(self, history: History, test_accuracy: float) -> None:
+        """Write the assignment's result file: accuracies by epoch, that of the kept weights, seconds of training."""
         result = {
             "train": [row["accuracy"] for row in history],
             "val": [row["val_accuracy"] for row in history],
             "test": test_accuracy,
             "time": round(sum(row["seconds"] for row in history), 3),
         }
-        name = f"{MODELS[config.model].title}_lr{config.learning_rate}_b{config.batch_size}.json"
+        name = f"{MODELS[self.config.model].title}_lr{self.config.learning_rate}_b{self.config.batch_size}.json"
         write_json(self.path / name, result)
 
     def write_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Write model.npz, an array per parameter."""
-        with atomic_write(self.model_path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **weights)  # type: ignore[arg-type] # numpy's stub takes `weights` for allow_pickle
-
-    def read_weights(self) -> dict[str, NDArray[Any]]:
-        """Return model.npz's arrays by name.
-
-        Raises:
-            RunError: the file is absent or damaged.
-        """
-        try:
-            with opened_npz(self.model_path) as file:
-                return {name: file[name] for name in file.files}
-        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-            raise RunError(f"{self.model_path}: expected weights. Received: {reason(error)}.") from error
+        _write_arrays(self.model_path, weights)
 
     def read_history(self) -> list[dict[str, float]]:
-        """Return history.csv's rows.
-
-        Raises:
-            RunError: the file is absent or damaged.
-        """
+        """Return history.csv's rows."""
         path = self.history_path
         try:
             header, *lines = csv.reader(read_text(path).splitlines())
             rows = [dict(zip(header, map(float, line), strict=True)) for line in lines]
-            if not all(map(math.isfinite, itertools.chain.from_iterable(row.values() for row in rows))):
+            if not all(math.isfinite(value) for row in rows for value in row.values()):
                 raise ValueError("NaN or infinity")
         except (OSError, ValueError, csv.Error) as error:
             raise RunError(f"{path}: expected a row per epoch. Received: {reason(error)}.") from error
@@ -304,7 +251,7 @@ class Run:
             raise RunError(f"{path}: expected rows with {', '.join(sorted(columns))}. Received: {received}.")
         return rows
 
-    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+    def write_history(self, rows: History) -> None:
         """Write history.csv, a row per epoch."""
         with atomic_write(self.history_path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0])
@@ -314,29 +261,19 @@ class Run:
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint."""
         arrays = {f"{name}/{i}": array for name, group in checkpoint.arrays.items() for i, array in enumerate(group)}
-        with atomic_write(self.path / "checkpoint.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, values=np.array(json.dumps(checkpoint.values)), **arrays)  # type: ignore[arg-type] # numpy's stub takes `arrays` for allow_pickle
+        _write_arrays(self.path / "checkpoint.npz", {"values": np.array(json.dumps(checkpoint.values)), **arrays})
 
     def read_checkpoint(self) -> Checkpoint | None:
-        """Return the last checkpoint, or None where there is none.
-
-        Raises:
-            RunError: the file is damaged.
-        """
+        """Return the last checkpoint, or None where there is none."""
         path = self.path / "checkpoint.npz"
         if not is_file(path):
             return None
-        try:
-            with opened_npz(path) as file:
-                arrays: dict[str, list[NDArray[Any]]] = {}
-                for key in file.files:
-                    if "/" in key:  # in the order in which they were written
-                        arrays.setdefault(key.partition("/")[0], []).append(file[key])
-                return Checkpoint(json.loads(str(file["values"])), arrays)
-        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-            raise RunError(
-                f"{path}: expected a checkpoint. Received: {reason(error)}. Delete it to start again."
-            ) from error
+        with _opened(path, "a checkpoint", "Delete it to start again") as file:
+            arrays: dict[str, list[NDArray[Any]]] = {}
+            for key in file.files:
+                if "/" in key:  # in the order in which they were written
+                    arrays.setdefault(key.partition("/")[0], []).append(file[key])
+            return Checkpoint(json.loads(str(file["values"])), arrays)
 
     def write_predictions(self, predictions: Mapping[str, Predictions]) -> None:
         """Write predictions.npz, by the text forms of the shifts."""
@@ -344,27 +281,30 @@ class Run:
         for shift, (classes, confidences) in predictions.items():
             arrays[f"{shift}/classes"] = classes.astype(np.min_scalar_type(classes.max()))
             arrays[f"{shift}/confidences"] = confidences.astype(np.float32)
-        with atomic_write(self.path / "predictions.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        _write_arrays(self.path / "predictions.npz", arrays, np.savez_compressed)
 
     def read_predictions(self) -> dict[str, Predictions]:
-        """Return predictions.npz's content, by the text forms of the shifts.
+        """Return predictions.npz's content, by the text forms of the shifts."""
+        with _opened(self.path / "predictions.npz", "the predictions of a run", "Train it anew") as file:
+            shifts = [key.removesuffix("/classes") for key in file.files if key.endswith("/classes")]
+            return {
+                shift: Predictions(file[f"{shift}/classes"].astype(np.int64), file[f"{shift}/confidences"])
+                for shift in shifts
+            }
 
-        Raises:
-            RunError: the file is absent or damaged.
-        """
-        path = self.path / "predictions.npz"
-        try:
-            with opened_npz(path) as file:
-                shifts = [key.removesuffix("/classes") for key in file.files if key.endswith("/classes")]
-                return {
-                    shift: Predictions(file[f"{shift}/classes"].astype(np.int64), file[f"{shift}/confidences"])
-                    for shift in shifts
-                }
-        except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
-            raise RunError(
-                f"{path}: expected the predictions of a run. Received: {reason(error)}. Train it anew."
-            ) from error
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any], save: Callable[..., None] = np.savez) -> None:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        save(file, **arrays)
+
+
+@contextmanager
+def _opened(path: Path, expected: str, remedy: str) -> Iterator[NpzFile]:
+    try:
+        with opened_npz(path) as file:
+            yield file
+    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
+        raise RunError(f"{path}: expected {expected}. Received: {reason(error)}. {remedy}.") from error
 
 
 def _describe(path: Path) -> str:

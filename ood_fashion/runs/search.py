@@ -18,46 +18,32 @@ RUNS_ROOT = Path("runs")
 PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
 """The run folders of the trained models that come with the package; each is named as the model is."""
 
-
 SUGGESTED = "p4mgap-augmented"
 """The pretrained model to try first: the one that translations and rotations hurt least."""
 
 
-def new_run_path(config: TrainConfig, root: Path = RUNS_ROOT) -> Path:
+def new_run_path(config: TrainConfig) -> Path:
     """Name a new folder as `files.new_path` does: <time>-<model>-s<seed>, with numpy- before the model in NumPy."""
     model = config.model if config.implementation == "keras" else f"{config.implementation}-{config.model}"
-    return new_path(root, f"{model}-s{config.seed}")
+    return new_path(RUNS_ROOT, f"{model}-s{config.seed}")
 
 
-def find_runs(root: Path = RUNS_ROOT) -> Iterator[Run]:
-    """Give the runs directly under `root`, the latest start first; what is no run, or cannot be read, is passed over.
-
-    Raises:
-        RunError: `root` cannot be read.
-    """
-    for path in reversed(list_folder(root)):
+def find_runs() -> Iterator[Run]:
+    """Give the runs in `RUNS_ROOT`, the latest start first; what is none, or cannot be read, is passed over."""
+    for path in reversed(list_folder(RUNS_ROOT)):
         with suppress(RunError):
             yield Run.open(path)
 
 
-def find_unfinished_run(given: Mapping[str, Any], out: Path | None, root: Path = RUNS_ROOT) -> Run | None:
-    """Find the run that goes on when training is resumed.
+def find_unfinished_run(given: Mapping[str, Any], out: Path | None) -> Run | None:
+    """Find the run that goes on when training is resumed; None where there is nothing to resume.
 
-    Args:
-        given: the settings that were asked for; the run's config must have them. The implementation is Keras unless
-            given.
-        out: the run's folder; None takes the latest incomplete run under `root` with these settings.
-        root: where to look.
-
-    Returns:
-        The run, which may be complete if `out` names it; None where there is nothing to resume.
-
-    Raises:
-        RunError: the run in `out` began with other settings, or is damaged.
+    It has the given settings, and the implementation Keras unless given. It is the one in `out`, which may be complete,
+    or else the latest incomplete one.
     """
     given = {"implementation": "keras", **given}
     if out is None:
-        return next((run for run in find_runs(root) if not (run.is_complete or _differences(run, given))), None)
+        return next((run for run in find_runs() if not (run.is_complete or _differences(run, given))), None)
     if not Run(out).has_begun:
         return None
     run = Run.open(out)
@@ -88,33 +74,26 @@ def _is_pretrained(run: Run) -> bool:
     return run.path.absolute().parent == PRETRAINED_ROOT.absolute()
 
 
-def latest_complete_run(root: Path = RUNS_ROOT) -> Run:
-    """Return the run that started last among the complete ones of Keras.
-
-    Raises:
-        RunError: there is none.
-    """
-    for run in find_runs(root):
+def latest_complete_run() -> Run:
+    """Return the run that started last among the complete ones of Keras."""
+    for run in find_runs():
         if run.is_complete and run.config.implementation == "keras":
             return run
     raise RunError(
-        f"no trained run in {root}. Train one with ood-fashion train, or use a model that comes with the package: "
+        f"no trained run in {RUNS_ROOT}. Train one with ood-fashion train, or use a model that comes with the package: "
         f"`pretrained` {SUGGESTED}."
     )
 
 
-def model_files(run_dirs: Sequence[Path], files: Sequence[Path], root: Path = RUNS_ROOT) -> dict[str, Path]:
+def model_files(run_dirs: Sequence[Path], files: Sequence[Path]) -> dict[str, Path]:
     """Name the model files of complete runs and others; those of the latest complete run if none is given.
 
     A run's is named as `model_name` does, and a file by its path. Where that names two, the paths of the user's own
     runs name them.
-
-    Raises:
-        RunError: a run is absent, incomplete or none of Keras, or one is given twice.
     """
     chosen = [Run.open(path).require_keras().require_complete() for path in run_dirs]
     if not chosen and not files:
-        chosen = [latest_complete_run(root)]
+        chosen = [latest_complete_run()]
     names = [model_name(run) for run in chosen]
     named = [
         (name if names.count(name) == 1 or _is_pretrained(run) else str(run.path), run.model_path)
@@ -130,9 +109,6 @@ def expand(pattern: str) -> list[Path]:
     """Return the run folders or model files that a path, a pattern with wildcards or a pretrained model's name means.
 
     What is there is taken literally, whatever its name: in "b[1]/s*" the folder b[1], if there is one.
-
-    Raises:
-        RunError: nothing matches, or the file system does not say.
     """
     folder, parts = Path(), list(Path(pattern).parts)
     if pattern in (pretrained := pretrained_runs()) and not exists(Path(pattern)):

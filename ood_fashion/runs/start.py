@@ -1,4 +1,4 @@
-"""What a training run records, whatever trains it: where it ran, the epochs and updates it spent, accuracies."""
+"""The start of a run: its folder, and what it records of where it runs."""
 
 from __future__ import annotations
 
@@ -23,20 +23,7 @@ PACKAGES = {"keras": ("tensorflow", "keras", "numpy"), "numpy": ("numpy",)}
 
 
 def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, threads: int | None = None) -> Run:
-    """Make a run folder, once it is clear that the dataset is large enough for the config.
-
-    Args:
-        path: an absent or empty folder.
-        config: what to train.
-        dataset: what to train it on.
-        device: "cpu" or "gpu".
-        threads: how many it computes on; None stands for one a core.
-
-    Raises:
-        DataError: the dataset has too few images.
-        InvalidValueError: its images are too small for the model.
-        RunError: the folder holds something already, or cannot be written.
-    """
+    """Make a run folder, once it is clear that the dataset is large enough for the config."""
     split_train(dataset, config.train_size, config.val_size)
     MODELS[config.model].summary((*dataset.image_shape, 1), dataset.num_classes)
     return Run.create(
@@ -47,15 +34,14 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, th
         device=device,
         threads=threads or os.cpu_count(),
         versions={"python": platform.python_version(), "ood-fashion": __version__}
-        | {name: _version(name) for name in PACKAGES[config.implementation]},
+        # Of what is imported, which may have been installed under another name, or else of what is installed.
+        | {
+            name: getattr(sys.modules.get(name), "__version__", None) or version(name)
+            for name in PACKAGES[config.implementation]
+        },
         git_revision=_git_revision(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def _version(name: str) -> str:
-    """Return the version of what is imported, which may have been installed under another name, or else installed."""
-    return getattr(sys.modules.get(name), "__version__", None) or version(name)
 
 
 def _git_revision() -> str | None:
@@ -63,27 +49,15 @@ def _git_revision() -> str | None:
     root = Path(__file__).parents[2]
     if not exists(root / ".git"):
         return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        described = subprocess.run(
-            ["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
 
 
 def require_same_dataset(run: Run, dataset: Dataset, remedy: str = "Name it with `data_dir` or `dataset`.") -> None:
-    """Check that a run goes on with the dataset that it began on.
-
-    Args:
-        run: any.
-        dataset: what there is.
-        remedy: what to do if that is another one.
-
-    Raises:
-        RunError: the content differs.
-    """
+    """Check that a run goes on with the dataset that it began on; the remedy is for the message."""
     began_on = run.record["dataset"]
     if began_on.get("sha256") != dataset.sha256:
         raise RunError(

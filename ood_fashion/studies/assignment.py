@@ -18,7 +18,6 @@ ACCURACY = {
 }
 """Test accuracy by model and shift, problem 3.5 i, iii, v and vi; the MLP's in-domain accuracy is not given."""
 
-
 _NO_PROTOCOL = {"seed", "engine", "strategy", "monitor_test", "calibrate", "dtype"}
 """The fields of a config that trainings by one protocol may differ in."""
 
@@ -29,11 +28,8 @@ SLIPS = {("cnn3", "rotate180"): "a slip of the assignment: it repeats the figure
 def comparable_model(config: TrainConfig, *, genuine: bool) -> str | None:
     """Return the model whose values in `ACCURACY` may stand beside those of a training, if there is one.
 
-    It is the training's own model, if that was trained by the assignment's protocol.
-
-    Args:
-        config: what was trained.
-        genuine: whether it was trained, and is measured, on Fashion-MNIST.
+    It is the training's own model, if that was trained by the assignment's protocol, and trained and measured on
+    Fashion-MNIST (`genuine`).
     """
     trained = config.to_json()
     protocols: list[dict[str, Any]] = [{"implementation": config.implementation}, MLP_PROTOCOL]
@@ -49,16 +45,10 @@ def comparable_models(changes: Mapping[str, Any], *, genuine: bool) -> list[str]
 
 @dataclass(frozen=True)
 class ReportedValue:
-    """A number of the assignment that a study measures anew.
+    """A number of the assignment that a study of `STUDIES` measures anew in one of its settings.
 
-    Attributes:
-        problem: where it stands.
-        value: the assignment's number.
-        study: a name in `studies.STUDIES`.
-        setting: one of the study's settings.
-        measure: a name in `histories.measures`, or with `epoch` a column of the history.
-        epoch: the epoch after which it is measured, from 1; None for the training as a whole.
-        slip: why the number is not what it claims to be, if it is not.
+    The measure is a name in `histories.measures`, or with an epoch, from 1, a column of the history. `slip` says why
+    the number is not what it claims to be, if it is not.
     """
 
     problem: str
@@ -116,13 +106,7 @@ REPORTED_VALUES = (
 class Claim:
     """A claim of the assignment that a measure is lower in one setting than in another, from one training of each.
 
-    Attributes:
-        problem: where it stands.
-        text: the claim.
-        study: a name in `studies.STUDIES`.
-        measure: a name in `histories.measures`.
-        lower: the setting in which it is said to be lower.
-        higher: the setting in which it is said to be higher.
+    The study is a name in `STUDIES`, the measure one in `histories.measures`.
     """
 
     problem: str

@@ -1,4 +1,4 @@
-"""exercises."""
+"""The exercises of problems 1 to 3.1 on a dataset: perceptrons, the mini CNN, and checks of gradients."""
 
 from __future__ import annotations
 
@@ -26,20 +26,10 @@ MINI_CNN_EXAMPLES = {"train": 1_000, "test": 10_000}
 
 @dataclass(frozen=True)
 class PerceptronResult(JsonRecord):
-    """A trained perceptron.
+    """A trained perceptron, the mistakes of each pass, the seconds of training, and the accuracy on the test set.
 
-    Attributes:
-        model: "multiclass perceptron" or "kernel perceptron".
-        kernel: the kernel of the latter.
-        train_size: number of training images.
-        seed: decided their order.
-        epochs: passes over them.
-        mistakes: of each pass.
-        seconds: of training.
-        test: the accuracy on the test set.
-        gamma: of a kernel perceptron, as are the following.
-        degree: of the kernel "poly".
-        n_support: number of support vectors.
+    The last three fields are of a kernel perceptron: of its kernel "poly" the degree, and the number of support
+    vectors.
     """
 
     model: str
@@ -57,18 +47,9 @@ class PerceptronResult(JsonRecord):
 
 @dataclass(frozen=True)
 class MiniCNNResult(JsonRecord):
-    """The mini CNN of least training loss of several starts.
+    """The mini CNN of least training loss of several starts: its parameters, and its accuracy on new examples.
 
-    Attributes:
-        model: "mini CNN".
-        train_size: number of examples.
-        seed: decided all that is random.
-        steps: updates of each start.
-        learning_rate: eta.
-        losses: the training loss of each start.
-        loss: the least.
-        parameters: of the best, by name.
-        test: its accuracy on new examples.
+    `losses` has the training loss of each start, and `loss` the least.
     """
 
     model: str
@@ -130,19 +111,8 @@ def train_perceptron(
 ) -> PerceptronResult:
     """Train a perceptron on the first training images and measure it on the test set.
 
-    Args:
-        dataset: what to train and evaluate on.
-        kernel: the kernel of `KernelPerceptron`; None takes `MulticlassPerceptron`.
-        train_size: number of training images.
-        epochs: most passes over them.
-        seed: decides their order.
-        gamma: of the kernels "poly" and "rbf"; None lets the images' variance decide.
-        degree: of "poly".
-        on_epoch: is called after every pass with its number and its mistakes.
-
-    Raises:
-        DataError: there are fewer training images.
-        InvalidValueError: a setting is out of range.
+    The kernel is one of `KernelPerceptron`, with gamma decided by the images' variance unless given; without one it is
+    a `MulticlassPerceptron`. `on_epoch` is called after every pass with its number and its mistakes.
     """
     split, _ = split_train(dataset, train_size, 0)
     estimator: MulticlassPerceptron | KernelPerceptron
@@ -178,15 +148,6 @@ def train_mini_cnn(
     """Train mini CNNs on the task of `draw_edges`, and measure the one of least training loss on new examples.
 
     From some random starts Algorithm 3 ends in a local minimum, where w responds to falls instead of rises.
-
-    Args:
-        steps: updates of each.
-        learning_rate: eta.
-        restarts: how many to train.
-        seed: decides the examples, the initial weights and the picks.
-
-    Raises:
-        DivergenceError: a training diverged.
     """
     rng = np.random.default_rng(seed)
     (x, y), (test_x, test_y) = (draw_edges(n, rng) for n in MINI_CNN_EXAMPLES.values())
@@ -214,18 +175,7 @@ CheckResult = GradientResult | MagnitudeResult
 def check_mlp(config: TrainConfig, dataset: Dataset, *, gradient: bool, magnitude: bool) -> list[CheckResult]:
     """Check the MLP's gradients at the config's initial weights, on its training images, in float64.
 
-    Args:
-        config: which weights and images.
-        dataset: where the images are from.
-        gradient: compare with finite differences.
-        magnitude: compare the norms of two batches.
-
-    Returns:
-        A result per check.
-
-    Raises:
-        DataError: the dataset is smaller than the config says.
-        InvalidValueError: there are too few training images for the magnitude check.
+    `gradient` compares them with finite differences, `magnitude` the norms of two batches.
     """
     split, _ = split_train(dataset, config.train_size, config.val_size, seed=config.split_seed)
     x, labels = _first_examples(split, sum(checks.BATCH_SIZES))
@@ -239,18 +189,7 @@ def check_mlp(config: TrainConfig, dataset: Dataset, *, gradient: bool, magnitud
 
 
 def check_everything(dataset: Dataset, *, seed: int = SEED) -> list[CheckResult]:
-    """Check the gradients of every model of `from_scratch`.
-
-    Args:
-        dataset: where the images for the perceptron and the MLP are from, more than 51 of them.
-        seed: decides weights, examples and coordinates.
-
-    Returns:
-        A result per check.
-
-    Raises:
-        InvalidValueError: there are too few training images.
-    """
+    """Check the gradients of every model of `from_scratch`, on more than 51 images of the dataset."""
     x, labels = _first_examples(dataset.train, checks.BATCH_SIZES[0])
     config = TrainConfig(**{**MLP_PROTOCOL, "seed": seed, "train_size": len(dataset.train) - 1, "val_size": 1})
     perceptron = checks.check_perceptron(x, labels, dataset.num_classes, seed=seed)

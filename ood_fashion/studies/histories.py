@@ -16,14 +16,10 @@ from ood_fashion.runs.history import History, stopped_at
 
 @dataclass(frozen=True)
 class PatienceCost(JsonRecord):
-    """What a patience would have cost trainings that ran on.
+    """What a patience, in epochs, would have cost trainings that ran on.
 
-    Attributes:
-        patience: in epochs.
-        epochs: the epochs run.
-        kept_epoch: the epoch whose weights are kept.
-        test_accuracy: the test accuracy then.
-        cost: how much that is below the test accuracy of the epoch with the best validation accuracy of all.
+    Epochs run, the epoch whose weights are kept, the test accuracy then, and how much that is below the test accuracy
+    of the epoch with the best validation accuracy of all.
     """
 
     patience: int
@@ -35,15 +31,11 @@ class PatienceCost(JsonRecord):
 
 @dataclass(frozen=True)
 class SettingSummary(JsonRecord):
-    """The finished trainings of a setting.
+    """The finished trainings of a setting: their seeds, and their `measures` by the names.
 
-    Attributes:
-        setting: its label.
-        seeds: of the trainings.
-        measures: their `measures`, by the names.
-        curves: every column of their histories, by epoch, as far as all of them go.
-        patience: what stopping early would have cost, if they monitor the test set.
-        printed: (seed, value) of what the assignment prints after an epoch.
+    The curves are of every column of their histories, by epoch, as far as all of them go. Patience is what stopping
+    early would have cost, if they monitor the test set; `printed` has (seed, value) of what the assignment prints after
+    an epoch.
     """
 
     setting: str
@@ -62,14 +54,10 @@ class SettingSummary(JsonRecord):
 
 @dataclass(frozen=True)
 class BestSetting(JsonRecord):
-    """The setting with the lowest mean, beside the next one.
+    """The setting with the lowest mean of a measure, beside the next one.
 
-    Attributes:
-        measure: of which the mean is.
-        best: the setting.
-        next: the one after it.
-        difference: the next one's value minus the best one's, over the seeds that both have; None without any. Its
-            interval lies above 0 where the difference is more than the seeds' chance.
+    The difference is the next one's value minus the best one's, over the seeds that both have; None without any. Its
+    interval lies above 0 where the difference is more than the seeds' chance.
     """
 
     measure: str
@@ -109,14 +97,12 @@ def best_setting(settings: Sequence[SettingSummary], measure: str) -> BestSettin
 class Histories:
     """What histories of several seeds say together; they are given one at a time and not kept.
 
-    Args:
-        columns: what every row has; with test_accuracy, the cost of early stopping is measured too.
-        patiences: for which, in epochs.
+    Every row of theirs has the columns; with test_accuracy, the cost of patiences of 1 to 10 epochs is measured.
     """
 
-    def __init__(self, columns: Sequence[str], patiences: Sequence[int] = range(1, 11)) -> None:
+    def __init__(self, columns: Sequence[str]) -> None:
         self._curves = RunningSummary(columns)
-        self._patiences = patiences if "test_accuracy" in columns else ()
+        self._patiences = range(1, 11) if "test_accuracy" in columns else ()
         self._stopped = RunningSummary(("epochs", "kept_epoch", "test_accuracy", "cost"))
 
     def add(self, history: History) -> None:
@@ -165,13 +151,10 @@ class RunningSummary:
         self._mean = self._mean[:rows] + before / self.n
         self._squares = self._squares[:rows] + before * (values[:rows] - self._mean)
 
-    def summaries(self, *, confidence: float = 0.95) -> dict[str, tuple[Summary, ...]]:
+    def summaries(self) -> dict[str, tuple[Summary, ...]]:
         """Return for every column a summary per row, without values."""
         sds = np.sqrt(self._squares / (self.n - 1)).tolist() if self.n > 1 else np.full(self._mean.shape, None).tolist()
         return {
-            name: tuple(
-                Summary.of(self.n, mean[i], sd[i], confidence=confidence)
-                for mean, sd in zip(self._mean.tolist(), sds, strict=True)
-            )
+            name: tuple(Summary.of(self.n, mean[i], sd[i]) for mean, sd in zip(self._mean.tolist(), sds, strict=True))
             for i, name in enumerate(self.columns)
         }

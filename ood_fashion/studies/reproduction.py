@@ -25,17 +25,10 @@ _OWN_CHANGES: dict[str, dict[str, Any]] = {"batch-size": {"implementation": "num
 
 @dataclass(frozen=True)
 class ReproducedValue(JsonRecord):
-    """A number of the assignment, and ours.
+    """A number of the assignment, and our trainings' (None without any).
 
-    Attributes:
-        problem: where it stands.
-        setting: of what it is.
-        measure: what it is.
-        assignment: the assignment's number.
-        slip: why that is not what it claims to be, if it is not.
-        ours: our trainings; None without any.
-        inside: whether the assignment's lies where a further training's would, with 95% probability; None without an
-            interval.
+    `slip` says why the assignment's is not what it claims to be, if it is not; `inside` whether it lies where a further
+    training's would, with 95% probability (None without an interval).
     """
 
     problem: str
@@ -51,11 +44,7 @@ class ReproducedValue(JsonRecord):
 class JudgedClaim(JsonRecord):
     """A claim of the assignment, and the difference between our settings, which it says is positive.
 
-    Attributes:
-        problem: where it stands.
-        claim: its text.
-        comparison: over our seeds; None without two seeds a setting.
-        verdict: "holds", "wrong" or "open".
+    The comparison is over our seeds, None without two seeds a setting; the verdict is "holds", "wrong" or "open".
     """
 
     problem: str
@@ -96,18 +85,10 @@ def reproduce(
     resume: bool,
     **how: Any,
 ) -> tuple[ReproductionReport, list[str]]:
-    """Train all studies, check the gradients, and compare with the assignment.
+    """Train all studies, check the gradients, and compare with the assignment; a line for each training that failed.
 
-    Args:
-        path: the folder, for a study folder a study and reproduction.json.
-        seeds: as in `StudyRun.create`.
-        changes: as in `StudyRun.create`.
-        dataset: what to train on.
-        resume: as in `StudyRun.create`.
-        **how: as in `study_run.run_studies`.
-
-    Returns:
-        The report, and a line for each training that failed.
+    In the folder are a study folder for each, and reproduction.json. Seeds, changes and resume are as for
+    `StudyRun.create`, and what else there is as for `trials.run_trials`.
     """
     began = time.perf_counter()
     names = [name for name, study in STUDIES.items() if study.in_assignment]
@@ -117,15 +98,8 @@ def reproduce(
         seeds = seeds or record["seeds"]
         changes = {**{field: value for field, value in record["changes"].items() if field not in own}, **changes}
     study_runs = [
-        StudyRun.create(
-            path / name,
-            name,
-            seeds=seeds,
-            changes={**changes, **_OWN_CHANGES.get(name, {})},
-            dataset=dataset,
-            resume=resume,
-        )
-        for name in names
+        StudyRun.create(path / name, name, seeds=seeds, changes=own, dataset=dataset, resume=resume)
+        for name, own in ((name, {**changes, **_OWN_CHANGES.get(name, {})}) for name in names)
     ]
     found, failures = run_studies(study_runs, **how)
     summaries = {summary.study: summary for summary in found}
@@ -160,10 +134,7 @@ def _compare(value: assignment.ReportedValue, summary: StudySummary) -> Reproduc
 def _judge(claims: Sequence[assignment.Claim], summaries: Mapping[str, StudySummary]) -> Iterator[JudgedClaim]:
     """Hold claims against the differences between settings, by Welch's t tests over the seeds, and by Holm's method."""
     sides = [
-        [
-            list(summaries[claim.study].values(setting, claim.measure).values())
-            for setting in (claim.higher, claim.lower)
-        ]
+        [list(summaries[claim.study].values(one, claim.measure).values()) for one in (claim.higher, claim.lower)]
         for claim in claims
     ]
     tests = iter(adjust([compare_unpaired(*pair) for pair in sides if min(map(len, pair)) > 1]))

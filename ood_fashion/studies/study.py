@@ -1,4 +1,4 @@
-"""STUDIES: named grids of configs."""
+"""Named grids of configs: `STUDIES`, and the class of one's own."""
 
 from __future__ import annotations
 
@@ -96,8 +96,6 @@ def _is_number(label: str) -> bool:
 
 
 _MLP = TrainConfig(model="mlp")
-
-
 _RECIPE = TrainConfig(model="cnn3", **{**PROTOCOLS["full"], **PROTOCOLS["assignment"]})
 
 

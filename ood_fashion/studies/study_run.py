@@ -16,7 +16,6 @@ from typing import Any
 from attrs import evolve
 
 from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
-from ood_fashion.data.sources import Source
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
@@ -27,7 +26,7 @@ from ood_fashion.runs.run import Run
 from ood_fashion.studies import assignment
 from ood_fashion.studies.histories import BestSetting, Histories, SettingSummary, best_setting
 from ood_fashion.studies.study import STUDIES, Study
-from ood_fashion.studies.trials import Progress, Trial, run_trials
+from ood_fashion.studies.trials import Trial, run_trials
 
 STUDIES_ROOT = Path("studies")
 """Where studies go when no folder is named."""
@@ -50,21 +49,10 @@ MANY_TRIALS = 5_000
 
 @dataclass(frozen=True)
 class StudySummary(JsonRecord):
-    """The finished trainings of a study.
+    """The finished trainings of a study: a name in `STUDIES`, or `OWN` with the `definition` of `Study.to_json`.
 
-    Attributes:
-        study: a name in `STUDIES`, or `OWN`.
-        definition: of a study of one's own: `Study.to_json`.
-        changes: settings that all trainings have instead of their own.
-        sha256: of the dataset, as `Dataset.sha256`.
-        seeds: number of trainings of every setting.
-        title: of the study.
-        factor: what differs between settings.
-        measures: the names of those that its table shows.
-        test_images: their number; None without a finished training.
-        settings: those that have a finished training.
-        damaged: a line for each training that cannot be read.
-        best: the best setting, if the study looks for it.
+    All trainings have the changes instead of their own settings. The settings are those that have a finished training,
+    `damaged` has a line for each training that cannot be read, and `best` the best setting, if the study looks for it.
     """
 
     study: str
@@ -117,19 +105,10 @@ class StudyRun:
     ) -> StudyRun:
         """Make the folder and write study.json, or take up the same study there.
 
-        Args:
-            path: the folder.
-            study: a name in `STUDIES`, or a study of one's own.
-            seeds: number of trainings of every setting; their seeds are 1, 2, ... None stands for as many as are
-                there, or else `SEEDS`.
-            changes: those of `CHANGES` that every setting has instead of its own, beside those that the study
-                there has.
-            dataset: what to train on.
-            resume: whether the folder may hold the study already, with as many seeds or others.
-
-        Raises:
-            RunError: the folder holds something else, or cannot be written.
-            InvalidValueError: there is no such study, or a change is out of range.
+        The study is a name in `STUDIES`, or one of one's own. The seeds are 1, 2, ..., as many as are there, or else
+        `SEEDS`, unless given. The changes are those of `CHANGES` that every setting has instead of its own, beside
+        those that the study there has. With `resume` the folder may hold the study already, with as many seeds or
+        others.
         """
         if isinstance(study, str) and study not in STUDIES:
             raise InvalidValueError(f"`study`: expected one of {', '.join(STUDIES)}. Received: {study!r}.")
@@ -165,11 +144,7 @@ class StudyRun:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """study.json's content.
-
-        Raises:
-            RunError: it is absent or damaged.
-        """
+        """study.json's content."""
         path = self.path / "study.json"
         record = read_json(path)
         name, seeds, changes = (record.get(key) for key in ("study", "seeds", "changes"))
@@ -232,13 +207,12 @@ class StudyRun:
 
         From `MANY_TRIALS` on, worker processes do so, a setting each.
 
-        Args:
-            reasons: why trials are known to have failed, by their absolute paths.
+        The reasons are why trials are known to have failed, by their absolute paths.
         """
         study, labels = self.study, list(self.study.settings)
         outcomes = run_parallel(
-            _summarize_setting,
-            [(self.path, setting, reasons or {}) for setting in labels],
+            StudyRun.summarize_setting,
+            [(self, setting, reasons or {}) for setting in labels],
             backend="loky",
             address=None,
             jobs=None if self.trial_count >= MANY_TRIALS else 1,
@@ -257,12 +231,10 @@ class StudyRun:
             best=best_setting(settings, study.lowest) if study.lowest is not None else None,
         )
 
-    def summarize_setting(self, setting: str, reasons: Mapping[Path, str]) -> tuple[SettingSummary, list[str], int]:
-        """Read the finished trials of a setting.
-
-        Returns:
-            The summary, a line for each trial that cannot be read, and the number of test images, 0 without any trial.
-        """
+    def summarize_setting(
+        self, setting: str, reasons: Mapping[Path, str], *, threads: int | None
+    ) -> tuple[SettingSummary, list[str], int]:
+        """Return the summary of a setting, a line for each trial that cannot be read, and the number of test images."""
         test_images = 0
         damaged: list[str] = []
         seeds: list[int] = []
@@ -304,52 +276,13 @@ def _read_study(study: str, definition: Mapping[str, Any] | None) -> Study:
     return Study(**{name: value for name, value in (definition or {}).items() if name != "in_document"})
 
 
-def _summarize_setting(
-    path: Path, setting: str, reasons: Mapping[Path, str], *, threads: int | None
-) -> tuple[SettingSummary, list[str], int]:
-    """Work for a process that `run_parallel` starts; reading takes one thread, however many there are."""
-    return StudyRun(path).summarize_setting(setting, reasons)
+def run_studies(study_runs: Sequence[StudyRun], **how: Any) -> tuple[list[StudySummary], list[str]]:
+    """Train what is not finished yet in all of the studies, from one queue as `run_trials` says.
 
-
-def run_studies(
-    study_runs: Sequence[StudyRun],
-    *,
-    jobs: int | None = None,
-    data_dir: Source | None = None,
-    device: str = "auto",
-    backend: str = "loky",
-    address: str | None = None,
-    progress: Progress = lambda outcomes, total: outcomes,
-) -> tuple[list[StudySummary], list[str]]:
-    """Train what is not finished yet in all of the studies, and write their summaries.
-
-    Args:
-        study_runs: the studies; all their trials are run from one queue.
-        jobs: trainings at a time; None chooses. A cluster decides itself.
-        data_dir: as in `datasets.load_dataset`.
-        device: one of `parallel.DEVICES`.
-        backend: a name in `parallel.BACKENDS`.
-        address: of the backend's cluster; None starts one on this machine.
-        progress: wraps the iterator over the trials' outcomes, of which it is told the number.
-
-    Returns:
-        `StudyRun.summarize` of each, and a line for each trial that failed and is left out.
-
-    Raises:
-        InvalidValueError: the options do not go together.
-        BackendError: the backend is not installed, or its cluster does not answer.
+    Returns the summary of each, which is written too, and a line for each trial that failed and is left out.
     """
     trials = [trial for study_run in study_runs for trial in study_run.trials(unfinished=True)]
-    reasons = run_trials(
-        trials,
-        backend=backend,
-        address=address,
-        jobs=jobs,
-        data_dir=data_dir,
-        device=device,
-        progress=progress,
-        total=sum(study_run.trial_count for study_run in study_runs),
-    )
+    reasons = run_trials(trials, total=sum(study_run.trial_count for study_run in study_runs), **how)
     summaries = []
     for study_run in study_runs:
         # Reads study.json anew, which may have been deleted meanwhile.

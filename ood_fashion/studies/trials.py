@@ -26,14 +26,7 @@ from ood_fashion.training.trainers import train_run
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One training of a study.
-
-    Attributes:
-        path: of its run folder.
-        setting: the label of what it differs in.
-        config: what to train.
-        sha256: of the dataset, as `Dataset.sha256`.
-    """
+    """One training of a study: its run folder, the label of its setting, its config, and `Dataset.sha256`."""
 
     path: Path
     setting: str
@@ -41,22 +34,14 @@ class Trial:
     sha256: Mapping[str, str] | None
 
     def open(self) -> Run:
-        """Open the trial's run folder.
-
-        Raises:
-            RunError: the run is absent, damaged, or has another config.
-        """
+        """Open the trial's run folder, whose config must be the trial's."""
         run = Run.open(self.path)
         if run.config != self.config:
             raise RunError(f"{self.path}: expected the config of the study. Received: another one in config.json.")
         return run
 
     def read(self) -> tuple[History, dict[str, float], int]:
-        """Return the history of the finished trial, its `histories.measures`, and the number of test images.
-
-        Raises:
-            RunError: the run is absent, unfinished, damaged, or has another config.
-        """
+        """Return the history of the finished trial, its `histories.measures`, and the number of test images."""
         run = self.open()
         metrics, history = run.read_metrics(), run.read_history()
         try:
@@ -69,12 +54,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """How a trial ended: what went wrong, if anything did.
 
-    Attributes:
-        path: of its run folder.
-        failure: what went wrong, if anything did.
-        files: what is in the run folder, by name, where the worker does not see the study's folder.
+    Where the worker does not see the study's folder, `files` has what is in the run folder, by name.
     """
 
     path: Path
@@ -89,32 +71,18 @@ Progress = Callable[[Iterator[Outcome], int], Iterable[Outcome]]
 def run_trials(
     trials: Sequence[Trial],
     *,
-    backend: str,
-    address: str | None,
+    total: int,
     jobs: int | None,
     data_dir: Source | None,
     device: str,
+    backend: str,
+    address: str | None,
     progress: Progress,
-    total: int | None = None,
 ) -> dict[Path, str]:
-    """Train side by side.
+    """Train side by side; return what went wrong, by the absolute path of each trial that failed.
 
-    Args:
-        trials: what to train.
-        backend: a name in `parallel.BACKENDS`.
-        address: as in `parallel.run_parallel`.
-        jobs: as there.
-        data_dir: as in `datasets.load_dataset`.
-        device: one of `parallel.DEVICES`.
-        progress: watches.
-        total: as in `parallel.run_parallel`.
-
-    Returns:
-        What went wrong, by the absolute path of each trial that failed; the others can be read.
-
-    Raises:
-        InvalidValueError: the options do not go together.
-        BackendError: the backend is not installed, does not answer, or was lost.
+    Workers, their number and the backend are as for `parallel.run_parallel`, the data as for `sources.load_dataset`.
+    Progress wraps the iterator over the outcomes.
     """
     source = absolute(data_dir, DataError) if isinstance(data_dir, Path) else data_dir
     calls = [(replace(trial, path=absolute(trial.path)), source, device) for trial in trials]

@@ -75,18 +75,11 @@ _MAPS: dict[str, Callable[[list[tf.Tensor], float], Maps]] = {
 
 
 def augment(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augmentation]) -> tf.Tensor:
-    """Apply augmentations, from left to right.
+    """Apply augmentations to uint8 images (b, height, width, 1), from left to right; return float32 in [0, 255].
 
     They are first made one affine map an image, so that the pixels are read once: bilinearly where a map is not of
-    whole pixels, and as zeros outside the image.
-
-    Args:
-        images: uint8 (b, height, width, 1).
-        draws: float32 (b, columns), uniform in [0, 1): as many columns as the augmentations draw together.
-        augmentations: what to do.
-
-    Returns:
-        float32 (b, height, width, 1), in [0, 255].
+    whole pixels, and as zeros outside the image. The draws are float32 (b, columns), uniform in [0, 1), as many columns
+    as the augmentations draw together.
     """
     if not augmentations:
         return tf.cast(images, tf.float32)
@@ -100,7 +93,6 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augment
             change = Maps(*(tf.where(changed, *pair) for pair in zip(change, IDENTITY, strict=True)))
         maps, column = maps.after(change), column + augmentation.draws
     kinds = {augmentation.kind for augmentation in augmentations}
-    whole = "rotate" not in kinds and (height == width or "rotate90" not in kinds)
 
     grid = np.indices((height, width), np.float32).reshape(2, 1, -1)
     centre_row, centre_column = (height - 1) / 2, (width - 1) / 2
@@ -116,7 +108,7 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augment
         indices = tf.where(inside, tf.cast(row * width + column, tf.int32), 0) + first
         return tf.where(inside, tf.cast(tf.gather(tf.reshape(pixels, [-1]), indices), tf.float32), 0.0)
 
-    if whole:
+    if "rotate" not in kinds and (height == width or "rotate90" not in kinds):  # whole pixels
         return tf.reshape(read(row, column_of), (-1, height, width, 1))
     top, left = tf.floor(row), tf.floor(column_of)
     down, right = row - top, column_of - left

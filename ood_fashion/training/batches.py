@@ -39,17 +39,10 @@ def _epochs(n: int, seed: int, epochs: range, augmentations: Sequence[Augmentati
 def training_batches(
     split: Split, batch_size: int, *, seed: int, epochs: range, augmentations: Sequence[Augmentation] = ()
 ) -> tf.data.Dataset:
-    """Batch a training set, in an order that depends on the seed and the epoch alone.
+    """Batch a training set for these epochs, in an order that depends on the seed and the epoch alone.
 
-    Args:
-        split: the training images and labels.
-        batch_size: images a batch; an epoch's last batch has what is left.
-        seed: decides the order and the augmentations' random numbers.
-        epochs: the epochs to give, one after another.
-        augmentations: what to do to the images, anew in every epoch.
-
-    Returns:
-        Batches of images, float32 (b, height, width, 1) in [0, 1], and labels, int64 (b,).
+    Images are augmented anew in every epoch, float32 (b, height, width, 1) in [0, 1], labels int64 (b,). An epoch's
+    last batch has what is left.
     """
     n = len(split)
     images, labels = tf.constant(split.images[..., np.newaxis]), tf.constant(split.labels)
@@ -69,18 +62,8 @@ def training_stacks(
 ) -> tf.data.Dataset:
     """Say which images are in the batches of `training_batches`, many batches at a time, for `engine.CompiledTrainer`.
 
-    Args:
-        n: number of training images, at least a batch of them.
-        batch_size: images a batch.
-        stack: batches a stack.
-        seed: decides the order and the random numbers.
-        epochs: the epochs to give, one after another.
-        augmentations: whose random numbers to draw.
-
-    Returns:
-        Stacks of indices, int32 (stack, b), of random numbers, float32 (stack, b, columns), and the number of batches
-        that count in them, int32: an epoch's last stack is filled up. A smaller last batch follows as a stack of its
-        own.
+    Gives stacks of indices, int32 (stack, b), of random numbers, float32 (stack, b, columns), and the number of batches
+    that count in them, int32: an epoch's last stack is filled up. A smaller last batch follows as a stack of its own.
     """
     full = n // batch_size
 

@@ -63,10 +63,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class MonitorTest(keras.callbacks.Callback):
-    """Add the accuracy on a test set to the figures of every epoch.
-
-    It goes before the callbacks that read the figures.
-    """
+    """Add the accuracy on a test set to the figures of every epoch; it goes before the callbacks that read them."""
 
     def __init__(self, batches: tf.data.Dataset) -> None:
         super().__init__()
@@ -81,12 +78,8 @@ class MonitorTest(keras.callbacks.Callback):
 class EpochRecorder(keras.callbacks.Callback):
     """Write a run's history and checkpoint after every epoch, and restore the last checkpoint.
 
-    It goes after all callbacks that decide whether training stops.
-
-    Attributes:
-        history: a dict per finished epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy, test_accuracy if it
-            is monitored, seconds.
-        finished: whether training stopped or ran all its epochs.
+    It goes after all callbacks that decide whether training stops. The history is a dict per finished epoch, as in
+    history.csv; `finished` says whether training stopped or ran all its epochs.
     """
 
     def __init__(self, run: run.Run, stopping: EarlyStopping | None) -> None:
@@ -124,11 +117,8 @@ class EpochRecorder(keras.callbacks.Callback):
             "optimizer": [variable.numpy() for variable in self.model.optimizer.variables],
             "kept": weights if self.stopping is None else self.stopping.best_weights,
         }
-        values = {
-            "history": self.history,
-            "finished": self.finished,
-            "stopping": self.stopping and self.stopping.values,
-        }
+        stopping = self.stopping and self.stopping.values
+        values = {"history": self.history, "finished": self.finished, "stopping": stopping}
         self.run.write_checkpoint(run.Checkpoint(values, arrays))
         self.run.write_history(self.history)
 
@@ -187,9 +177,6 @@ class TensorBoard(keras.callbacks.Callback):
 
     It goes after `EpochRecorder`. The logs of a run that is resumed are written anew from its history, so that they are
     those of a run that was never interrupted.
-
-    Raises:
-        OodFashionError: TensorBoard is not installed.
     """
 
     # `keras.callbacks.TensorBoard` draws the test accuracy among the training's curves, loses up to two minutes of
@@ -229,11 +216,7 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 def require_tensorboard() -> None:
-    """Check that TensorBoard is there, which `tf.summary` needs.
-
-    Raises:
-        OodFashionError: it is not installed.
-    """
+    """Check that TensorBoard is installed, which `tf.summary` needs."""
     try:
         import tensorboard  # noqa: F401
     except ImportError as error:

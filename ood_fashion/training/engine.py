@@ -43,13 +43,12 @@ def steps_per_program(config: TrainConfig) -> int | None:
     if config.strategy != "single":
         return None
     full_batches = config.train_size // config.batch_size
-    convolutional = any(isinstance(layer, Conv2D) for layer in MODELS[config.model].layers)
+    compiled = config.engine == "compiled"
     if config.engine == "auto":
+        convolutional = any(isinstance(layer, Conv2D) for layer in MODELS[config.model].layers)
         saved = config.epochs * full_batches * _SAVED_PER_STEP
         too_large = convolutional and config.batch_size > _LARGEST_BATCH_OF_PATCHES
         compiled = saved > _COMPILATION[convolutional] and not too_large
-    else:
-        compiled = config.engine == "compiled"
     if not compiled or full_batches == 0:
         return None
     most = max(1, IMAGES_PER_PROGRAM // config.batch_size)
@@ -80,13 +79,9 @@ class CompiledTrainer(keras.Model):
     def of(
         cls, model: keras.Model, split: Split, batch_size: int, augmentations: Sequence[Augmentation] = ()
     ) -> CompiledTrainer:
-        """Copy a model with its weights; the copy is to be compiled and trained in its place.
+        """Copy a functional or sequential model with its weights, to be compiled and trained in its place.
 
-        Args:
-            model: a functional or sequential model.
-            split: the training images and labels.
-            batch_size: images in the mini-batches of a stack; smaller ones are trained one at a time, outside XLA.
-            augmentations: what to do to the images of a batch.
+        Batches smaller than `batch_size` are trained one at a time, outside XLA.
         """
         copy = keras.models.clone_model(model, clone_function=with_patch_kernels)
         trainer = cls(copy.inputs[0], copy.outputs[0], name=model.name)

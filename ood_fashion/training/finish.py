@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,11 +13,9 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DivergenceError
 from ood_fashion.evaluation.classifier import evaluate
 from ood_fashion.evaluation.metrics import predictions
-from ood_fashion.runs.history import growing_settings, kept_epoch, training_summary
+from ood_fashion.runs.history import History, growing_settings, kept_epoch, training_summary
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
-
-History = Sequence[Mapping[str, float]]
 
 
 def finish(
@@ -29,19 +27,9 @@ def finish(
 ) -> dict[str, Any]:
     """Measure the trained model on the assignment's test sets, and write what completes the run.
 
-    Args:
-        run: whose model is trained and saved.
-        dataset: whose test set to measure on.
-        history: a row per epoch.
-        score: gives the logits of the test images under a shift, (n, classes).
-        calibration: `temperature`, where the implementation can fit one: None if the config asks for none.
-
-    Returns:
-        What metrics.json holds: the model's name, the `Metrics` of each test set, the calibration, and
-        the epochs and updates spent.
-
-    Raises:
-        RunError: the folder cannot be written.
+    `score` gives the logits of the test images under a shift, (n, classes); `calibration` is `temperature`, where the
+    implementation can fit one: None if the config asks for none. Returns what metrics.json holds: the model's name, the
+    `Metrics` of each test set, the calibration, and the epochs and updates spent.
     """
     score = cache(score)
     run.write_predictions({name: predictions(score(SHIFTS[name])) for name in TEST_SETS})

@@ -74,13 +74,7 @@ class SGD(keras.optimizers.SGD):
     That is the rule of the assignment (problem 3.4) and of PyTorch's `torch.optim.SGD`. Keras's velocity has the
     learning rate of each gradient's own step in it, so a falling rate does not shorten what is left of earlier steps.
     This velocity is -highest_rate * v, and a step learning_rate / highest_rate of it: the rule under any schedule, and
-    Keras's weights, bit for bit, under a constant rate.
-
-    Args:
-        learning_rate: a number or a schedule.
-        momentum: in [0, 1).
-        highest_rate: any number above 0; the learning rate if it is constant.
-        options: as for `keras.optimizers.SGD`, without `nesterov`.
+    Keras's weights, bit for bit, under a constant rate, which is then the highest.
     """
 
     def __init__(self, learning_rate: Any, momentum: float, highest_rate: float, **options: Any) -> None:
@@ -113,9 +107,6 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
     C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016, section 7. Without
     smoothing it is `keras.losses.SparseCategoricalCrossentropy(from_logits=True)`.
-
-    Args:
-        smoothing: the s, in [0, 1).
     """
 
     def __init__(self, smoothing: float) -> None:
@@ -131,14 +122,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
 
 def prepare(config: TrainConfig, device: str, *, threads: int | None = None, tensorboard: bool = False) -> str:
-    """Choose the device, and find out whether the config can be trained on it before there is a folder.
-
-    Returns:
-        "cpu" or "gpu".
-
-    Raises:
-        OodFashionError: there is no such device, the devices cannot share the batches, or TensorBoard is not installed.
-    """
+    """Return the device, "cpu" or "gpu", or raise an error, before there is a folder, if it cannot train the config."""
     if tensorboard:
         require_tensorboard()
     # Every training is a new model; TensorFlow would warn of tracing so many.
@@ -159,20 +143,8 @@ def train(
 ) -> dict[str, Any]:
     """Train the run's model from its last checkpoint, evaluate it on the assignment's test sets, and complete the run.
 
-    Args:
-        run: decides what is trained, and takes the results.
-        dataset: what to train and evaluate on.
-        callbacks: more callbacks for `fit`, to watch.
-        tensorboard: write logs for TensorBoard too.
-        verbose: show progress on standard error.
-
-    Returns:
-        What metrics.json holds, as `finish` says, with the temperature if the config asks for one.
-
-    Raises:
-        RunError: the run began on another dataset, or its folder is damaged or cannot be written.
-        InvalidValueError: the devices cannot share the batches equally.
-        DivergenceError: a loss was not finite; the last good weights are in the run's model file.
+    More callbacks for `fit` may watch, TensorBoard's logs be written, and progress be shown on standard error. A
+    training whose loss is not finite raises a DivergenceError; the last good weights are then in the run's model file.
     """
     config = run.config
     require_same_dataset(run, dataset)
@@ -257,9 +229,6 @@ def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
     """Make what trains a config's model on one device, or on all that TensorFlow sees.
 
     Keras averages over the devices' parts of a batch, which is the mean over the batch where they are equally large.
-
-    Raises:
-        InvalidValueError: the devices cannot share the batches equally, or another strategy is in use.
     """
     if tf.distribute.has_strategy():  # which "single" would take for its own
         raise InvalidValueError(

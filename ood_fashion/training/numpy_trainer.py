@@ -1,8 +1,4 @@
-"""The models of `from_scratch` on a dataset: NumPy arrays in, run folders and records out.
-
-`train` does for a config with `implementation="numpy"` what `keras_trainer.train` does for Keras: the same run folder
-and the same records.
-"""
+"""Training the MLP of `from_scratch` on a dataset, into the same run folder and records as `keras_trainer`."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ood_fashion.data.dataset import Dataset, split_train
-from ood_fashion.errors import DivergenceError, RunError
+from ood_fashion.errors import DivergenceError
 from ood_fashion.from_scratch import mlp
 from ood_fashion.from_scratch.mlp import Epoch, Network
 from ood_fashion.images import to_unit_range
@@ -64,45 +60,13 @@ def initial_network(config: TrainConfig, dataset: Dataset, dtype: DTypeLike | No
     return mlp.build_mlp(sizes, seed=config.seed, dtype=dtype or config.dtype)
 
 
-def load_network(run: Run) -> Network:
-    """Load the MLP that a run in NumPy trained.
-
-    Raises:
-        RunError: its weights are absent or damaged.
-    """
-    weights = run.read_weights()
-    try:
-        matrices = [weights[f"L{i}.W"] for i in range(1, len(weights) // 2 + 1)]
-        network = mlp.build_mlp([*(len(w) for w in matrices), matrices[-1].shape[1]], dtype=matrices[0].dtype)
-        network.set_weights(weights)
-    except (KeyError, IndexError, ValueError) as error:
-        raise RunError(f"{run.model_path}: expected the weights of an MLP. Received: {', '.join(weights)}.") from error
-    return network
-
-
 def train(
-    run: Run,
-    dataset: Dataset,
-    *,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    verbose: bool = False,
+    run: Run, dataset: Dataset, *, on_epoch: Callable[[Epoch], None] = lambda epoch: None, verbose: bool = False
 ) -> dict[str, Any]:
     """Train the run's MLP in NumPy from its start, evaluate it on the assignment's test sets, and complete the run.
 
-    A run that was killed is trained again from its first epoch, to the same bits.
-
-    Args:
-        run: decides what is trained, and takes the results.
-        dataset: what to train and evaluate on.
-        on_epoch: is called after every epoch.
-        verbose: show progress on standard error.
-
-    Returns:
-        What metrics.json holds, as `finish` says.
-
-    Raises:
-        RunError: the run began on another dataset, or its folder cannot be written.
-        DivergenceError: a loss was not finite; the last good weights are in the run's model file.
+    A run that was killed is trained again from its first epoch, to the same bits. Progress is shown on standard error
+    if `verbose`. A loss that is not finite raises a DivergenceError; the last good weights are then in the run's file.
     """
     config = run.config
     require_same_dataset(run, dataset)

@@ -27,18 +27,10 @@ def train_run(
     tensorboard: bool = False,
     verbose: bool = False,
 ) -> Run:
-    """Train a config to a complete run.
+    """Train a config to a complete run: one that is to be finished, or without one a new one in the folder `path`.
 
-    Args:
-        run: one that is to be finished; None starts one.
-        path: the folder of a new run.
-        config: what to train.
-        dataset: what to train and evaluate on.
-        device: one of `parallel.DEVICES`; NumPy computes on the CPU.
-        threads: how many it computes on; None stands for one a core.
-        callbacks: more `keras.callbacks.Callback` objects, of Keras alone.
-        tensorboard: write logs for TensorBoard too, of Keras alone.
-        verbose: show progress on standard error.
+    The device is one of `parallel.DEVICES`; NumPy computes on the CPU. Threads are one a core unless given. More
+    callbacks and logs for TensorBoard are of Keras alone.
     """
     train: Callable[..., Any]
     if config.implementation == "numpy":

@@ -13,7 +13,7 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import RunError
 from ood_fashion.evaluation.metrics import Predictions
 from ood_fashion.files import atomic_write
-from ood_fashion.runs import start
+from ood_fashion.runs import search, start
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.history import history_columns
 from ood_fashion.runs.run import Checkpoint, Run
@@ -136,14 +136,20 @@ def test_a_clone_that_was_never_installed_records_its_version(
     }  # fmt: skip
 
 
-def test_runs_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
-    run = make(tmp_path / "2-run")
-    (tmp_path / "1-loop").symlink_to("1-loop")
-    (tmp_path / "3-loop").mkdir()
-    (tmp_path / "3-loop/config.json").symlink_to("config.json")
-    assert list(find_runs(tmp_path)) == [run]
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(search, "RUNS_ROOT", tmp_path)
+    return tmp_path
+
+
+def test_runs_that_cannot_be_read_are_passed_over(root: Path) -> None:
+    run = make(root / "2-run")
+    (root / "1-loop").symlink_to("1-loop")
+    (root / "3-loop").mkdir()
+    (root / "3-loop/config.json").symlink_to("config.json")
+    assert list(find_runs()) == [run]
     with pytest.raises(RunError, match=r"3-loop/config\.json: expected .* Received: Too many levels"):
-        Run.open(tmp_path / "3-loop")
+        Run.open(root / "3-loop")
 
 
 @pytest.mark.parametrize(
@@ -184,37 +190,37 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
         make(tmp_path / "thesis.txt")
 
 
-def test_names_of_new_runs_do_not_collide(tmp_path: Path) -> None:
+def test_names_of_new_runs_do_not_collide(root: Path) -> None:
     config = TrainConfig(model="mlp", seed=7)
-    paths = [make(new_run_path(config, tmp_path)).path for _ in range(3)]
+    paths = [make(new_run_path(config)).path for _ in range(3)]
     assert len(set(paths)) == 3
     assert all("-mlp-s7" in path.name for path in paths)
 
 
-def test_finding_runs(tmp_path: Path) -> None:
+def test_finding_runs(root: Path) -> None:
     with pytest.raises(RunError, match=r"no trained run in .*\. Train one with .*: `pretrained` "):
-        latest_complete_run(tmp_path)
-    make(tmp_path / "20260101T000000-mlp-s1", complete=True)
-    make(tmp_path / "20260102T000000-mlp-s1", complete=True)
-    make(tmp_path / "20260103T000000-mlp-s1", model="mlp")
-    (tmp_path / "20260104T000000-mlp-s1").mkdir()
-    (tmp_path / "20260104T000000-mlp-s1" / "config.json").write_text("{}")
-    assert [run.path.name[:8] for run in find_runs(tmp_path)] == ["20260103", "20260102", "20260101"]
-    assert latest_complete_run(tmp_path).path.name[:8] == "20260102"
-    assert find_unfinished_run({}, None, tmp_path) == Run(tmp_path / "20260103T000000-mlp-s1")
-    assert find_unfinished_run({"model": "mlp"}, None, tmp_path) is not None
-    assert find_unfinished_run({"model": "cnn3"}, None, tmp_path) is None
+        latest_complete_run()
+    make(root / "20260101T000000-mlp-s1", complete=True)
+    make(root / "20260102T000000-mlp-s1", complete=True)
+    make(root / "20260103T000000-mlp-s1", model="mlp")
+    (root / "20260104T000000-mlp-s1").mkdir()
+    (root / "20260104T000000-mlp-s1" / "config.json").write_text("{}")
+    assert [run.path.name[:8] for run in find_runs()] == ["20260103", "20260102", "20260101"]
+    assert latest_complete_run().path.name[:8] == "20260102"
+    assert find_unfinished_run({}, None) == Run(root / "20260103T000000-mlp-s1")
+    assert find_unfinished_run({"model": "mlp"}, None) is not None
+    assert find_unfinished_run({"model": "cnn3"}, None) is None
 
 
-def test_runs_of_keras_and_numpy_are_kept_apart(tmp_path: Path) -> None:
-    run = make(tmp_path / "20260103T000000-numpy-mlp-s1", model="mlp", implementation="numpy")
-    assert find_unfinished_run({"model": "mlp"}, None, tmp_path) is None
-    assert find_unfinished_run({"implementation": "numpy"}, None, tmp_path) == run
+def test_runs_of_keras_and_numpy_are_kept_apart(root: Path) -> None:
+    run = make(root / "20260103T000000-numpy-mlp-s1", model="mlp", implementation="numpy")
+    assert find_unfinished_run({"model": "mlp"}, None) is None
+    assert find_unfinished_run({"implementation": "numpy"}, None) == run
     with pytest.raises(RunError, match="Received: `implementation` keras instead of numpy"):
         find_unfinished_run({}, run.path)
     run.write_metrics({})
     with pytest.raises(RunError, match="no trained run in"):
-        latest_complete_run(tmp_path)
+        latest_complete_run()
 
 
 def test_resuming_a_named_folder(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies.histories import Histories, SettingSummary
 from ood_fashion.studies.study import FIGURES, STUDIES, Study
 from ood_fashion.studies.study_run import StudyRun, StudySummary
-from ood_fashion.studies.trials import require_replaceable
+from ood_fashion.studies.trials import Trial, require_replaceable
 from tests.conftest import Invoke
 from tests.records import write_run
 
@@ -225,7 +225,7 @@ def test_worker_processes_summarize_as_this_one_does(
     here = study_run.summarize()
     assert len(here.damaged) == damage
     monkeypatch.setattr("ood_fashion.studies.study_run.MANY_TRIALS", 1)
-    monkeypatch.delattr(StudyRun, "summarize_setting")  # which the workers have
+    monkeypatch.delattr(Trial, "read")  # which the workers have
     assert study_run.summarize() == here
 
 

@@ -483,6 +483,7 @@ def test_a_damaged_checkpoint_is_named(small_fashion: Dataset, tmp_path: Path) -
         train(run, small_fashion)
 
 
-def test_metrics_are_strict_json(reference: Run) -> None:
+def test_metrics_are_strict_json(reference: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     json.loads((reference.path / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert search.latest_complete_run(reference.path.parent).path == reference.path
+    monkeypatch.setattr(search, "RUNS_ROOT", reference.path.parent)
+    assert search.latest_complete_run().path == reference.path
