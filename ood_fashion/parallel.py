@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
 
 from ood_fashion.errors import BackendError, InvalidValueError, OodFashionError
@@ -90,6 +89,8 @@ def check_options(backend: str, address: str | None, jobs: int | None) -> None:
 def _run_on_loky(
     function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], cores: int, jobs: int
 ) -> Iterator[Any]:
+    from concurrent.futures.process import BrokenProcessPool
+
     import joblib  # takes a tenth of a second, which other commands need not wait for
 
     # A process that does all by itself keeps its threads as they are.

@@ -7,7 +7,6 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +98,8 @@ def _builder(tfds: Any, name: str, data_dir: Path) -> Any:
 
 
 def _prepare(builder: Any) -> None:
+    from urllib.request import urlopen
+
     # Without a network this fails at once, where TFDS tries again for minutes.
     for url in list(builder.url_infos or ())[:1]:
         urlopen(url, timeout=10).close()

@@ -7,7 +7,6 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from ood_fashion import __version__
@@ -55,6 +54,8 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, th
 
 def _version(name: str) -> str:
     """Return the version of what is imported, which may have been installed under another name, or else installed."""
+    from importlib.metadata import version
+
     return getattr(sys.modules.get(name), "__version__", None) or version(name)
 
 
