@@ -3,8 +3,6 @@
 Every function takes images, float32 (n, height, width) in [0, 1], a `Draw` of random numbers, and its parameters; it
 returns floats of the same shape, which its caller clips to [0, 1]. Lengths are in pixels of a 28x28 image, and grow
 and shrink with the smaller side of others. Outside the image all is 0. No image depends on the others in the batch.
-
-Which parameters make which severity, and where they come from, is in `ood_fashion.shifts.corruptions`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,10 @@ from numpy.typing import NDArray
 
 from ood_fashion.shifts.affine import Floats, SourceMap
 
+PixelOp = Callable[..., Floats]
+
 NOMINAL_SIDE = 28
+_TINY = np.finfo(float).tiny
 
 
 class Draw:
@@ -170,7 +171,7 @@ def fog(images: Floats, draw: Draw, amount: float) -> Floats:
     white = draw(lambda rng: rng.standard_normal((height, width)))
     cloud = fft.irfft2(fft.rfft2(white) * frequency**-FOG_EXPONENT, s=(height, width))
     cloud -= cloud.min(axis=(1, 2), keepdims=True)
-    cloud /= np.maximum(cloud.max(axis=(1, 2), keepdims=True), np.finfo(float).tiny)
+    cloud /= np.maximum(cloud.max(axis=(1, 2), keepdims=True), _TINY)
     return np.asarray((images + amount * cloud) / (1 + amount))
 
 
@@ -180,7 +181,7 @@ SPATTER_GREY, SPATTER_SIGMA, SPATTER_RIM = 0.5, 1.2, 0.4
 def spatter(images: Floats, draw: Draw, threshold: float) -> Floats:
     """Cover the image with grey drops where smooth noise of unit variance is above `threshold`."""
     noise = _smooth(draw(lambda rng: rng.standard_normal(images.shape[1:])), SPATTER_SIGMA * _scale(images), "wrap")
-    noise /= np.maximum(noise.std(axis=(1, 2), keepdims=True), np.finfo(float).tiny)
+    noise /= np.maximum(noise.std(axis=(1, 2), keepdims=True), _TINY)
     cover = np.clip((noise - threshold) / SPATTER_RIM, 0, 1)
     return np.asarray(images * (1 - cover) + SPATTER_GREY * cover)
 
@@ -222,13 +223,10 @@ def zigzag(images: Floats, draw: Draw, lines: int) -> Floats:
 
 
 def _with_curves(images: Floats, curves: Floats, stretch: Floats, drawn: NDArray[np.bool_]) -> Floats:
-    """Add white strokes two pixels wide with a soft rim.
+    """Add white strokes two pixels wide with a soft rim, in the columns that are `drawn`, (width,).
 
-    Args:
-        images: (n, height, width).
-        curves: each stroke's row at every column, (n, strokes, width).
-        stretch: how many times longer than wide a stroke runs, (n, strokes): rows to distances.
-        drawn: the columns where there is ink, (width,).
+    `curves` has each stroke's row at every column, (n, strokes, width), and `stretch` how many times longer than wide a
+    stroke runs, (n, strokes): rows to distances.
     """
     scale, rows = _scale(images), np.arange(images.shape[1])[:, np.newaxis]
     inked = images.copy()
@@ -289,11 +287,7 @@ def elastic(images: Floats, draw: Draw, distance: float) -> Floats:
     n, height, width = images.shape
     noise = draw(lambda rng: rng.standard_normal((2, height, width))).reshape(-1, height, width)
     field = _smooth(noise, ELASTIC_SIGMA * _scale(images), "wrap")
-    field *= (
-        distance
-        * _scale(images)
-        / np.maximum(np.sqrt((field**2).mean(axis=(1, 2), keepdims=True)), np.finfo(float).tiny)
-    )
+    field *= distance * _scale(images) / np.maximum(np.sqrt((field**2).mean(axis=(1, 2), keepdims=True)), _TINY)
     rows, columns = np.moveaxis(field.reshape(n, 2, height, width), 1, 0) + np.indices((height, width))[:, np.newaxis]
     image = np.broadcast_to(np.arange(n)[:, np.newaxis, np.newaxis], images.shape)
     return np.asarray(ndimage.map_coordinates(images, (image, rows, columns), order=1, mode="grid-constant"))
@@ -307,6 +301,3 @@ def erase(images: Floats, draw: Draw, side: float) -> Floats:
     near_rows = abs(np.arange(height) + 0.5 - centre[:, :1]) < half
     near_columns = abs(np.arange(width) + 0.5 - centre[:, 1:]) < half
     return np.where(near_rows[:, :, np.newaxis] & near_columns[:, np.newaxis, :], 0, images)
-
-
-PixelOp = Callable[..., Floats]
