@@ -26,17 +26,10 @@ _QMNIST_COLUMNS = 8
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[Any]:
-    """Read an IDX file of images or labels, gzipped or not.
-
-    Args:
-        path: the file.
-        dimensions: number of axes expected: 3 for images, 1 for labels.
-
-    Returns:
-        Images, uint8 (n, height, width), or labels, integers (n,).
+    """Read images, uint8 (n, height, width), or labels, integers (n,), from an IDX file, gzipped or not.
 
     Raises:
-        DataError: the file cannot be read, is no such IDX file, or does not hold what its header says.
+        DataError: the file cannot be read, is no IDX file of so many dimensions, or does not hold what its header says.
     """
     content = _read_idx(path, [(_BYTE, 3)] if dimensions == 3 else [(_BYTE, 1), (_INT32, 1), (_INT32, 2)])
     if content.ndim == 2:  # QMNIST's: the class, then where the digit comes from
@@ -99,15 +92,9 @@ def _fill(file: BinaryIO, content: memoryview) -> int:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an .npz file as Keras's `mnist.npz` has them.
+    """Read x_test and y_test of an .npz file, and x_train and y_train if they are there, as in Keras's `mnist.npz`.
 
-    Args:
-        path: holds x_test and y_test, and x_train and y_train if there is something to train on; others are passed
-            over. Images are (n, height, width) or (n, height, width, 1), of integers in 0-255 or of the same divided
-            by 255; labels are integers (n,) or (n, 1).
-
-    Returns:
-        Images, uint8 (n, height, width), and labels, int64 (n,), by those names.
+    Images are as `to_pixels` takes and returns them, labels as `to_labels` does.
 
     Raises:
         DataError: the file cannot be read, lacks an array, or holds other images or labels.
@@ -134,6 +121,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 def to_pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
     """Return grey images as uint8 (n, height, width), from integers in 0-255 or the same divided by 255.
+
+    There may be a last axis of one channel.
 
     Raises:
         DataError: they are of another shape, type or range; the message begins with `place`.
