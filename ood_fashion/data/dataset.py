@@ -165,9 +165,6 @@ def split_train(dataset: Dataset, train_size: int, val_size: int, *, seed: int |
     """Split the training set: the first `train_size` images to train on, the next `val_size` to validate on.
 
     A seed shuffles the images first; without one they keep their order, as in the assignment.
-
-    Raises:
-        DataError: the training set is smaller than the two together.
     """
     available, asked = len(dataset.train), train_size + val_size
     if asked > available:

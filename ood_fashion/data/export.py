@@ -67,10 +67,6 @@ def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format:
     """Write a dataset under each shift into a new folder, all of them or none, and return the record in dataset.json.
 
     Image i of a split is the array that `Shift.apply` gives for index i, rounded to 8 bits.
-
-    Raises:
-        InvalidValueError: there is no such format.
-        ExportError: the folder is there already, is being written by another process, or cannot be written.
     """
     if file_format not in FORMATS:
         raise InvalidValueError(f"`file_format`: expected one of {', '.join(FORMATS)}. Received: {file_format!r}.")

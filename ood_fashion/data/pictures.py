@@ -92,9 +92,6 @@ def read_picture(path: Path, shape: tuple[int, int]) -> Picture:
     A picture of that size already is only made grey, and a negative if its corners are light. Any other is trimmed to
     what differs from the colour of the corners, made grey, and a negative if that is darker than the corners, whose
     level becomes 0; then it is resized to fit and put into the middle.
-
-    Raises:
-        DataError: the file cannot be read, is no such picture or too large, is animated, or is of one colour all over.
     """
     picture, steps = _read(path)
     grey = np.asarray(picture.convert("L"))

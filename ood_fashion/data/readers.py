@@ -1,4 +1,7 @@
-"""Reading the files that hold images and labels: IDX, the format of the MNIST database, and NumPy's .npz."""
+"""Reading the files that hold images and labels: IDX, the format of the MNIST database, and NumPy's .npz.
+
+What cannot be read or does not hold what it should is a DataError; a message begins with the `place`.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,7 @@ _QMNIST_COLUMNS = 8
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[Any]:
-    """Read images, uint8 (n, height, width), or labels, integers (n,), from an IDX file, gzipped or not.
-
-    Raises:
-        DataError: the file cannot be read, is no IDX file of so many dimensions, or does not hold what its header says.
-    """
+    """Read images, uint8 (n, height, width), or labels, integers (n,), from an IDX file, gzipped or not."""
     content = _read_idx(path, [(_BYTE, 3)] if dimensions == 3 else [(_BYTE, 1), (_INT32, 1), (_INT32, 2)])
     if content.ndim == 2:  # QMNIST's: the class, then where the digit comes from
         if content.shape[1] != _QMNIST_COLUMNS:
@@ -95,14 +94,10 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Read x_test and y_test of an .npz file, and x_train and y_train if they are there, as in Keras's `mnist.npz`.
 
     Images are as `to_pixels` takes and returns them, labels as `to_labels` does.
-
-    Raises:
-        DataError: the file cannot be read, lacks an array, or holds other images or labels.
     """
     try:
         with opened_npz(path) as file:
-            pairs = [("x_test", "y_test"), *[("x_train", "y_train")] * ("x_train" in file or "y_train" in file)]
-            names = [name for pair in pairs for name in pair]
+            names = ["x_test", "y_test", *["x_train", "y_train"] * ("x_train" in file or "y_train" in file)]
             if missing := [name for name in names if name not in file]:
                 raise DataError(
                     f"{path}: expected x_test and y_test, and x_train and y_train to train. "
@@ -123,9 +118,6 @@ def to_pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
     """Return grey images as uint8 (n, height, width), from integers in 0-255 or the same divided by 255.
 
     There may be a last axis of one channel.
-
-    Raises:
-        DataError: they are of another shape, type or range; the message begins with `place`.
     """
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
@@ -161,11 +153,7 @@ def describe_faulty(pixels: NDArray[Any]) -> str | None:
 
 
 def to_labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
-    """Return labels, integers (n,) or (n, 1), as int64 (n,).
-
-    Raises:
-        DataError: they are of another shape, type or range; the message begins with `place`.
-    """
+    """Return labels, integers (n,) or (n, 1), as int64 (n,)."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):

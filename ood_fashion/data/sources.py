@@ -20,11 +20,7 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
 def load_idx_folder(folder: Path, source: str) -> Dataset:
-    """Read the four IDX files of an MNIST-format dataset and check that they fit together.
-
-    Raises:
-        DataError: a file is missing or damaged, or counts, sizes or labels do not match.
-    """
+    """Read the four IDX files of an MNIST-format dataset and check that they fit together."""
     paths = {key: _find_file(folder, key) for key in FILES}
     if missing := [stem for stem, path in zip(FILES.values(), paths.values(), strict=True) if path is None]:
         raise DataError(
@@ -36,11 +32,7 @@ def load_idx_folder(folder: Path, source: str) -> Dataset:
 
 
 def load_npz(path: Path) -> Dataset:
-    """Read x_test and y_test, and x_train and y_train if they are there, as `readers.read_npz` does.
-
-    Raises:
-        DataError: the file is damaged or holds something else, or counts, sizes or labels do not match.
-    """
+    """Read x_test and y_test, and x_train and y_train if they are there, as `readers.read_npz` does."""
     arrays = read_npz(path)
     keys = {name: f"{name[2:]} {'images' if name.startswith('x') else 'labels'}" for name in arrays}
     places = {key: f"{path}: {name}" for name, key in keys.items()}
@@ -127,10 +119,6 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
     is asked for by name; Keras's cache; the folder of Debian's package `dataset-fashion-mnist` (the system's, then the
     user's own); a copy that TensorFlow Datasets has prepared; and a download by TensorFlow Datasets. But for the first,
     a place whose copy is damaged or cannot be read is passed over.
-
-    Args:
-        source: a Path for `load_idx_folder` or `load_npz`, a str for `load_named`.
-        download: whether anything may be downloaded.
 
     Raises:
         InvalidValueError: TensorFlow Datasets has nothing of that name.

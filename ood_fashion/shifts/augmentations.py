@@ -52,11 +52,7 @@ class Augmentation:
 
     @classmethod
     def parse(cls, text: str) -> Augmentation:
-        """Read the text form.
-
-        Raises:
-            InvalidValueError: it is none, or its number is out of range.
-        """
+        """Read the text form."""
         change, at, part = text.partition("@")
         keyword, colon, number = change.partition(":")
         if keyword not in KINDS:

@@ -26,11 +26,7 @@ class Orbit(NamedTuple):
 
 
 def parse_orbit(text: str) -> Orbit:
-    """Read an orbit's text form.
-
-    Raises:
-        InvalidValueError: it is none.
-    """
+    """Read an orbit's text form."""
     found = re.fullmatch(r"(?:c4|translate:0*(\d{1,2}))(/sharpest)?", text)
     if found is None or not 1 <= (most := int(found[1] or 1)) <= 14:
         raise InvalidValueError(f"test-time orbit: expected {USAGE}. Received: '{text}'.")

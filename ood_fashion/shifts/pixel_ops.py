@@ -19,6 +19,10 @@ from ood_fashion.shifts.affine import Floats, SourceMap
 PixelOp = Callable[..., Floats]
 
 NOMINAL_SIDE = 28
+MOTION_DIRECTIONS, ZOOM_LEVELS, MAX_LINES = 32, 11, 5
+FOG_EXPONENT, ELASTIC_SIGMA = 1.5, 3
+SPATTER_GREY, SPATTER_SIGMA, SPATTER_RIM = 0.5, 1.2, 0.4
+ZIGZAG_AMPLITUDE, ZIGZAG_PERIOD = 2, 8
 _TINY = np.finfo(float).tiny
 
 
@@ -86,9 +90,6 @@ def defocus_blur(images: Floats, draw: Draw, radius: float) -> Floats:
     return _convolve(images, np.clip(radius + 0.5 - np.hypot(reach[:, np.newaxis], reach), 0, 1))
 
 
-MOTION_DIRECTIONS = 32
-
-
 def motion_blur(images: Floats, draw: Draw, length: float) -> Floats:
     """Move the camera straight on by `length` during the exposure, in one of 32 directions in half a circle."""
     length *= _scale(images)
@@ -130,9 +131,6 @@ def glass_blur(images: Floats, draw: Draw, sigma: float, distance: float, share:
     return _smooth(pixels.reshape(images.shape), sigma, "constant")
 
 
-ZOOM_LEVELS = 11
-
-
 def zoom_blur(images: Floats, draw: Draw, largest: float) -> Floats:
     """Average the image enlarged by 11 factors from 1 to `largest`."""
     from scipy import sparse
@@ -158,9 +156,6 @@ def contrast(images: Floats, draw: Draw, kept: float) -> Floats:
     return np.asarray((images - mean) * kept + mean)
 
 
-FOG_EXPONENT = 1.5
-
-
 def fog(images: Floats, draw: Draw, amount: float) -> Floats:
     """Put fog of 1 to `amount` parts in front of the image: noise with an amplitude of frequency^-1.5, from 0 to 1."""
     from scipy import fft
@@ -173,9 +168,6 @@ def fog(images: Floats, draw: Draw, amount: float) -> Floats:
     cloud -= cloud.min(axis=(1, 2), keepdims=True)
     cloud /= np.maximum(cloud.max(axis=(1, 2), keepdims=True), _TINY)
     return np.asarray((images + amount * cloud) / (1 + amount))
-
-
-SPATTER_GREY, SPATTER_SIGMA, SPATTER_RIM = 0.5, 1.2, 0.4
 
 
 def spatter(images: Floats, draw: Draw, threshold: float) -> Floats:
@@ -203,10 +195,6 @@ def dotted_line(images: Floats, draw: Draw, lines: int) -> Floats:
     dots = columns / _scale(images) % 4 >= 2
     curves = ends[..., :1] + slopes[..., np.newaxis] * columns
     return _with_curves(images, curves, np.hypot(1, slopes), dots)
-
-
-MAX_LINES = 5
-ZIGZAG_AMPLITUDE, ZIGZAG_PERIOD = 2, 8
 
 
 def zigzag(images: Floats, draw: Draw, lines: int) -> Floats:
@@ -275,9 +263,6 @@ def jpeg(images: Floats, draw: Draw, quality: int) -> Floats:
         return Image.open(file)
 
     return _each(images, compress)
-
-
-ELASTIC_SIGMA = 3
 
 
 def elastic(images: Floats, draw: Draw, distance: float) -> Floats:
