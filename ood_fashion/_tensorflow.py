@@ -42,16 +42,14 @@ except Exception as error:  # Keras lets through whatever its settings, or what 
     ) from error
 _require_tensorflow(keras.config.backend())
 
-Setting = tuple[Callable[[], Any], Callable[[Any], None], Any]
-"""What reads a setting of the process, what sets it, and its default."""
-
 
 def _set_determinism(enabled: bool) -> None:
     (framework_config.enable_op_determinism if enabled else framework_config.disable_op_determinism)()
 
 
 _KERAS, _TENSORFLOW = keras.config, tf.config.experimental
-_SETTINGS: tuple[Setting, ...] = (
+# What reads a setting of the process, what sets it, and its default.
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], None], Any], ...] = (
     (_KERAS.floatx, _KERAS.set_floatx, "float32"),
     (_KERAS.epsilon, _KERAS.set_epsilon, 1e-7),
     (_KERAS.image_data_format, _KERAS.set_image_data_format, "channels_last"),
@@ -71,11 +69,8 @@ _changed: list[tuple[Callable[[Any], None], Any]] = []
 def default_settings(dtype: str = "float32") -> Iterator[None]:
     """Compute within this, so that a config decides a run, whatever keras.json, the environment or other code has set.
 
-    TensorFlow's operations are deterministic within it on a GPU, and not on a CPU, where they are so without. All is as
-    before once no thread is within it.
-
-    Args:
-        dtype: Keras's policy for the types of weights and activations, which each thread has of its own.
+    TensorFlow's operations are deterministic within it on a GPU, and not on a CPU, where they are so without. `dtype`
+    is Keras's policy, which each thread has of its own. All is as before once no thread is within it.
     """
     global _users
     policy = keras.config.dtype_policy()
@@ -101,16 +96,10 @@ def default_settings(dtype: str = "float32") -> Iterator[None]:
 
 
 def select_device(device: str = "auto", threads: int | None = None) -> str:
-    """Make TensorFlow use one kind of device; call it before TensorFlow's first operation if that changes anything.
+    """Make TensorFlow use one kind of device and so many threads of the CPU; return "cpu" or "gpu".
 
-    A GPU takes memory as it needs it, unless TensorFlow uses it already.
-
-    Args:
-        device: one of `parallel.DEVICES`; "auto" takes the GPUs that are visible to TensorFlow, if any.
-        threads: of the CPU, that operations may use; as many as TensorFlow takes unless given.
-
-    Returns:
-        "cpu" or "gpu".
+    If that changes anything, it is to be before TensorFlow's first operation. "auto" takes the GPUs that are visible to
+    TensorFlow, if any. A GPU takes memory as it needs it, unless TensorFlow uses it already.
 
     Raises:
         DeviceError: "gpu" was asked for and TensorFlow sees none, or TensorFlow computes already, on other devices or

@@ -1,7 +1,7 @@
 """Files and folders: asked about without a traceback, written as a whole or not at all, kept to one process.
 
 `Path.is_file` and the like raise on a folder of another user or a name of 300 letters, and differ between versions of
-Python. So every question to the file system goes through here.
+Python. So every question to the file system goes through here; what it refuses is a RunError, or of the `kind` given.
 """
 
 from __future__ import annotations
@@ -55,16 +55,9 @@ def reason(error: Exception) -> str:
 def access(
     path: Path, kind: type[OodFashionError] = RunError, expected: str = "a readable file or folder"
 ) -> Iterator[None]:
-    """Turn what the file system raises in the block into one line.
+    """Raise `kind`, with one line on `path`, instead of what the file system raises in the block.
 
-    Args:
-        path: what the block asks about.
-        kind: the error to raise instead.
-        expected: what the line says that was expected.
-
-    Raises:
-        OodFashionError: of that kind, if the block raises OSError, ValueError (such as for a null byte) or RuntimeError
-            (such as for a loop of links).
+    That is OSError, ValueError (such as for a null byte) or RuntimeError (such as for a loop of links).
     """
     try:
         yield
@@ -83,61 +76,41 @@ def _mode(path: Path, kind: type[OodFashionError]) -> int:
 
 
 def exists(path: Path, kind: type[OodFashionError] = RunError) -> bool:
-    """Say whether something is there; a link counts as what it leads to.
-
-    Raises:
-        OodFashionError: of that kind, if the file system does not say.
-    """
+    """Say whether something is there; a link counts as what it leads to. If the file system does not say, raise."""
     return _mode(path, kind) != 0
 
 
 def is_file(path: Path, kind: type[OodFashionError] = RunError) -> bool:
-    """Say whether a path is that of a regular file; raises as `exists`."""
+    """Say whether a path is that of a regular file, or raise."""
     return stat.S_ISREG(_mode(path, kind))
 
 
 def is_folder(path: Path, kind: type[OodFashionError] = RunError) -> bool:
-    """Say whether a path is that of a folder; raises as `exists`."""
+    """Say whether a path is that of a folder, or raise."""
     return stat.S_ISDIR(_mode(path, kind))
 
 
 def list_folder(path: Path, kind: type[OodFashionError] = RunError) -> list[Path]:
-    """Return what is in a folder, in the order of the names; nothing where there is no folder.
-
-    Raises:
-        OodFashionError: of that kind, if it cannot be read.
-    """
+    """Return what is in a folder, in the order of the names; nothing where there is no folder."""
     with access(path, kind, "a readable folder"), suppress(FileNotFoundError, NotADirectoryError):
         return sorted(path.iterdir())
     return []
 
 
 def match(folder: Path, pattern: str, kind: type[OodFashionError] = RunError) -> list[Path]:
-    """Return what matches a pattern relative to a folder, as `Path.glob` does, in the order of the names.
-
-    Raises:
-        OodFashionError: of that kind, if there can be no such pattern.
-    """
+    """Return what matches a pattern relative to a folder, as `Path.glob` does, in the order of the names."""
     with access(folder / pattern, kind, "a path or a pattern"):
         return sorted(folder.glob(pattern))
 
 
 def absolute(path: Path, kind: type[OodFashionError] = RunError) -> Path:
-    """Return a path that does not hang on the working directory.
-
-    Raises:
-        OodFashionError: of that kind, if the working directory has been deleted.
-    """
+    """Return a path that does not hang on the working directory, which may have been deleted."""
     with access(path, kind, "a working directory"):
         return path.absolute()
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those that it is in, where they are not there.
-
-    Raises:
-        RunError: it cannot be made.
-    """
+    """Make a folder and those that it is in, where they are not there."""
     with access(path, expected="a folder to write to"):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -148,21 +121,15 @@ def temporary_name(name: str) -> str:
 
 
 def is_vacant(folder: Path, first: str) -> bool:
-    """Say whether a folder holds nothing, or only what a kill left of the file that is written first.
-
-    Raises:
-        RunError: it cannot be read.
-    """
+    """Say whether a folder holds nothing, or only what a kill left of the file that is written first."""
     found = (_LEFTOVER.fullmatch(path.name) for path in list_folder(folder))
     return all(leftover and leftover[1] == first for leftover in found)
 
 
 def remove_leftovers(folder: Path, *names: str) -> None:
-    """Delete what killed processes have left half written in a folder of this package's own.
+    """Delete what killed processes have left half written, of files with these names or of all.
 
-    Args:
-        folder: known to be a run's, a study's or the like: in others nothing may be deleted.
-        names: of the files that were to be written; all if none is given.
+    The folder is known to be a run's, a study's or the like: in others nothing may be deleted.
     """
     for path in list_folder(folder):
         if (leftover := _LEFTOVER.fullmatch(path.name)) and (not names or leftover[1] in names):
@@ -172,11 +139,7 @@ def remove_leftovers(folder: Path, *names: str) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, which takes its place if the block succeeds.
-
-    Raises:
-        RunError: the folder cannot be written to.
-    """
+    """Give a temporary path beside `path` to write to, which takes its place if the block succeeds."""
     temporary = path.parent / temporary_name(path.name)
     with access(path, expected="to be able to write it"):
         temporary.unlink(missing_ok=True)
@@ -195,14 +158,8 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep a folder to this process during the block; if it is made for that and stays empty, it is removed afterwards.
 
     The lock is the kernel's, on the folder itself (flock): it leaves no file behind and ends with the process, however
-    that ends. On a network file system it holds between the processes of one machine; on Windows there is none.
-
-    Args:
-        folder: whose files are to be written.
-        wait: whether to wait for another process to end; else the folder is refused, after `ENDING_S`.
-
-    Raises:
-        RunError: another process keeps the folder, or it cannot be made.
+    that ends. On a network file system it holds between the processes of one machine; on Windows there is none. If
+    another process has the folder, `wait` for it to end, or else raise RunError after `ENDING_S`.
     """
     made: set[Path] = set()
     with ExitStack() as stack:
@@ -275,11 +232,7 @@ def new_path(root: Path, name: str) -> Path:
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder with files by name in one piece, in the place of what is there.
-
-    Raises:
-        RunError: it cannot be written.
-    """
+    """Write a folder with files by name in one piece, in the place of what is there."""
     make_folder(path.parent)
     try:
         with tempfile.TemporaryDirectory(prefix=temporary_name(path.name), dir=path.parent) as folder:
@@ -295,34 +248,21 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON document in one piece.
-
-    Raises:
-        RunError: the folder cannot be written to.
-    """
+    """Write a JSON document in one piece."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=2, allow_nan=False)
         file.write("\n")
 
 
 def read_text(path: Path) -> str:
-    """Read a text file of at most `MAX_TEXT` bytes.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is larger, or no UTF-8.
-    """
+    """Read a text file; raise OSError, or ValueError if it is larger than `MAX_TEXT` or no UTF-8."""
     if (size := path.stat().st_size) > MAX_TEXT:
         raise ValueError(f"{size:,} bytes, more than {MAX_TEXT:,}")
     return path.read_text(encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, without NaN and infinity, which JSON has not.
-
-    Raises:
-        RunError: the file is absent, damaged or larger than `MAX_TEXT`.
-    """
+    """Read a JSON object, without NaN and infinity, which JSON has not."""
     try:
         content = _JSON.decode(read_text(path))
     except (OSError, ValueError, RecursionError) as error:

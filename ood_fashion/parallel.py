@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
 
 from ood_fashion.errors import BackendError, InvalidValueError, OodFashionError
@@ -22,6 +21,8 @@ BACKENDS = ("loky", "dask")
 
 _MAX_JOBS = 4
 """Unless told otherwise, for each takes about 1 GB."""
+
+Calls = Sequence[tuple[Any, ...]]
 
 OnLoss = Callable[[tuple[Any, ...], BaseException], Any]
 """Gives the outcome of a call that the cluster has given up, by its arguments."""
@@ -40,7 +41,7 @@ def _raise_loss(arguments: tuple[Any, ...], error: BaseException) -> NoReturn:
 
 def run_parallel(
     function: Callable[..., Any],
-    calls: Sequence[tuple[Any, ...]],
+    calls: Calls,
     *,
     backend: str,
     address: str | None,
@@ -72,11 +73,7 @@ def run_parallel(
 
 
 def check_options(backend: str, address: str | None, jobs: int | None) -> None:
-    """Check that options go together.
-
-    Raises:
-        InvalidValueError: there is no such backend, loky is given an address, or a cluster the number of its workers.
-    """
+    """Check that there is such a backend, that loky is given no address, and a cluster no number of its workers."""
     if backend not in BACKENDS:
         raise InvalidValueError(f"`backend`: expected one of {', '.join(BACKENDS)}. Received: {backend!r}.")
     if backend == "loky" and address is not None:
@@ -87,9 +84,9 @@ def check_options(backend: str, address: str | None, jobs: int | None) -> None:
         )
 
 
-def _run_on_loky(
-    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], cores: int, jobs: int
-) -> Iterator[Any]:
+def _run_on_loky(function: Callable[..., Any], calls: Calls, cores: int, jobs: int) -> Iterator[Any]:
+    from concurrent.futures.process import BrokenProcessPool
+
     import joblib  # takes a tenth of a second, which other commands need not wait for
 
     # A process that does all by itself keeps its threads as they are.
@@ -120,11 +117,7 @@ def _follow(parent: int) -> None:
 
 
 def _run_on_dask(
-    function: Callable[..., Any],
-    calls: Sequence[tuple[Any, ...]],
-    address: str | None,
-    jobs: int | None,
-    on_loss: OnLoss,
+    function: Callable[..., Any], calls: Calls, address: str | None, jobs: int | None, on_loss: OnLoss
 ) -> Iterator[Any]:
     try:
         from distributed import CancelledError, Client, as_completed

@@ -6,12 +6,7 @@ from pathlib import Path
 
 import click
 
-from ood_fashion.cli.options import (
-    data_dir_option,
-    json_option,
-    shift_option,
-    show,
-)
+from ood_fashion.cli.options import data_dir_option, json_option, shift_option, show
 from ood_fashion.data import export, sources
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import ModelError

@@ -56,16 +56,14 @@ def evaluate(
     *,
     run_dir: Path | None,
     model_file: ModelFile | None,
-    trust: bool,
     shifts: tuple[Shift, ...],
     metrics: str,
     tta: str | None,
     calibrate: bool,
     all_sets: bool,
-    limit: int | None,
-    device: str,
     data_dir: Source | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure a trained model on shifted images.
 
@@ -89,17 +87,7 @@ def evaluate(
         model = named_model(run_dir, model_file)
     from ood_fashion.api.measuring import evaluate
 
-    results = evaluate(
-        **model,
-        shifts=chosen,
-        data=data_dir,
-        metrics=metrics,
-        tta=tta,
-        calibrate=calibrate,
-        limit=limit,
-        device=device,
-        trust=trust,
-    )
+    results = evaluate(**model, shifts=chosen, data=data_dir, metrics=metrics, tta=tta, calibrate=calibrate, **options)
     show_results(results, as_json)
 
 
@@ -113,15 +101,7 @@ def evaluate(
 @data_dir_option
 @json_option
 def compare(
-    a: str,
-    b: str,
-    *,
-    shifts: tuple[Shift, ...],
-    pixel_range: str | None,
-    trust: bool,
-    device: str,
-    data_dir: Source | None,
-    as_json: bool,
+    a: str, b: str, *, shifts: tuple[Shift, ...], data_dir: Source | None, as_json: bool, **options: Any
 ) -> None:
     """Test whether one model beats another.
 
@@ -133,15 +113,7 @@ def compare(
     """
     from ood_fashion.api.measuring import compare
 
-    results = compare(
-        expand(a),
-        expand(b),
-        shifts or TEST_SETS,
-        data=data_dir,
-        pixel_range=pixel_range,
-        device=device,
-        trust=trust,
-    )
+    results = compare(expand(a), expand(b), shifts or TEST_SETS, data=data_dir, **options)
     show_results(replace(results, a=a, b=b), as_json)
 
 
@@ -164,11 +136,10 @@ def predict(
     *,
     run_dir: Path | None,
     model_file: ModelFile | None,
-    trust: bool,
     class_names: str | None,
     dataset: str | None,
-    device: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Say what PNG or JPEG pictures show.
 
@@ -181,8 +152,8 @@ def predict(
     from ood_fashion.api.classifying import predict
     from ood_fashion.reports import tables
 
-    names = class_names or dataset
-    results = predict(paths, **named_model(run_dir, model_file), class_names=names, device=device, trust=trust)
+    model = named_model(run_dir, model_file)
+    results = predict(paths, **model, class_names=class_names or dataset, **options)
     for line in results.passed_over:
         say(f"Passed over: {line}", err=True)
     if results.temperature != 1:

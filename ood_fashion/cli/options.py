@@ -38,12 +38,7 @@ class ShiftType(click.ParamType[Shift]):
 
 
 class Choice(click.Choice[str]):
-    """A choice that takes older spellings too, and does not list them.
-
-    Args:
-        choices: what is listed.
-        older: the choice that each older spelling stands for.
-    """
+    """A choice that takes older spellings too, which stand for choices, and does not list them."""
 
     def __init__(self, choices: Sequence[str], older: Mapping[str, str]) -> None:
         super().__init__(choices)
@@ -55,6 +50,12 @@ class Choice(click.Choice[str]):
 
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def combine(*options: Decorator) -> Decorator:
+    """Make one decorator of several, which adds the options in this order."""
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 
@@ -81,11 +82,9 @@ def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def workers_option(what: str, jobs: int | None = None) -> Decorator:
-    """Make a decorator that adds --jobs, --backend and --address, which reach the command together, as `workers`.
+    """Make a decorator that adds --jobs, --backend and --address; the help says `what` workers compute.
 
-    Args:
-        what: a worker computes, in the plural.
-        jobs: the default; None stands for that of `parallel.run_parallel`.
+    Without a default of `jobs`, that of `parallel.run_parallel` is taken.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -104,11 +103,10 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
         @click.option("--address", help="The cluster's, such as tcp://HOST:8786.  [default: one on this machine]")
         @functools.wraps(command)
         def with_workers(**arguments: Any) -> None:
-            workers = {name: arguments.pop(name) for name in ("backend", "address", "jobs")}
-            parallel.check_options(**workers)
-            if workers["address"] is None and workers["jobs"] is None:
-                workers["jobs"] = jobs
-            command(workers=workers, **arguments)
+            parallel.check_options(*(arguments[name] for name in ("backend", "address", "jobs")))
+            if arguments["address"] is None and arguments["jobs"] is None:
+                arguments["jobs"] = jobs
+            command(**arguments)
 
         return with_workers
 
@@ -118,19 +116,14 @@ def workers_option(what: str, jobs: int | None = None) -> Decorator:
 device_option = click.option(
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="What to compute on."
 )
+quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 limit_option = click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first.")
 resume_option = click.option(
     "--resume",
     is_flag=True,
     help="Finish the run in --out, else the latest unfinished one with these settings; start one if there is none.",
 )
-shift_option = click.option(
-    "--shift",
-    "shifts",
-    type=ShiftType(),
-    multiple=True,
-    help=f"{USAGE}. May be repeated.",
-)
+shift_option = click.option("--shift", "shifts", type=ShiftType(), multiple=True, help=f"{USAGE}. May be repeated.")
 PRETRAINED = pretrained_runs()
 
 
@@ -242,9 +235,9 @@ def named_model(run_dir: Path | None, model_file: ModelFile | None) -> dict[str,
 
 def settings_options(
     *names: str,
-    flags: Mapping[str, str] | None = None,
-    defaults: Mapping[str, Any] | None = None,
-    followed_by: Mapping[str, Decorator] | None = None,
+    flags: Mapping[str, str] = {},
+    defaults: Mapping[str, Any] = {},
+    followed_by: Mapping[str, Decorator] = {},
 ) -> Decorator:
     """Make a decorator that adds the options for fields of `TrainConfig`, which checks their values.
 
@@ -258,32 +251,21 @@ def settings_options(
     def option(name: str) -> Decorator:
         field = SETTINGS[name]
         rule, text = field.metadata["rule"], field.metadata["help"]
-        flag = f"--{(flags or {}).get(name, name).replace('_', '-')}"
+        flag = f"--{flags.get(name, name).replace('_', '-')}"
         if rule.kind is bool:
             return click.option(flag, name, is_flag=True, default=None, help=text)
         if rule.kind is tuple:
             return click.option(flag, name, multiple=True, help=f"{text} May be repeated.")
-        default = (defaults or {}).get(name, field.default)
+        default = defaults.get(name, field.default)
         shown = "" if default is None else f"  [default: {default}]"
         kind = click.Choice(rule.choices) if rule.choices else rule.kind
         return click.option(flag, name, type=kind, help=f"{text}{shown}")
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for name in reversed(names):
-            if followed_by and name in followed_by:
-                command = followed_by[name](command)
-            command = option(name)(command)
-        return command
-
-    return decorate
+    return combine(*(one for name in names for one in (option(name), followed_by.get(name)) if one))
 
 
 def draw(pictures: Mapping[Path, Callable[[], Figure]]) -> None:
-    """Draw pictures beside results that are written already; one that fails costs a line on standard error.
-
-    Args:
-        pictures: what makes each figure, by its path.
-    """
+    """Draw pictures beside results that are written already; one that fails costs a line on standard error."""
     from ood_fashion.reports import figures
 
     for path, make in pictures.items():

@@ -23,12 +23,7 @@ from ood_fashion.text import printable
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print lines as `printable` has them, for what a file says may not steer the terminal.
-
-    Args:
-        lines: what to print.
-        err: whether to standard error.
-    """
+    """Print lines as `printable` has them, for what a file says may not steer the terminal."""
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     text = "\n".join(map(printable, lines))
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
@@ -43,15 +38,11 @@ _ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)`")
 
 
 def with_options(message: str, command: click.Command) -> str:
-    """Write a library's message for the command line: each argument that it names as the command's option, if any.
+    """Write a library's message for the command line: each argument in backticks as the command's option, if any.
 
-    Args:
-        message: names arguments in backticks.
-        command: the command that runs; an argument is that option's whose parameter or flag is called so.
+    An argument is that option's whose parameter or flag is called so.
     """
-    options = [
-        parameter for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden
-    ]
+    options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     flags = {flag.lstrip("-").replace("-", "_"): flag for option in options for flag in option.opts}
     flags |= {str(option.name): option.opts[0] for option in options}
     return _ARGUMENT.sub(lambda found: flags.get(found[1], found[1]), message)
@@ -167,12 +158,7 @@ _ARGUMENTS, _WHERE = "ood_fashion.arguments", "ood_fashion.where"
 
 @contextmanager
 def working_in(folder: Path, *, resume: bool) -> Iterator[None]:
-    """Tell whoever interrupts the block where the folder is that it writes to, and how to go on.
-
-    Args:
-        folder: what the command writes to.
-        resume: whether the command goes on with --resume; else with the same arguments.
-    """
+    """Tell whoever interrupts the block which folder it writes to, and how to go on: with --resume or not."""
     meta = click.get_current_context().meta
     arguments = meta[_ARGUMENTS]
     options = [argument.partition("=")[0] for argument in arguments]

@@ -13,15 +13,9 @@ _LINES = 20
 
 @contextmanager
 def progress(total: int, unit: str, *, quiet: bool = False) -> Iterator[Callable[[], object]]:
-    """Show how much is done: a bar on a terminal, else some lines, as many as a log can bear.
+    """Show how much is done, unless `quiet`: a bar on a terminal, else some lines, as many as a log can bear.
 
-    Args:
-        total: number of steps.
-        unit: what a step is.
-        quiet: show nothing.
-
-    Returns:
-        As the context's value, what is to be called after each step.
+    What the context gives is to be called after each step.
     """
     from tqdm import tqdm
 

@@ -8,15 +8,22 @@ from typing import Any
 
 import click
 
-from ood_fashion.cli.options import data_dir_option, draw, json_option, resume_option, settings_options, show
+from ood_fashion.cli.options import (
+    data_dir_option,
+    draw,
+    json_option,
+    quiet_option,
+    resume_option,
+    settings_options,
+    show,
+)
 from ood_fashion.cli.process import say, working_in
 from ood_fashion.data import sources
 from ood_fashion.errors import CheckError
 from ood_fashion.from_scratch import SEED
-from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
+from ood_fashion.runs.config import MLP_PROTOCOL
 from ood_fashion.studies.exercises import CheckResult, check_everything, check_mlp, train_mini_cnn, train_perceptron
 
-quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 POSITIVE = click.IntRange(min=1)
 
 
@@ -71,7 +78,10 @@ def mlp(
 
     given = {"implementation": "numpy", **{name: value for name, value in settings.items() if value is not None}}
     config, path = plan(given, out, resume=resume, defaults=MLP_PROTOCOL)
-    checks = _check_mlp(config, data_dir, gradient=check_gradient, magnitude=check_magnitude, quiet=quiet)
+    checks = check_mlp(config, sources.load_dataset(data_dir), gradient=check_gradient, magnitude=check_magnitude)
+    if checks and not quiet:
+        say(*tables.check_table(checks).split("\n"), err=True)
+    require_passed(checks)
     with working_in(path, resume=True):
         run = train(config, data_dir, out=path, resume=resume, verbose=not quiet)
         metrics, history = run.read_metrics(), run.read_history()
@@ -79,20 +89,6 @@ def mlp(
         draw({run.plot_path: lambda: run_figures.learning_curve(history, "accuracy", kept)})
     report = tables.run_report(run, history, metrics)
     show({"run": str(run.path), **metrics, "checks": [check.to_json() for check in checks]}, report, as_json)
-
-
-def _check_mlp(
-    config: TrainConfig, data_dir: Path | None, *, gradient: bool, magnitude: bool, quiet: bool
-) -> list[CheckResult]:
-    """Check the gradients that are to be checked before a training, and show them."""
-    from ood_fashion.data import sources
-    from ood_fashion.reports import tables
-
-    checks = check_mlp(config, sources.load_dataset(data_dir), gradient=gradient, magnitude=magnitude)
-    if checks and not quiet:
-        say(*tables.check_table(checks).split("\n"), err=True)
-    require_passed(checks)
-    return checks
 
 
 @scratch.command()

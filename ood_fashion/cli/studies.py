@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ood_fashion.cli.options import (
-    Decorator,
+    combine,
     data_dir_option,
     device_option,
     draw,
@@ -38,26 +38,22 @@ def _progress(where: str, outcomes: Iterator[Outcome], total: int) -> Iterator[O
             yield outcome
 
 
-def _grid_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of the commands that train a grid."""
-    options: list[Decorator] = [
-        click.option(
-            "--seeds",
-            type=click.IntRange(1, MAX_SEEDS),
-            help=f"Trainings of every setting.  [default: {SEEDS}, or as many as --resume finds]",
-        ),
-        workers_option("Trainings"),
-        click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: studies/TIME-NAME]"),
-        click.option("--resume", is_flag=True, help="Finish what is in --out, with more seeds if --seeds says so."),
-        click.option("--epochs", type=int, help="Most passes, instead of each setting's own."),
-        click.option("--train-size", type=int, help="Training images, instead of each setting's own."),
-        click.option("--val-size", type=int, help="Validation images, instead of each setting's own."),
-        device_option,
-        data_dir_option,
-        json_option,
-    ]
-
-    return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+_grid_options = combine(
+    click.option(
+        "--seeds",
+        type=click.IntRange(1, MAX_SEEDS),
+        help=f"Trainings of every setting.  [default: {SEEDS}, or as many as --resume finds]",
+    ),
+    workers_option("Trainings"),
+    click.option("--out", type=click.Path(path_type=Path), help="The folder.  [default: studies/TIME-NAME]"),
+    click.option("--resume", is_flag=True, help="Finish what is in --out, with more seeds if --seeds says so."),
+    click.option("--epochs", type=int, help="Most passes, instead of each setting's own."),
+    click.option("--train-size", type=int, help="Training images, instead of each setting's own."),
+    click.option("--val-size", type=int, help="Validation images, instead of each setting's own."),
+    device_option,
+    data_dir_option,
+    json_option,
+)
 
 
 def _draw(path: Path, summary: StudySummary) -> None:
@@ -72,8 +68,25 @@ def _draw(path: Path, summary: StudySummary) -> None:
 _MAX_SHOWN = 20
 
 
-def _raise(failures: Sequence[str]) -> None:
-    if failures:
+def _run(
+    compute: Callable[..., Any],
+    kind: str,
+    draw_figures: Callable[[Path, Any], None],
+    path: Path,
+    *,
+    data_dir: Source | None,
+    resume: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Compute a study or a reproduction, draw its figures, and show its results."""
+    watch = functools.partial(_progress, f"{kind} folder: {path}")
+    options = {name: value for name, value in given.items() if value is not None}
+    with working_in(path, resume=True):
+        results = compute(data=data_dir, out=path, resume=resume, progress=watch, **options)
+        draw_figures(path, results)
+    show_results(results, as_json)
+    if failures := results.failures:
         more = f" ... and {len(failures) - _MAX_SHOWN} more" * (len(failures) > _MAX_SHOWN)
         shown = " ".join(failures[:_MAX_SHOWN])
         raise RunError(f"{len(failures)} trainings failed and are left out: {shown}{more}")
@@ -81,17 +94,7 @@ def _raise(failures: Sequence[str]) -> None:
 
 @click.command()
 @_grid_options
-def reproduce(
-    *,
-    seeds: int | None,
-    workers: dict[str, Any],
-    out: Path | None,
-    resume: bool,
-    device: str,
-    data_dir: Source | None,
-    as_json: bool,
-    **changes: Any,
-) -> None:
+def reproduce(out: Path | None, **options: Any) -> None:
     """Repeat all of the assignment.
 
     The result is a folder with the assignment's studies, and a table of its figures and claims beside ours.
@@ -100,36 +103,19 @@ def reproduce(
     """
     from ood_fashion.api.studying import reproduce
 
-    path = out or new_path(STUDIES_ROOT, "reproduction")
-    watch = functools.partial(_progress, f"Reproduction folder: {path}")
-    with working_in(path, resume=True):
-        results = reproduce(
-            seeds=seeds, data=data_dir, out=path, resume=resume, device=device, progress=watch, **workers,
-            **{field: value for field, value in changes.items() if value is not None},
-        )  # fmt: skip
+    def draw_parts(path: Path, results: Any) -> None:
         for name, part in STUDIES.items():
             if part.in_assignment:
                 _draw(path / name, StudySummary.from_json(read_json(path / name / "summary.json")))
-    show_results(results, as_json)
-    _raise(results.failures)
+
+    _run(reproduce, "Reproduction", draw_parts, out or new_path(STUDIES_ROOT, "reproduction"), **options)
 
 
 @click.command()
 @click.argument("name", type=click.Choice(list(STUDIES)))
 @settings_options("implementation")
 @_grid_options
-def study(
-    name: str,
-    *,
-    seeds: int | None,
-    workers: dict[str, Any],
-    out: Path | None,
-    resume: bool,
-    device: str,
-    data_dir: Source | None,
-    as_json: bool,
-    **changes: Any,
-) -> None:
+def study(name: str, out: Path | None, **options: Any) -> None:
     """Train a grid of models over several seeds.
 
     NAME is what is varied, as in the assignment's studies; robust has robust models, recipe how they train.
@@ -139,13 +125,7 @@ def study(
     """
     from ood_fashion.api.studying import study
 
-    path = out or new_path(STUDIES_ROOT, name)
-    watch = functools.partial(_progress, f"Study folder: {path}")
-    with working_in(path, resume=True):
-        results = study(
-            name, seeds=seeds, data=data_dir, out=path, resume=resume, device=device, progress=watch, **workers,
-            **{field: value for field, value in changes.items() if value is not None},
-        )  # fmt: skip
+    def draw_study(path: Path, results: Any) -> None:
         _draw(path, results.summary)
-    show_results(results, as_json)
-    _raise(results.failures)
+
+    _run(functools.partial(study, name), "Study", draw_study, out or new_path(STUDIES_ROOT, name), **options)

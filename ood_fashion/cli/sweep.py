@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ood_fashion.cli.options import (
-    Decorator,
+    combine,
     data_dir_option,
     device_option,
     draw,
@@ -19,6 +19,7 @@ from ood_fashion.cli.options import (
     limit_option,
     pixels_option,
     pretrained_option,
+    quiet_option,
     show_results,
     trust_option,
     workers_option,
@@ -27,31 +28,25 @@ from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 
-
-def _common(command: Any) -> Any:
-    """Give a command the options that all sweeps share."""
-    options: list[Decorator] = [
-        click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
-                     help="A run folder; may be repeated.  [default: the latest complete]"),
-        pretrained_option(multiple=True),
-        click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
-                     help="A .keras file or SavedModel folder of any origin; may be repeated."),
-        pixels_option,
-        trust_option,
-        click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
-                     "[default: the assignment's MLP, else the first model]"),
-        limit_option,
-        click.option("--out", type=click.Path(path_type=Path),
-                     help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
-        workers_option("Shifts", jobs=1),
-        click.option("--quiet", is_flag=True, help="Show no progress."),
-        device_option,
-        data_dir_option,
-        json_option,
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+_sweep_options = combine(
+    click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
+                 help="A run folder; may be repeated.  [default: the latest complete]"),
+    pretrained_option(multiple=True),
+    click.option("--model-file", "model_files", type=click.Path(path_type=Path), multiple=True,
+                 help="A .keras file or SavedModel folder of any origin; may be repeated."),
+    pixels_option,
+    trust_option,
+    click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
+                 "[default: the assignment's MLP, else the first model]"),
+    limit_option,
+    click.option("--out", type=click.Path(path_type=Path),
+                 help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),
+    workers_option("Shifts", jobs=1),
+    quiet_option,
+    device_option,
+    data_dir_option,
+    json_option,
+)  # fmt: skip
 
 
 @click.group()
@@ -66,7 +61,7 @@ def sweep() -> None:
 
 @sweep.command()
 @click.option("--max", "most", type=int, default=8, show_default=True, help="Largest distance in each axis, in pixels.")
-@_common
+@_sweep_options
 def translate(most: int, **options: Any) -> None:
     """Accuracy for every translation of a square.
 
@@ -77,7 +72,7 @@ def translate(most: int, **options: Any) -> None:
 
 @sweep.command()
 @click.option("--step", type=float, default=15.0, show_default=True, help="Degrees between two angles.")
-@_common
+@_sweep_options
 def rotate(step: float, **options: Any) -> None:
     """Accuracy for angles all around.
 
@@ -89,7 +84,7 @@ def rotate(step: float, **options: Any) -> None:
 @sweep.command()
 @click.option("--corruption", "names", type=click.Choice(list(CORRUPTIONS)), multiple=True, metavar="NAME",
               help="Only this one; may be repeated.")  # fmt: skip
-@_common
+@_sweep_options
 def corruptions(names: tuple[str, ...], **options: Any) -> None:
     """Accuracy for every corruption and severity.
 
@@ -105,16 +100,10 @@ def _sweep(
     run_dirs: tuple[Path, ...],
     pretrained: tuple[str, ...],
     model_files: tuple[Path, ...],
-    pixel_range: str | None,
-    trust: bool,
-    reference: str | None,
-    limit: int | None,
-    workers: dict[str, Any],
-    out: Path | None,
     quiet: bool,
-    device: str,
     data_dir: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     from ood_fashion.api.measuring import sweep
     from ood_fashion.api.opening import load_run
@@ -127,10 +116,7 @@ def _sweep(
             yield advance
 
     models: list[Any] = [*map(load_run, run_dirs), *pretrained, *model_files]
-    results = sweep(
-        models or None, kind, extent, data=data_dir, limit=limit, reference=reference, out=out, device=device,
-        pixel_range=pixel_range, trust=trust, progress=watch, **{"jobs": 1, **workers},
-    )  # fmt: skip
+    results = sweep(models or None, kind, extent, data=data_dir, progress=watch, **options)
     figures = sweep_figures.pictures(results.report)
     folder = Path(results.folder)
     draw({folder / f"{name}.png": functools.partial(make, results.report) for name, (make, _) in figures.items()})

@@ -12,6 +12,7 @@ from ood_fashion.cli.options import (
     data_dir_option,
     device_option,
     json_option,
+    quiet_option,
     resume_option,
     settings_options,
     show,
@@ -39,7 +40,7 @@ from ood_fashion.runs.config import PROTOCOLS, SETTINGS
 @data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-MODEL-sSEED]")
 @resume_option
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@quiet_option
 @json_option
 def train(
     *,

@@ -1,8 +1,4 @@
-"""Where the pixels come from: the sources of Fashion-MNIST and of other datasets, checking them, and the splits.
-
-Any grey images of one size will do: IDX files, the format of the MNIST database of handwritten digits (LeCun et al.),
-arrays in an .npz file, or a dataset of TensorFlow Datasets.
-"""
+"""Datasets of grey images: their splits, names of classes and hashes."""
 
 from __future__ import annotations
 
@@ -168,14 +164,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 def split_train(dataset: Dataset, train_size: int, val_size: int, *, seed: int | None = None) -> tuple[Split, Split]:
     """Split the training set: the first `train_size` images to train on, the next `val_size` to validate on.
 
-    Args:
-        dataset: where to take the images from.
-        train_size: number of training images.
-        val_size: number of validation images.
-        seed: shuffles the images first; None keeps their order, as the assignment does.
-
-    Raises:
-        DataError: the training set is smaller than the two together.
+    A seed shuffles the images first; without one they keep their order, as in the assignment.
     """
     available, asked = len(dataset.train), train_size + val_size
     if asked > available:
@@ -187,7 +176,4 @@ def split_train(dataset: Dataset, train_size: int, val_size: int, *, seed: int |
     if seed is not None:
         order = np.random.default_rng(seed).permutation(available)
     images, labels = dataset.train.images[order], dataset.train.labels[order]
-    return (
-        Split(images[:train_size], labels[:train_size]),
-        Split(images[train_size:asked], labels[train_size:asked]),
-    )
+    return Split(images[:train_size], labels[:train_size]), Split(images[train_size:asked], labels[train_size:asked])

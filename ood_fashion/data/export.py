@@ -13,7 +13,7 @@ import gzip
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,15 +46,11 @@ def _write_idx(dataset: Dataset, shift: Shift, folder: Path) -> None:
     target = folder / file_name(shift)
     target.mkdir()
     for name, split in (("train", dataset.train), ("test", dataset.test)):
-        _write_idx_file(target, f"{name} images", shift.apply_uint8(split.images))
-        _write_idx_file(target, f"{name} labels", compact(split.labels))
-
-
-def _write_idx_file(folder: Path, key: str, array: NDArray[np.unsignedinteger[Any]]) -> None:
-    header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
-    # Without a name and a time, the same content makes the same file.
-    content = gzip.compress(header + array.tobytes(), compresslevel=6, mtime=0)
-    (folder / f"{FILES[key]}.gz").write_bytes(content)
+        for part, array in (("images", shift.apply_uint8(split.images)), ("labels", compact(split.labels))):
+            header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
+            # Without a name and a time, the same content makes the same file.
+            content = gzip.compress(header + array.tobytes(), compresslevel=6, mtime=0)
+            (target / f"{FILES[f'{name} {part}']}.gz").write_bytes(content)
 
 
 def _write_tfds(dataset: Dataset, shift: Shift, folder: Path) -> None:
@@ -63,31 +59,14 @@ def _write_tfds(dataset: Dataset, shift: Shift, folder: Path) -> None:
     tfds.prepare(dataset, shift, folder)
 
 
-FORMATS: dict[str, Callable[[Dataset, Shift, Path], None]] = {
-    "npz": _write_npz,
-    "idx": _write_idx,
-    "tfds": _write_tfds,
-}
+FORMATS = {"npz": _write_npz, "idx": _write_idx, "tfds": _write_tfds}
 """What writes a dataset under a shift into a folder, by the name of the format."""
 
 
 def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format: str = "npz") -> dict[str, Any]:
-    """Write a dataset under each shift into a new folder, all of them or none.
+    """Write a dataset under each shift into a new folder, all of them or none, and return the record in dataset.json.
 
     Image i of a split is the array that `Shift.apply` gives for index i, rounded to 8 bits.
-
-    Args:
-        dataset: whose training and test set to shift.
-        shifts: what to do to the images.
-        folder: where to write; nothing may be there. It appears when everything has been written.
-        file_format: one of `FORMATS`.
-
-    Returns:
-        The record in dataset.json.
-
-    Raises:
-        InvalidValueError: there is no such format.
-        ExportError: the folder is there already, is being written by another process, or cannot be written.
     """
     if file_format not in FORMATS:
         raise InvalidValueError(f"`file_format`: expected one of {', '.join(FORMATS)}. Received: {file_format!r}.")

@@ -46,10 +46,6 @@ class Picture:
 def read_pictures(paths: Iterable[Path], shape: tuple[int, int]) -> tuple[list[Picture], list[str], list[str]]:
     """Read picture files, and all those in folders that are not hidden, in the order of their names.
 
-    Args:
-        paths: files and folders.
-        shape: height and width that the model takes.
-
     Returns:
         The pictures; a line for each file that cannot be read, in a folder from which others are; and a line for each
         file or folder of `paths` that cannot be read.
@@ -58,24 +54,18 @@ def read_pictures(paths: Iterable[Path], shape: tuple[int, int]) -> tuple[list[P
     passed_over: list[str] = []
     failures: list[str] = []
     for path in paths:
-        read, failed = _read_all(path, shape)
+        read, failed = [], []
+        try:
+            for file in _files(path):
+                try:
+                    read.append(read_picture(file, shape))
+                except DataError as error:
+                    failed.append(str(error))
+        except DataError as error:
+            failed.append(str(error))
         pictures += read
         (passed_over if read else failures).extend(failed)
     return pictures, passed_over, failures
-
-
-def _read_all(path: Path, shape: tuple[int, int]) -> tuple[list[Picture], list[str]]:
-    pictures, failures = [], []
-    try:
-        files = _files(path)
-    except DataError as error:
-        return [], [str(error)]
-    for file in files:
-        try:
-            pictures.append(read_picture(file, shape))
-        except DataError as error:
-            failures.append(str(error))
-    return pictures, failures
 
 
 def _files(path: Path) -> list[Path]:
@@ -102,13 +92,6 @@ def read_picture(path: Path, shape: tuple[int, int]) -> Picture:
     A picture of that size already is only made grey, and a negative if its corners are light. Any other is trimmed to
     what differs from the colour of the corners, made grey, and a negative if that is darker than the corners, whose
     level becomes 0; then it is resized to fit and put into the middle.
-
-    Args:
-        path: the file.
-        shape: height and width that the model takes.
-
-    Raises:
-        DataError: the file cannot be read, is no such picture or too large, is animated, or is of one colour all over.
     """
     picture, steps = _read(path)
     grey = np.asarray(picture.convert("L"))

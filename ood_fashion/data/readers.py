@@ -1,4 +1,7 @@
-"""Reading the files that hold images and labels: IDX, the format of the MNIST database, and NumPy's .npz."""
+"""Reading the files that hold images and labels: IDX, the format of the MNIST database, and NumPy's .npz.
+
+What cannot be read or does not hold what it should is a DataError; a message begins with the `place`.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +29,7 @@ _QMNIST_COLUMNS = 8
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[Any]:
-    """Read an IDX file of images or labels, gzipped or not.
-
-    Args:
-        path: the file.
-        dimensions: number of axes expected: 3 for images, 1 for labels.
-
-    Returns:
-        Images, uint8 (n, height, width), or labels, integers (n,).
-
-    Raises:
-        DataError: the file cannot be read, is no such IDX file, or does not hold what its header says.
-    """
+    """Read images, uint8 (n, height, width), or labels, integers (n,), from an IDX file, gzipped or not."""
     content = _read_idx(path, [(_BYTE, 3)] if dimensions == 3 else [(_BYTE, 1), (_INT32, 1), (_INT32, 2)])
     if content.ndim == 2:  # QMNIST's: the class, then where the digit comes from
         if content.shape[1] != _QMNIST_COLUMNS:
@@ -99,23 +91,13 @@ def _fill(file: BinaryIO, content: memoryview) -> int:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an .npz file as Keras's `mnist.npz` has them.
+    """Read x_test and y_test of an .npz file, and x_train and y_train if they are there, as in Keras's `mnist.npz`.
 
-    Args:
-        path: holds x_test and y_test, and x_train and y_train if there is something to train on; others are passed
-            over. Images are (n, height, width) or (n, height, width, 1), of integers in 0-255 or of the same divided
-            by 255; labels are integers (n,) or (n, 1).
-
-    Returns:
-        Images, uint8 (n, height, width), and labels, int64 (n,), by those names.
-
-    Raises:
-        DataError: the file cannot be read, lacks an array, or holds other images or labels.
+    Images are as `to_pixels` takes and returns them, labels as `to_labels` does.
     """
     try:
         with opened_npz(path) as file:
-            pairs = [("x_test", "y_test"), *[("x_train", "y_train")] * ("x_train" in file or "y_train" in file)]
-            names = [name for pair in pairs for name in pair]
+            names = ["x_test", "y_test", *["x_train", "y_train"] * ("x_train" in file or "y_train" in file)]
             if missing := [name for name in names if name not in file]:
                 raise DataError(
                     f"{path}: expected x_test and y_test, and x_train and y_train to train. "
@@ -135,8 +117,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 def to_pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:
     """Return grey images as uint8 (n, height, width), from integers in 0-255 or the same divided by 255.
 
-    Raises:
-        DataError: they are of another shape, type or range; the message begins with `place`.
+    There may be a last axis of one channel.
     """
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
@@ -172,11 +153,7 @@ def describe_faulty(pixels: NDArray[Any]) -> str | None:
 
 
 def to_labels(array: NDArray[Any], place: str) -> NDArray[np.int64]:
-    """Return labels, integers (n,) or (n, 1), as int64 (n,).
-
-    Raises:
-        DataError: they are of another shape, type or range; the message begins with `place`.
-    """
+    """Return labels, integers (n,) or (n, 1), as int64 (n,)."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):

@@ -1,4 +1,4 @@
-"""Where the pixels come from: the sources of Fashion-MNIST and of other datasets, and whether they fit together."""
+"""The sources of Fashion-MNIST and of other datasets, and whether their arrays fit together."""
 
 from __future__ import annotations
 
@@ -16,21 +16,11 @@ from ood_fashion.data.tfds_reader import DownloadError, read_tfds
 from ood_fashion.errors import DataError
 from ood_fashion.files import is_file, match
 
-_SPLITS = ("train", "test")
-
-
-_PARTS = ("images", "labels")
-
-
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
 def load_idx_folder(folder: Path, source: str) -> Dataset:
-    """Read the four IDX files of an MNIST-format dataset and check that they fit together.
-
-    Raises:
-        DataError: a file is missing or damaged, or counts, sizes or labels do not match.
-    """
+    """Read the four IDX files of an MNIST-format dataset and check that they fit together."""
     paths = {key: _find_file(folder, key) for key in FILES}
     if missing := [stem for stem, path in zip(FILES.values(), paths.values(), strict=True) if path is None]:
         raise DataError(
@@ -42,34 +32,15 @@ def load_idx_folder(folder: Path, source: str) -> Dataset:
 
 
 def load_npz(path: Path) -> Dataset:
-    """Read x_test and y_test, and x_train and y_train if they are there, as `readers.read_npz` does.
-
-    Raises:
-        DataError: the file is damaged or holds something else, or counts, sizes or labels do not match.
-    """
+    """Read x_test and y_test, and x_train and y_train if they are there, as `readers.read_npz` does."""
     arrays = read_npz(path)
-    keys = {
-        f"{split} {part}": f"{letter}_{split}" for split in _SPLITS for letter, part in zip("xy", _PARTS, strict=True)
-    }
-    present = {key: name for key, name in keys.items() if name in arrays}
-    return make_dataset(
-        {key: arrays[name] for key, name in present.items()},
-        {key: f"{path}: {name}" for key, name in present.items()},
-        str(path),
-    )
+    keys = {name: f"{name[2:]} {'images' if name.startswith('x') else 'labels'}" for name in arrays}
+    places = {key: f"{path}: {name}" for name, key in keys.items()}
+    return make_dataset({keys[name]: array for name, array in arrays.items()}, places, str(path))
 
 
 def load_named(name: str, *, download: bool = True) -> Dataset:
-    """Read a dataset of TensorFlow Datasets, a prepared copy or else a download.
-
-    Args:
-        name: as in `tfds_reader.read_tfds`.
-        download: whether it may be downloaded.
-
-    Raises:
-        InvalidValueError: there is no such dataset.
-        DataError: it is not there, is damaged, or is not grey images of one size with a label.
-    """
+    """Read a dataset of TensorFlow Datasets as `read_tfds` does, from where TensorFlow Datasets keeps it."""
     folder = _tfds_dir()
     try:
         return _load_tfds(name, folder, download=download)
@@ -94,7 +65,7 @@ def make_dataset(
     arrays: Mapping[str, NDArray[Any]], places: Mapping[str, str], source: str, names: tuple[str, ...] = ()
 ) -> Dataset:
     """Check that arrays by the keys of `FILES` fit together, and name those that do not by their `places`."""
-    for split in _SPLITS:
+    for split in ("train", "test"):
         if f"{split} images" in arrays:
             images, labels = arrays[f"{split} images"], arrays[f"{split} labels"]
             if len(images) != len(labels) or not images.size:
@@ -149,10 +120,6 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
     user's own); a copy that TensorFlow Datasets has prepared; and a download by TensorFlow Datasets. But for the first,
     a place whose copy is damaged or cannot be read is passed over.
 
-    Args:
-        source: a Path for `load_idx_folder` or `load_npz`, a str for `load_named`.
-        download: whether anything may be downloaded.
-
     Raises:
         InvalidValueError: TensorFlow Datasets has nothing of that name.
         DataError: the data are damaged, cannot be used, or are nowhere.
@@ -173,11 +140,7 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
 
 
 def _folder_of(variable: str, in_home: str) -> Path:
-    """Return the folder that an environment variable names, or else one in the home of the user.
-
-    Raises:
-        DataError: there is neither.
-    """
+    """Return the folder that an environment variable names, or else one in the home of the user."""
     if value := os.environ.get(variable):
         return Path(value)
     try:
@@ -215,11 +178,7 @@ def _places(download: bool) -> Iterator[tuple[str, Callable[[str], Dataset], str
         "scripts/fetch_data.sh unpacks it there without root",
     )
     yield "TensorFlow Datasets' prepared copy", lambda name: _load_prepared(_tfds_dir()), f"{fetch} prepares it"
-    yield (
-        "TensorFlow Datasets' download",
-        lambda name: _download(download),
-        f"check the network, then {fetch}",
-    )
+    yield "TensorFlow Datasets' download", lambda name: _download(download), f"check the network, then {fetch}"
 
 
 def _load_folder(name: str, folder: Path) -> Dataset:

@@ -59,16 +59,9 @@ _VERSION = "1.0.0"
 
 
 def parse_config_name(name: str) -> Shift:
-    """Read a config's name.
-
-    Raises:
-        InvalidValueError: it names no shift.
-    """
-    terms = []
-    for term in name.split("+"):
-        keyword, dash, numbers = term.partition("-")
-        terms.append(keyword + (":" + numbers.replace("_", ",") if dash else ""))
-    return Shift.parse("+".join(terms))
+    """Read a config's name."""
+    terms = (term.partition("-") for term in name.split("+"))
+    return Shift.parse("+".join(f"{word}{':' * len(dash)}{numbers.replace('_', ',')}" for word, dash, numbers in terms))
 
 
 @cache  # TFDS takes a second config of the same name for a mistake
@@ -98,11 +91,7 @@ class OodFashion(tfds.core.GeneratorBasedBuilder):
 
     @classmethod
     def get_builder_config(cls, name: str, version: Any = None) -> tfds.core.BuilderConfig:
-        """Return the config of a name, listed or not.
-
-        Raises:
-            InvalidValueError: the name is no shift's.
-        """
+        """Return the config of a name, listed or not."""
         return config_for(parse_config_name(name))
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -143,11 +132,7 @@ class OodFashion(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(dataset: Dataset, shift: Shift, data_dir: Path) -> None:
-    """Write a dataset under a shift as TFDS stores it, into `data_dir`.
-
-    Raises:
-        OSError: TensorFlow cannot write it.
-    """
+    """Write a dataset under a shift as TFDS stores it, into `data_dir`; raise OSError where TensorFlow cannot."""
     tfds.disable_progress_bar()
     try:
         with TemporaryDirectory() as downloads, redirect_stdout(StringIO()):  # it says that it downloads

@@ -7,7 +7,6 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +27,6 @@ def read_tfds(
 
     Those that TFDS has made from IDX files are put back into the files' order; TFDS stores a split sorted by the MD5 of
     its name followed by each example's key, there the index. Others stay in TFDS's order.
-
-    Args:
-        name: as `tfds.builder` takes it, such as "mnist" or "emnist/letters".
-        data_dir: where TFDS keeps prepared datasets.
-        download: whether to prepare it first if it is not there.
 
     Returns:
         Images, uint8 (n, height, width), and labels, int64 (n,), by "train" and "test"; a name for each label.
@@ -74,11 +68,10 @@ def read_tfds(
             stored = dict(zip(("train", "test"), tfds.as_numpy(given), strict=True))
         except Exception as error:  # whatever its file system and TensorFlow raise
             raise _damaged(name, data_dir, error) from error
-    keyed_by_index = isinstance(builder, tfds.image_classification.MNIST)
     arrays = {}
     for split, (images, labels) in stored.items():
         order: Any = slice(None)
-        if keyed_by_index:
+        if isinstance(builder, tfds.image_classification.MNIST):  # whose keys are the indices
             digests = [hashlib.md5(f"{split}{index}".encode()).digest() for index in range(len(labels))]
             order = np.argsort(np.array(sorted(range(len(labels)), key=digests.__getitem__)))
         arrays[split] = np.ascontiguousarray(images[order, :, :, 0]), labels[order].astype(np.int64)
@@ -99,6 +92,8 @@ def _builder(tfds: Any, name: str, data_dir: Path) -> Any:
 
 
 def _prepare(builder: Any) -> None:
+    from urllib.request import urlopen
+
     # Without a network this fails at once, where TFDS tries again for minutes.
     for url in list(builder.url_infos or ())[:1]:
         urlopen(url, timeout=10).close()

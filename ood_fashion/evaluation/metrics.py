@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation.results import AccuracyResult, CalibrationResult, ConfidenceBin, Metrics
@@ -56,6 +55,8 @@ def are_scores(given: NDArray[Any]) -> NDArray[np.bool_]:
 
 def to_probabilities(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the softmax of logits (n, classes), divided by a temperature: float64 (n, classes)."""
+    from scipy import special
+
     return np.asarray(special.softmax(np.asarray(logits, np.float64) / temperature, axis=1))
 
 
@@ -219,11 +220,15 @@ def predicted_accuracy(in_domain: NDArray[np.floating[Any]] | float, fit: tuple[
 
     An accuracy less this is the effective robustness of R. Taori et al.: rho = acc_shifted - beta(acc_in_domain).
     """
+    from scipy import special
+
     slope, intercept = fit
     return special.expit(slope * _logit(np.asarray(in_domain), n) + intercept)
 
 
 def _logit(accuracies: NDArray[np.floating[Any]], n: int) -> NDArray[np.float64]:
+    from scipy import special
+
     return np.asarray(special.logit(np.clip(accuracies, 0.5 / n, 1 - 0.5 / n)))
 
 

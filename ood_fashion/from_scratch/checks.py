@@ -17,23 +17,11 @@ BATCH_SIZES = (50, 5_000)
 
 
 def check_perceptron(x: Array, labels: Labels, classes: int, *, seed: int = SEED) -> list[GradientCheck]:
-    """Check the subgradient of the perceptron loss, at random weights, which leave no ties.
-
-    Args:
-        x: (n, features).
-        labels: (n,), integers from 0.
-        classes: how many there are.
-        seed: decides the weights and the coordinates.
-    """
-    x = x[: BATCH_SIZES[0]].astype(np.float64)
-    labels = labels[: BATCH_SIZES[0]]
+    """Check the subgradient of the perceptron loss, at random weights, which leave no ties."""
+    batch = x[: BATCH_SIZES[0]].astype(np.float64), labels[: BATCH_SIZES[0]]
     weights = np.random.default_rng(seed).normal(0, 0.1, (classes, x.shape[1]))
-    return check_gradients(
-        lambda: perceptron_loss(weights, x, labels),
-        {"w": weights},
-        {"w": perceptron_subgradient(weights, x, labels)},
-        seed=seed,
-    )
+    gradients = {"w": perceptron_subgradient(weights, *batch)}
+    return check_gradients(lambda: perceptron_loss(weights, *batch), {"w": weights}, gradients, seed=seed)
 
 
 def check_mini_cnn(*, seed: int = SEED) -> list[GradientCheck]:
@@ -45,14 +33,7 @@ def check_mini_cnn(*, seed: int = SEED) -> list[GradientCheck]:
 
 
 def check_mlp(network: Network, x: Array, labels: Labels, *, seed: int = SEED) -> list[GradientCheck]:
-    """Check back-propagation in a float64 network, for every parameter of every layer.
-
-    Args:
-        network: what to check, at its present weights.
-        x: (n, inputs); the first 50 are used.
-        labels: (n,), integers from 0.
-        seed: decides the coordinates.
-    """
+    """Check back-propagation in a float64 network at its present weights, for every parameter of every layer."""
     batch = x[: BATCH_SIZES[0]].astype(np.float64), labels[: BATCH_SIZES[0]]
     network.forward_loss(*batch)
     network.backward()
@@ -60,16 +41,7 @@ def check_mlp(network: Network, x: Array, labels: Labels, *, seed: int = SEED) -
 
 
 def check_mlp_magnitudes(network: Network, x: Array, labels: Labels) -> list[MagnitudeCheck]:
-    """Compare the gradients' L1 norms of two batches that share no image: 50 images, and the next 5,000.
-
-    Args:
-        network: what to check, at its present weights.
-        x: (n, inputs), more than 50 images; of fewer than 5,050, the second batch has what is left.
-        labels: (n,), integers from 0.
-
-    Raises:
-        InvalidValueError: there are no images for the second batch.
-    """
+    """Compare the gradients' L1 norms of two batches that share no image: 50 images, and the next 5,000, if so many."""
     if len(x) <= BATCH_SIZES[0]:
         raise InvalidValueError(f"magnitude check: expected more than {BATCH_SIZES[0]} images. Received: {len(x)}.")
     small = slice(0, BATCH_SIZES[0])

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ood_fashion.from_scratch import SEED
+from ood_fashion.from_scratch.layers import Array
 
-Array = NDArray[np.floating]
 Index = tuple[int, ...]
 
 STEP = 1e-5
@@ -50,25 +49,13 @@ class GradientCheck:
     example: tuple[float, float]
 
     @property
-    def is_vacuous(self) -> bool:
-        """Whether only zeros were compared, which would say nothing."""
-        return self.nonzero == 0
-
-    @property
     def passed(self) -> bool:
-        """Whether the gradient is right where it was compared, and not vacuously so."""
-        return not self.is_vacuous and self.max_relative_error <= TOLERANCE
+        """Whether the gradient is right where it was compared, and not only zeros were, which would say nothing."""
+        return self.nonzero > 0 and self.max_relative_error <= TOLERANCE
 
 
 def central_difference(loss: Callable[[], float], array: Array, index: Index, step: float = STEP) -> float:
-    """Approximate dF/dp for one entry p of an array: (F(p + step) - F(p - step)) / (2 step).
-
-    Args:
-        loss: computes F from the array, among others.
-        array: float64; the entry is moved and put back.
-        index: which entry.
-        step: how far to move it.
-    """
+    """Approximate dF/dp for one entry p of a float64 array: (F(p + step) - F(p - step)) / (2 step)."""
     value = array[index]
     try:
         array[index] = value + step
@@ -111,18 +98,14 @@ def check_gradients(
         loss: computes F from `parameters`.
         parameters: float64 arrays by name; they are moved in place, and put back.
         gradients: dF/dp by the same names, as the code under test computed them.
-        count: entries to draw of each array.
+        count: entries to draw of each array, at random.
         seed: decides which.
         coordinates: the entries to compare instead, by name.
-
-    Returns:
-        A check for every array.
     """
     rng = np.random.default_rng(seed)
     checks = []
     for name, array in parameters.items():
-        # Copied, because the loss may run the code that overwrites it.
-        gradient = np.array(gradients[name])
+        gradient = np.array(gradients[name])  # copied, because the loss may run the code that overwrites it
         floor = NOISE_FLOOR * float(np.abs(gradient).max(initial=0.0))
         chosen = draw_coordinates(gradient, count, rng) if coordinates is None else coordinates[name]
         compared = [_compare(loss, array, index, float(gradient[index]), floor) for index in chosen]
@@ -149,13 +132,7 @@ def _compare(
 
 @dataclass(frozen=True)
 class MagnitudeCheck:
-    """The L1 norms, sums of absolute values, of one array's gradient of two batches.
-
-    Attributes:
-        parameter: the array's name.
-        batch_sizes: of the two batches.
-        norms: of their gradients, in that order.
-    """
+    """The L1 norms, sums of absolute values, of one array's gradients of two batches."""
 
     parameter: str
     batch_sizes: tuple[int, int]
@@ -176,17 +153,7 @@ class MagnitudeCheck:
 def check_magnitudes(
     gradients_of: Callable[[Any], Mapping[str, Array]], first: Any, second: Any, batch_sizes: tuple[int, int]
 ) -> list[MagnitudeCheck]:
-    """Compare the sizes of the gradients of two different batches.
-
-    Args:
-        gradients_of: computes dF/dp by name for a batch.
-        first: a batch.
-        second: another one.
-        batch_sizes: how many examples each has.
-
-    Returns:
-        A check for every array.
-    """
+    """Compare the sizes of two different batches' gradients; `gradients_of` computes dF/dp by name for a batch."""
     # Summed at once, because the second call may overwrite the arrays of the first.
     norms = [{name: float(np.abs(g).sum()) for name, g in gradients_of(batch).items()} for batch in (first, second)]
     return [MagnitudeCheck(name, batch_sizes, (norms[0][name], norms[1][name])) for name in norms[0]]

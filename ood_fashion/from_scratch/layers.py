@@ -84,12 +84,7 @@ class SoftmaxCrossEntropy:
     """The loss F = -(1/n) sum_i log p_i[label_i], where p_i = softmax(scores_i)."""
 
     def forward(self, scores: Array, labels: Labels) -> float:
-        """Return F, a mean over the batch, in nats.
-
-        Args:
-            scores: (n, classes).
-            labels: (n,), integers from 0.
-        """
+        """Return F, a mean over the batch, in nats, for scores (n, classes) and labels (n,), integers from 0."""
         # Softmax does not change when a row's maximum is taken off its scores, and then exp cannot overflow.
         shifted = scores - scores.max(axis=1, keepdims=True)
         exponentials = np.exp(shifted)

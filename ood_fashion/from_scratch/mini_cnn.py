@@ -8,21 +8,18 @@ docs/theory.md derives the gradients.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ood_fashion.errors import DivergenceError
-
-Array = NDArray[np.floating]
+from ood_fashion.from_scratch.layers import Array
 
 EDGE_WEIGHTS, EDGE_OUTPUT = (-1.0, 1.0), (1.0, -1.0)
 """A w that responds to a rise, and a v that asks whether the first rise is the larger: the task of `draw_edges`."""
 
 
-@dataclass(frozen=True)
-class Forward:
+class Forward(NamedTuple):
     """What the forward pass computes for n examples: a and o, shape (n, 2), and y_hat, shape (n,)."""
 
     a: Array
@@ -62,18 +59,7 @@ class MiniCNN:
         }
 
     def fit(self, x: Array, y: Array, *, learning_rate: float, steps: int, rng: np.random.Generator) -> None:
-        """Train in place by Algorithm 3: pick an example at random, then parameter <- parameter - eta gradient.
-
-        Args:
-            x: (n, 3).
-            y: (n,), -1 or 1.
-            learning_rate: eta.
-            steps: how often.
-            rng: picks the examples.
-
-        Raises:
-            DivergenceError: a parameter is no longer finite.
-        """
+        """Train in place by Algorithm 3: pick an example at random, then parameter <- parameter - eta gradient."""
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is an error below
             for i in rng.integers(len(x), size=steps):
                 example = slice(i, i + 1)

@@ -30,13 +30,9 @@ class Network:
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = layers
         self.loss = SoftmaxCrossEntropy()
-        trained = [layer for layer in layers if layer.parameters]
-        self.parameters = {
-            f"L{i}.{name}": p for i, layer in enumerate(trained, 1) for name, p in layer.parameters.items()
-        }
-        self.gradients = {
-            f"L{i}.{name}": g for i, layer in enumerate(trained, 1) for name, g in layer.gradients.items()
-        }
+        trained = list(enumerate((layer for layer in layers if layer.parameters), 1))
+        self.parameters = {f"L{i}.{name}": p for i, layer in trained for name, p in layer.parameters.items()}
+        self.gradients = {f"L{i}.{name}": g for i, layer in trained for name, g in layer.gradients.items()}
 
     def forward(self, x: Array) -> Array:
         """Return the scores, shape (n, classes), of a batch of shape (n, inputs)."""
@@ -67,13 +63,7 @@ class Network:
 
 
 def build_mlp(sizes: Sequence[int] = (784, 128, 10), *, seed: int = SEED, dtype: DTypeLike = np.float32) -> Network:
-    """Build linear layers with ReLU between them.
-
-    Args:
-        sizes: inputs, hidden units of each hidden layer, classes.
-        seed: decides the initial weights.
-        dtype: float32, for speed, or float64, for checks.
-    """
+    """Build linear layers with ReLU between them; the sizes are the inputs, the hidden units, and the classes."""
     rng = np.random.default_rng([seed, 0])
     layers: list[Layer] = []
     for inputs, outputs in pairwise(sizes):
@@ -104,14 +94,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network makes of labelled images.
-
-    Attributes:
-        loss: the mean loss per image.
-        chunk_loss_sum: the assignment's figure: the sum of the mean losses of the chunks of 1,000 images.
-        correct: how many images got the highest score for their label.
-        n: how many images there are.
-    """
+    """The mean loss per image, the sum of the mean losses of the chunks of 1,000 images, and how many are correct."""
 
     loss: float
     chunk_loss_sum: float
@@ -160,13 +143,7 @@ def train_epoch(
 ) -> None:
     """Update once per mini-batch of a shuffled training set; the last batch has what is left.
 
-    Args:
-        sgd: what updates.
-        x: (n, inputs).
-        labels: (n,).
-        batch_size: images per update.
-        rng: shuffles.
-        progress: wraps the batches' starts, like tqdm.
+    `progress` wraps the batches' starts, like tqdm.
     """
     network, order = sgd.network, rng.permutation(len(x))
     x, labels = x[order], labels[order]  # one copy an epoch, so that every batch is a view
@@ -191,24 +168,11 @@ def fit(
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
-    """Train a network in place.
+    """Train a network in place on images (n, inputs) with labels (n,), and return the figures of every epoch.
 
-    Args:
-        network: what to train.
-        training: images (n, inputs) and labels (n,), integers from 0.
-        validation: the same, to decide when to stop.
-        learning_rate: the eta of w <- w - eta v.
-        momentum: the alpha of v <- alpha v + gradient.
-        batch_size: images per update.
-        epochs: most passes over the training images.
-        patience: stop after so many epochs in a row without a better validation accuracy, and keep the weights of the
-            best, the first of equals; None runs all epochs and keeps the last weights.
-        seed: with the epoch's number, decides the order of the images.
-        progress: wraps the starts of an epoch's batches, like tqdm.
-        on_epoch: is called after every epoch.
-
-    Returns:
-        The figures of every epoch.
+    After `patience` epochs in a row without a better validation accuracy it stops, and keeps the weights of the best,
+    the first of equals; with None it runs all epochs and keeps the last weights. The seed and the epoch's number decide
+    the order of the images. `progress` wraps the starts of an epoch's batches, like tqdm.
 
     Raises:
         DivergenceError: a loss was not finite; the network has the weights that it would have kept before that epoch.
@@ -228,9 +192,8 @@ def fit(
                         f"training diverged in epoch {epoch}: expected a finite {name}. Received: {loss}."
                     )
             seconds = time.perf_counter() - began
-            history.append(
-                Epoch(epoch, after.loss, after.chunk_loss_sum, after.accuracy, val.loss, val.accuracy, seconds)
-            )
+            losses = after.loss, after.chunk_loss_sum
+            history.append(Epoch(epoch, *losses, after.accuracy, val.loss, val.accuracy, seconds))
             on_epoch(history[-1])
             if patience is None or val.accuracy > best:
                 kept, best, best_epoch = network.weights(), val.accuracy, epoch

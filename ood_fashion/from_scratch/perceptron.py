@@ -16,9 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.from_scratch import SEED
-
-Array = NDArray[np.floating]
-Labels = NDArray[np.integer]
+from ood_fashion.from_scratch.layers import Array, Labels
 
 KERNELS = ("linear", "poly", "rbf")
 BLOCK = 500
@@ -43,13 +41,9 @@ def _rivals(weights: Array, x: Array, labels: Labels) -> tuple[Array, NDArray[np
 def perceptron_loss(weights: Array, x: Array, labels: Labels) -> float:
     """Return the mean of F_i = max(0, max over y != y_i of (w_y^T x_i - w_{y_i}^T x_i)) (problem 1.1).
 
-    Args:
-        weights: (classes, features), a row w_c per class; two classes at least.
-        x: (n, features).
-        labels: (n,), integers from 0.
+    Weights are (classes, features), a row w_c for each of two classes at least; labels are integers from 0.
     """
-    violation, _ = _rivals(weights, x, labels)
-    return float(np.maximum(violation, 0).mean())
+    return float(np.maximum(_rivals(weights, x, labels)[0], 0).mean())
 
 
 def perceptron_subgradient(weights: Array, x: Array, labels: Labels) -> Array:
@@ -70,12 +64,7 @@ def perceptron_subgradient(weights: Array, x: Array, labels: Labels) -> Array:
 
 @dataclass(eq=False)
 class _Perceptron(ABC):
-    """What both perceptrons share: passes over shuffled examples, an update at every mistake.
-
-    Args:
-        max_iter: most passes over the training set; one without a mistake is the last.
-        random_state: decides the order of the examples.
-    """
+    """What both perceptrons share: passes over shuffled examples, an update at every mistake."""
 
     max_iter: int = field(default=5, kw_only=True)
     random_state: int = field(default=SEED, kw_only=True)
@@ -97,13 +86,8 @@ class _Perceptron(ABC):
     ) -> Self:
         """Learn from examples (n, features) with labels (n,) of any kind.
 
-        Args:
-            X: float32 or float64, which decides the arithmetic; whole numbers become float64.
-            y: the labels.
-            on_epoch: is called after every pass with its number, from 1, and its mistakes.
-
-        Raises:
-            InvalidValueError: the shapes do not fit together, a value is not finite, or there is only one class.
+        Float32 or float64 decides the arithmetic; whole numbers become float64. `on_epoch` is called after every pass
+        with its number, from 1, and its mistakes.
         """
         if self.max_iter < 1:
             raise InvalidValueError(f"`max_iter`: expected a whole number of 1 or more. Received: {self.max_iter!r}.")
@@ -136,8 +120,7 @@ class _Perceptron(ABC):
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the class of highest score, the first of equals, of examples (n, features)."""
         best = first_argmax(self.decision_function(X))
-        predicted: NDArray[Any] = self.classes_[best]
-        return predicted
+        return np.asarray(self.classes_[best])
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Return the accuracy on examples (n, features) with labels (n,)."""
@@ -186,11 +169,7 @@ class MulticlassPerceptron(_Perceptron):
     """
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the scores w_k^T x, (n, classes), of examples (n, features).
-
-        Raises:
-            InvalidValueError: not fitted, or X has another number of features.
-        """
+        """Return the scores w_k^T x, (n, classes), of examples (n, features)."""
         return self._check_fitted(X) @ self.coef_.T
 
     def _start(self, x: Array, classes: int) -> None:
@@ -235,10 +214,7 @@ class KernelPerceptron(_Perceptron):
         dual_coef_: their alphas, (classes, n_support_).
         n_support_: how many they are.
         gamma_: the gamma that was used.
-        n_iter_: passes made.
-        mistakes_: mistakes of each pass.
-        predictions_: the prediction at every step, before its update; (n_iter_ * n,).
-        n_features_in_: features seen by `fit`.
+        n_iter_, mistakes_, predictions_, n_features_in_: as in `MulticlassPerceptron`.
     """
 
     kernel: str = "rbf"
@@ -264,11 +240,7 @@ class KernelPerceptron(_Perceptron):
         return np.exp(products, out=products)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the scores sum_j alpha_{k,j} k(x, x_j), (n, classes), of examples (n, features).
-
-        Raises:
-            InvalidValueError: not fitted, or X has another number of features.
-        """
+        """Return the scores sum_j alpha_{k,j} k(x, x_j), (n, classes), of examples (n, features)."""
         x = self._check_fitted(X)
         scores = np.zeros((len(x), len(self.classes_)))
         self._add_scores(scores, x, self.support_vectors_, self.dual_coef_)

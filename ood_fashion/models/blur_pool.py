@@ -20,11 +20,7 @@ class MaxBlurPooling2D(keras.layers.Layer):
 
     Max-pooling is a maximum over all squares, followed by a choice of every pool-th pixel. The choice turns fine detail
     into false coarse detail, which changes as the image moves. A blur before it removes that detail first. Nothing is
-    padded, so the borders are no special case.
-
-    Args:
-        pool_size: the side of the squares, and the stride.
-        options: as for any Keras layer.
+    padded, so the borders are no special case. `pool_size` is the side of the squares, and the stride.
     """
 
     def __init__(self, pool_size: int = 2, **options: Any) -> None:
@@ -35,8 +31,7 @@ class MaxBlurPooling2D(keras.layers.Layer):
         """Pool (n, height, width, channels)."""
         pooled = inputs
         for axis in (1, 2):
-            slices = _slices(pooled, axis, self.pool_size, 1)
-            pooled = functools.reduce(tf.maximum, slices)
+            pooled = functools.reduce(tf.maximum, _slices(pooled, axis, self.pool_size, 1))
         for axis in (1, 2):
             slices = _slices(pooled, axis, len(_BLUR), self.pool_size)
             pooled = sum(weight * part for weight, part in zip(_BLUR, slices, strict=True))
@@ -54,6 +49,5 @@ class MaxBlurPooling2D(keras.layers.Layer):
 
 def _slices(x: tf.Tensor, axis: int, window: int, stride: int) -> list[tf.Tensor]:
     """Return, for each place in a window, the values that all windows along an axis have there."""
-    last = x.shape[axis] - window
-    before = (slice(None),) * axis
-    return [x[(*before, slice(i, i + last + 1, stride))] for i in range(window)]
+    end = x.shape[axis] - window + 1
+    return [x[(*[slice(None)] * axis, slice(i, i + end, stride))] for i in range(window)]

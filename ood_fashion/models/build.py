@@ -21,37 +21,24 @@ def _initialized(seed: int) -> dict[str, Any]:
 
 def _linear(layer: layer_specs.LinearConv2D, name: str, seed: int) -> dict[str, Any]:
     """What all convolutions without bias and activation are built with."""
-    options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "name": name}
-    return {**options, "use_bias": False, "data_format": "channels_last", **_initialized(seed)}
+    options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "use_bias": False, "name": name}
+    return {**options, **_initialized(seed)}
 
 
 LAYERS: dict[type[layer_specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
-    layer_specs.Flatten: lambda layer, name, seed: keras.layers.Flatten(name=name, data_format="channels_last"),
+    layer_specs.Flatten: lambda layer, name, seed: keras.layers.Flatten(name=name),
     layer_specs.Dense: lambda layer, name, seed: keras.layers.Dense(
         layer.units, activation="relu", name=name, **_initialized(seed)
     ),
     layer_specs.Logits: lambda layer, name, seed: keras.layers.Dense(layer.units, name=name, **_initialized(seed)),
     layer_specs.Conv2D: lambda layer, name, seed: keras.layers.Conv2D(
-        layer.filters,
-        layer.kernel_size,
-        activation="relu",
-        data_format="channels_last",
-        name=name,
-        **_initialized(seed),
+        layer.filters, layer.kernel_size, activation="relu", name=name, **_initialized(seed)
     ),
-    layer_specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(
-        layer.pool_size, data_format="channels_last", name=name
-    ),
+    layer_specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(layer.pool_size, name=name),
     layer_specs.MaxBlurPool2D: lambda layer, name, seed: MaxBlurPooling2D(layer.pool_size, name=name),
-    layer_specs.ZeroPad2D: lambda layer, name, seed: keras.layers.ZeroPadding2D(
-        layer.padding, data_format="channels_last", name=name
-    ),
-    layer_specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(
-        data_format="channels_last", name=name
-    ),
-    layer_specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", name=name
-    ),
+    layer_specs.ZeroPad2D: lambda layer, name, seed: keras.layers.ZeroPadding2D(layer.padding, name=name),
+    layer_specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(name=name),
+    layer_specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(name=name),
     layer_specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
     layer_specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
     layer_specs.LinearConv2D: lambda layer, name, seed: keras.layers.Conv2D(**_linear(layer, name, seed)),
@@ -64,7 +51,7 @@ LAYERS: dict[type[layer_specs.Layer], Callable[[Any, str, int], keras.layers.Lay
     layer_specs.GroupBatchNorm: lambda layer, name, seed: GroupBatchNormalization(layer.reflections, name=name),
     layer_specs.GroupMaxPool: lambda layer, name, seed: GroupMaxPooling(layer.reflections, name=name),
 }
-"""What builds each kind of layer description, from the description, a name and a seed."""
+"""What builds each kind of layer description, from the description, a name and a seed, within `default_settings`."""
 
 
 def build_model(

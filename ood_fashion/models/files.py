@@ -22,6 +22,10 @@ from ood_fashion.models.build import build_model
 
 _SAFE_KERAS = (3, 15)
 """The first version whose safe mode has none of the holes that are known."""
+_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+_MAX_OBJECTS = 3_000
+_SIGNATURE = "serving_default"
+_MAX_REASON = 300
 
 
 def load_file(path: Path, *, trust: bool = False) -> keras.Model:
@@ -29,11 +33,8 @@ def load_file(path: Path, *, trust: bool = False) -> keras.Model:
 
     A SavedModel is a graph of TensorFlow operations, some of which read and write files: it is not safe to run a
     stranger's. Its signature `serving_default` is used, which must have one input and one output. A recurrent layer
-    that keeps its state from batch to batch (`stateful`) is loaded as one that does not.
-
-    Args:
-        path: the file or folder.
-        trust: load a .keras file under Keras before 3.15 too, whose safe mode has known holes.
+    that keeps its state from batch to batch (`stateful`) is loaded as one that does not. With `trust`, a .keras file is
+    loaded under Keras before 3.15 too, whose safe mode has known holes.
 
     Raises:
         ModelError: the path is absent, of another format, not loadable without trusting it, or has no such signature.
@@ -88,13 +89,6 @@ def load_weights(name: str, path: Path) -> keras.Model:
     """Build a model of the registry with the weights in a .keras file, which any version of Keras may have written.
 
     Of the file's description only the images' shape and the number of classes are read.
-
-    Args:
-        name: a name in `specs.MODELS`.
-        path: the file.
-
-    Raises:
-        ModelError: the file is damaged, or holds other weights than the run's model has.
     """
     try:
         with ZipFile(path) as archive:
@@ -132,22 +126,12 @@ def _hdf5_member(group: h5py.Group, name: str, kind: type) -> Any:
     return group[name]
 
 
-_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
-
-
-_MAX_OBJECTS = 3_000
-
-
 def _check_archive(path: Path) -> Any:
     """Refuse a .keras file whose model is larger than the weights in it, for Keras makes a model before it reads them.
 
     Returns:
         The model's description to load instead of its own, which has the optimizers of models in the model or the
         states of recurrent layers; None where it has neither.
-
-    Raises:
-        ValueError: it holds other files, too much once unpacked, or not the weights of the model that it describes.
-        Exception: zipfile, zlib and Keras raise many kinds on damaged files.
     """
     with ZipFile(path) as archive:
         sizes = _check_members(archive, path)
@@ -241,18 +225,8 @@ def summarize_error(error: Exception) -> str:
     return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON // 2]} ... {text[-_MAX_REASON // 2 :]}"
 
 
-_SIGNATURE = "serving_default"
-
-
-_MAX_REASON = 300
-
-
 def picture_shape(model: keras.Model) -> tuple[int, int]:
-    """Return the height and width of the images that a model takes; Fashion-MNIST's where it takes any.
-
-    Raises:
-        ModelError: it does not take grey images, or its pixels in a row make no square.
-    """
+    """Return the height and width of the images that a model takes; Fashion-MNIST's where it takes any."""
     taken = getattr(model, "input_shape", None)
     height, width, _ = specs.IMAGE_SHAPE
     match taken if isinstance(taken, tuple) else None:
@@ -269,19 +243,10 @@ def picture_shape(model: keras.Model) -> tuple[int, int]:
 def check_fit(
     model: keras.Model, image_shape: tuple[int, int], num_classes: int | None, *, or_more: bool = False
 ) -> layer_specs.Shape:
-    """Check that a model takes images of this shape and scores this many classes.
-
-    Args:
-        model: any.
-        image_shape: (height, width).
-        num_classes: those of the data; None for images that belong to no dataset.
-        or_more: whether the model may score more.
+    """Check that a model takes images of this shape and scores this many classes, `or_more`; None stands for any.
 
     Returns:
         The shape in which the model takes one image: (height, width, 1), (height, width) or (height * width,).
-
-    Raises:
-        ModelError: it takes or gives something else.
     """
     height, width = image_shape
     taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)

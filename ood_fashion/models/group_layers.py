@@ -47,27 +47,29 @@ def relative_element(g: int, h: int) -> int:
     return 4 * (g_mirrored ^ h_mirrored) + turns % 4
 
 
+class _OnGroup(keras.layers.Layer):
+    """A layer on p4, or with `reflections` on p4m."""
+
+    def __init__(self, reflections: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.reflections = reflections
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments, as JSON values."""
+        return {**super().get_config(), "reflections": self.reflections}
+
+
 @keras.saving.register_keras_serializable("ood_fashion")
-class LiftingConv2D(Conv2D):
+class LiftingConv2D(_OnGroup, Conv2D):
     """Correlation of an image f with every kernel psi in all orientations: F[g] = f * T_g psi (equation 10).
 
-    The weights are those of `keras.layers.Conv2D`, kernel (size, size, channels, filters) and bias (filters,); it is
-    computed as one convolution with elements * filters kernels.
-
-    Args:
-        filters: channels of each group element in the output.
-        kernel_size: the side of the square kernels.
-        reflections: p4m instead of p4.
-        options: as for `keras.layers.Conv2D`.
-
-    Raises:
-        InvalidValueError: the kernel is not square, or the channels come first or are in groups. In building: the
-            windows do not lie alike in the map and the turned map.
+    The weights are those of `keras.layers.Conv2D`, kernel (size, size, channels, filters) and bias (filters,), with
+    `filters` channels for each group element in the output; it is computed as one convolution with elements * filters
+    kernels.
     """
 
     def __init__(self, filters: int, kernel_size: Any, reflections: bool = False, **options: Any) -> None:
-        super().__init__(filters, kernel_size, **options)
-        self.reflections = reflections
+        super().__init__(reflections, filters=filters, kernel_size=kernel_size, **options)
         alike = (*self.kernel_size, *self.strides, *self.dilation_rate)
         if alike[::2] != alike[1::2] or self.groups != 1 or self.data_format != "channels_last":
             raise InvalidValueError(
@@ -109,10 +111,6 @@ class LiftingConv2D(Conv2D):
         """Return (n, height', width', elements * filters)."""
         return (*super().compute_output_shape(input_shape)[:-1], group_order(self.reflections) * self.filters)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments, as JSON values."""
-        return {**super().get_config(), "reflections": self.reflections}
-
 
 @keras.saving.register_keras_serializable("ood_fashion")
 class GroupConv2D(LiftingConv2D):
@@ -135,17 +133,13 @@ class GroupConv2D(LiftingConv2D):
 
 
 @keras.saving.register_keras_serializable("ood_fashion")
-class GroupBatchNormalization(keras.layers.BatchNormalization):
+class GroupBatchNormalization(_OnGroup, keras.layers.BatchNormalization):
     """Batch normalisation with one mean, variance, scale and shift per channel, shared by the group's elements.
 
     Statistics of each element's own would tell the orientations apart (section 6.2). They are gathered for
     all elements * channels side by side, then put together: a few channels alone would leave most of a vector unit
     idle. The variance is E[x^2] - E[x]^2. For options see `keras.layers.BatchNormalization`; there are no masks.
     """
-
-    def __init__(self, reflections: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self.reflections = reflections
 
     def build(self, input_shape: Dims) -> None:
         """Create the weights, (channels,) each."""
@@ -176,18 +170,10 @@ class GroupBatchNormalization(keras.layers.BatchNormalization):
             offset += self.beta
         return inputs * tf.tile(factor, [order]) + tf.tile(offset, [order])
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments, as JSON values."""
-        return {**super().get_config(), "reflections": self.reflections}
-
 
 @keras.saving.register_keras_serializable("ood_fashion")
-class GroupMaxPooling(keras.layers.Layer):
+class GroupMaxPooling(_OnGroup):
     """The maximum over the group, pixel by pixel: max over g of F[g], an image that turns with the input."""
-
-    def __init__(self, reflections: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self.reflections = reflections
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pool (n, height, width, elements * channels) to (n, height, width, channels)."""
@@ -197,7 +183,3 @@ class GroupMaxPooling(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Dims) -> Dims:
         """Return (n, height, width, channels)."""
         return (*input_shape[:-1], group_channels(input_shape[-1] or 0, self.reflections, self.name))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments, as JSON values."""
-        return {**super().get_config(), "reflections": self.reflections}

@@ -24,12 +24,13 @@ class ParameterCount:
     value: int
 
 
-NO_PARAMETERS = ParameterCount("", 0)
-
-
-def affine_count(fan_in: Shape, units: int) -> ParameterCount:
+def _affine_count(fan_in: Shape, units: int) -> ParameterCount:
     """Count a layer in which each of `units` outputs has one weight per input and a bias: (fan_in + 1) * units."""
     return ParameterCount(f"({'*'.join(map(str, fan_in))}+1)*{units}", (math.prod(fan_in) + 1) * units)
+
+
+def _linear_count(*factors: int) -> ParameterCount:
+    return ParameterCount("*".join(map(str, factors)), math.prod(factors))
 
 
 def _window_output(shape: Shape, window: int, stride: int, layer: str) -> tuple[int, int]:
@@ -56,7 +57,7 @@ class Layer(ABC):
 
     def parameters(self, shape: Shape) -> ParameterCount:
         """Count the parameters for an input of `shape`."""
-        return NO_PARAMETERS
+        return ParameterCount("", 0)
 
     def multiply_adds(self, shape: Shape) -> int:
         """Count the products that are summed for one input of `shape`; what is not a matrix product counts as none."""
@@ -91,7 +92,7 @@ class Dense(Layer):
 
     def parameters(self, shape: Shape) -> ParameterCount:
         """Return (inputs + 1) * units."""
-        return affine_count(shape, self.units)
+        return _affine_count(shape, self.units)
 
     def multiply_adds(self, shape: Shape) -> int:
         """Return inputs * units."""
@@ -119,7 +120,7 @@ class Conv2D(Layer):
 
     def parameters(self, shape: Shape) -> ParameterCount:
         """Return (kernel * kernel * channels + 1) * filters."""
-        return affine_count((self.kernel_size, self.kernel_size, shape[-1]), self.filters)
+        return _affine_count((self.kernel_size, self.kernel_size, shape[-1]), self.filters)
 
     def multiply_adds(self, shape: Shape) -> int:
         """Return the output's values * kernel * kernel * channels."""
@@ -132,33 +133,27 @@ class MaxPool2D(Layer):
 
     pool_size: int = 2
     name = "max_pool2d"
+    blur: ClassVar[int] = 0
+    """By how many pixels the squares that are seen are larger than the stride."""
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return (height // pool, width // pool, channels)."""
-        return (*_window_output(shape, self.pool_size, self.pool_size, self.name), shape[-1])
+        """Return ((height - pool - blur) // pool + 1, (width - pool - blur) // pool + 1, channels)."""
+        return (*_window_output(shape, self.pool_size + self.blur, self.pool_size, self.name), shape[-1])
 
     def leftover(self, shape: Shape) -> int:
-        """Return the larger rest of height and width modulo pool."""
-        return max(side % self.pool_size for side in shape[:2])
+        """Return the larger rest of height - blur and width - blur modulo pool."""
+        return max((side - self.blur) % self.pool_size for side in shape[:2])
 
 
 @dataclass(frozen=True)
-class MaxBlurPool2D(Layer):
+class MaxBlurPool2D(MaxPool2D):
     """Maximum over all squares, a blur by [1, 2, 1] in both axes, then every pool-th pixel (Zhang, ICML 2019).
 
     The three see squares of pool + 2 pixels together, a stride of pool apart.
     """
 
-    pool_size: int = 2
     name = "max_blur_pool2d"
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Return ((height - pool - 2) // pool + 1, (width - pool - 2) // pool + 1, channels)."""
-        return (*_window_output(shape, self.pool_size + 2, self.pool_size, self.name), shape[-1])
-
-    def leftover(self, shape: Shape) -> int:
-        """Return the larger rest of height - 2 and width - 2 modulo pool."""
-        return max((side - 2) % self.pool_size for side in shape[:2])
+    blur = 2
 
 
 @dataclass(frozen=True)
@@ -225,11 +220,7 @@ def group_order(reflections: bool) -> int:
 
 
 def group_channels(channels: int, reflections: bool, layer: str) -> int:
-    """Return how many channels each group element has in a map on the group with so many channels in all.
-
-    Raises:
-        InvalidValueError: the group's elements cannot share them evenly.
-    """
+    """Return how many channels each group element has in a map on the group with so many channels in all."""
     order = group_order(reflections)
     if channels % order:
         raise InvalidValueError(
@@ -247,8 +238,7 @@ class LinearConv2D(Conv2D):
 
     def parameters(self, shape: Shape) -> ParameterCount:
         """Return kernel * kernel * channels * filters."""
-        factors = (self.kernel_size, self.kernel_size, shape[-1], self.filters)
-        return ParameterCount("*".join(map(str, factors)), math.prod(factors))
+        return _linear_count(self.kernel_size, self.kernel_size, shape[-1], self.filters)
 
 
 @dataclass(frozen=True)
@@ -275,9 +265,8 @@ class GroupConv2D(LiftingConv2D):
 
     def parameters(self, shape: Shape) -> ParameterCount:
         """Return kernel * kernel * elements * channels * filters."""
-        channels = group_channels(shape[-1], self.reflections, self.name)
-        factors = (self.kernel_size, self.kernel_size, group_order(self.reflections), channels, self.filters)
-        return ParameterCount("*".join(map(str, factors)), math.prod(factors))
+        order, channels = group_order(self.reflections), group_channels(shape[-1], self.reflections, self.name)
+        return _linear_count(self.kernel_size, self.kernel_size, order, channels, self.filters)
 
 
 @dataclass(frozen=True)

@@ -59,13 +59,8 @@ class ModelSpec:
     def summary(self, input_shape: Shape = IMAGE_SHAPE, num_classes: int = NUM_CLASSES) -> list[LayerSummary]:
         """Work out every layer's output shape and parameter count.
 
-        Args:
-            input_shape: (height, width, channels).
-            num_classes: number of scores that the model gives.
-
-        Raises:
-            InvalidValueError: a window is larger than the map it slides over; or the model has layers on the group and
-                a window's stride does not tile its map, so that a turned image would be pooled in other squares.
+        In a model with layers on the group, the windows' strides must tile their maps, or else a turned image would be
+        pooled in other squares.
         """
         rows, shape = [], input_shape
         equivariant = any(isinstance(layer, LiftingConv2D) for layer in self.layers)

@@ -7,7 +7,6 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from ood_fashion import __version__
@@ -24,6 +23,8 @@ PACKAGES = {"keras": ("tensorflow", "keras", "numpy"), "numpy": ("numpy",)}
 
 def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, threads: int | None = None) -> Run:
     """Make a run folder, once it is clear that the dataset is large enough for the config."""
+    from importlib.metadata import version  # which takes a tenth of a second
+
     split_train(dataset, config.train_size, config.val_size)
     MODELS[config.model].summary((*dataset.image_shape, 1), dataset.num_classes)
     return Run.create(

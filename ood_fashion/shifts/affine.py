@@ -30,19 +30,15 @@ class SourceMap:
         """Apply the map to (n, height, width): the reference implementation, by `scipy.ndimage`."""
         from scipy import ndimage  # takes a quarter of a second, which `ood-fashion params` need not wait for
 
-        matrix = np.eye(3)
+        matrix, offset = np.eye(3), (0.0, *self.offset)
         matrix[1:, 1:] = self.matrix
-        return np.asarray(
-            ndimage.affine_transform(images, matrix, offset=(0.0, *self.offset), order=1, mode="grid-constant")
-        )
+        return np.asarray(ndimage.affine_transform(images, matrix, offset, order=1, mode="grid-constant"))
 
     def taps(self, height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Write the map of (height, width) images as a weighted sum of source pixels.
+        """Return flat source indices, int32 (taps, height * width), and their weights, float32 of the same shape.
 
-        Returns:
-            Flat source indices, int32 (taps, height * width), and their weights, float32 of the same shape: one tap
-            where every pixel comes from a whole position, else bilinear interpolation's four. Outside the image,
-            weights are 0.
+        There is one tap where every pixel comes from a whole position, else bilinear interpolation's four. Outside the
+        image, weights are 0.
         """
         grid = np.indices((height, width)).reshape(2, -1)
         position = np.array(self.matrix) @ grid + np.array(self.offset)[:, np.newaxis]

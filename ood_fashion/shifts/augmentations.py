@@ -8,12 +8,11 @@ An augmentation is written `translate:N`, a move by -N to N whole pixels in each
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts.shift import number_text
+from ood_fashion.shifts.shift import number_text, read_number
 
 
 class Kind(NamedTuple):
@@ -36,10 +35,7 @@ USAGE = f"{', '.join(_FORMS[:-1])} or {_FORMS[-1]}, with @SHARE or without"
 
 @dataclass(frozen=True)
 class Augmentation:
-    """An augmentation: its keyword in `KINDS`, its number, 0 if it has none, and the share of the images to change.
-
-    `str` gives its text form.
-    """
+    """Its keyword in `KINDS`, its number, 0 if it has none, and the share of the images to change."""
 
     kind: str
     most: float = 0
@@ -56,27 +52,16 @@ class Augmentation:
 
     @classmethod
     def parse(cls, text: str) -> Augmentation:
-        """Read the text form.
-
-        Raises:
-            InvalidValueError: it is none, or its number is out of range.
-        """
+        """Read the text form."""
         change, at, part = text.partition("@")
         keyword, colon, number = change.partition(":")
         if keyword not in KINDS:
             raise InvalidValueError(f"`augment`: expected {USAGE}. Received: '{text}'.")
-        kind = KINDS[keyword]
-        try:
-            most = float(number) if kind.most else 0.0
-        except ValueError:
-            most = math.nan
+        kind, most = KINDS[keyword], read_number(number) or 0.0
         fits = 0 < most <= kind.most if kind.most else not colon
         if not fits or (keyword == "translate" and not most.is_integer()):
             raise InvalidValueError(f"`augment`: expected {kind.usage}. Received: '{text}'.")
-        try:
-            share = float(part) if at else 1.0
-        except ValueError:
-            share = math.nan
+        share = (read_number(part) or 0.0) if at else 1.0
         if not 0 < share <= 1:
             raise InvalidValueError(f"`augment`: expected @SHARE with a share above 0, to 1. Received: '{text}'.")
         return cls(keyword, most, share)

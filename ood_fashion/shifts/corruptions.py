@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,24 +25,16 @@ MAX_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class Corruption(ABC):
-    """What is common to all corruptions.
+    """What a corruption does, its parameters at severities 1 to 5, and where they come from.
 
-    Attributes:
-        effect: what it does.
-        parameters: the names of its parameters, with units; a pixel is one of a 28x28 image.
-        table: the parameters at severities 1 to 5.
-        source: where they come from.
+    The names of the parameters have units; a pixel is one of a 28x28 image. A seed decides anything if `is_random`.
     """
 
     effect: str
     parameters: tuple[str, ...]
     table: tuple[tuple[float, ...], ...]
     source: str
-
-    @property
-    def is_random(self) -> bool:
-        """Whether a seed decides anything."""
-        return False
+    is_random: bool = field(default=False, kw_only=True)
 
     def source_map(self, severity: int, height: int, width: int) -> SourceMap | None:
         """Say where each pixel comes from, or None if this is no affine map."""
@@ -76,18 +68,12 @@ class PixelCorruption(Corruption):
     """
 
     op: pixel_ops.PixelOp
-    draws: bool
-
-    @property
-    def is_random(self) -> bool:
-        """Whether a seed decides anything."""
-        return self.draws
 
     def apply(self, images: Floats, severity: int, key: tuple[int, int], indices: NDArray[np.int64]) -> Floats:
         """Corrupt the images block by block."""
         corrupted = np.empty(images.shape, np.float32)
         for block in blocks(images.shape):
-            draw = pixel_ops.Draw(key, indices[block] if self.draws else indices[:0])
+            draw = pixel_ops.Draw(key, indices[block] if self.is_random else indices[:0])
             pixels = np.clip(images[block], 0, 1).astype(np.float32)
             levels = np.rint(np.clip(self.op(pixels, draw, *self.table[severity - 1]), 0, 1) * 255)
             corrupted[block] = levels.astype(np.float32) / np.float32(255)
@@ -99,90 +85,86 @@ def random_key(name: str, seed: int) -> tuple[int, int]:
     return seed, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
-def _random(op: pixel_ops.PixelOp, parameters: tuple[str, ...], table: Any, source: str) -> PixelCorruption:
-    return PixelCorruption(_effect(op), parameters, table, source, op, draws=True)
+def _of_pixels(
+    op: pixel_ops.PixelOp, parameter: str, values: tuple[float, ...], source: str, *, is_random: bool
+) -> PixelCorruption:
+    """Describe a corruption with one parameter."""
+    return PixelCorruption(
+        op.__doc__ or "", (parameter,), tuple((value,) for value in values), source, op, is_random=is_random
+    )
 
 
-def _fixed(op: pixel_ops.PixelOp, parameters: tuple[str, ...], table: Any, source: str) -> PixelCorruption:
-    return PixelCorruption(_effect(op), parameters, table, source, op, draws=False)
-
-
-def _effect(op: pixel_ops.PixelOp) -> str:
-    return (op.__doc__ or "").strip()
-
-
-IMAGENET_C = "ImageNet-C and MNIST-C"
+_random, _fixed = partial(_of_pixels, is_random=True), partial(_of_pixels, is_random=False)
+_IMAGENET_C = "ImageNet-C and MNIST-C"
 _SMALLER = "ours: ImageNet-C's, made for 224x224, leave nothing of 28x28"
 
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": _random(
-        pixel_ops.gaussian_noise, ("standard deviation",), ((0.08,), (0.12,), (0.18,), (0.26,), (0.38,)), IMAGENET_C
+        pixel_ops.gaussian_noise, "standard deviation", (0.08, 0.12, 0.18, 0.26, 0.38), _IMAGENET_C
     ),
-    "shot_noise": _random(pixel_ops.shot_noise, ("photons",), ((60,), (25,), (12,), (5,), (3,)), IMAGENET_C),
+    "shot_noise": _random(pixel_ops.shot_noise, "photons", (60, 25, 12, 5, 3), _IMAGENET_C),
     "impulse_noise": _random(
-        pixel_ops.impulse_noise, ("share of the pixels",), ((0.03,), (0.06,), (0.09,), (0.17,), (0.27,)), IMAGENET_C
+        pixel_ops.impulse_noise, "share of the pixels", (0.03, 0.06, 0.09, 0.17, 0.27), _IMAGENET_C
     ),
     "gaussian_blur": _fixed(
-        pixel_ops.gaussian_blur, ("standard deviation, pixels",), ((0.5,), (0.75,), (1.0,), (1.5,), (2.0,)), _SMALLER
+        pixel_ops.gaussian_blur, "standard deviation, pixels", (0.5, 0.75, 1.0, 1.5, 2.0), _SMALLER
     ),
-    "defocus_blur": _fixed(
-        pixel_ops.defocus_blur, ("radius, pixels",), ((1.0,), (1.5,), (2.0,), (2.5,), (3.0,)), _SMALLER
-    ),
-    "motion_blur": _random(pixel_ops.motion_blur, ("length, pixels",), ((3,), (5,), (7,), (9,), (11,)), _SMALLER),
-    "glass_blur": _random(
-        pixel_ops.glass_blur,
+    "defocus_blur": _fixed(pixel_ops.defocus_blur, "radius, pixels", (1.0, 1.5, 2.0, 2.5, 3.0), _SMALLER),
+    "motion_blur": _random(pixel_ops.motion_blur, "length, pixels", (3, 5, 7, 9, 11), _SMALLER),
+    "glass_blur": PixelCorruption(
+        pixel_ops.glass_blur.__doc__ or "",
         ("standard deviation, pixels", "distance, pixels", "share swapped"),
         ((0.4, 1, 0.2), (0.5, 1, 0.4), (0.6, 1, 0.6), (0.7, 2, 0.8), (0.8, 2, 1.0)),
         _SMALLER,
+        pixel_ops.glass_blur,
+        is_random=True,
     ),
-    "zoom_blur": _fixed(
-        pixel_ops.zoom_blur, ("largest factor",), ((1.1,), (1.15,), (1.2,), (1.25,), (1.3,)), IMAGENET_C
-    ),
-    "brightness": _fixed(pixel_ops.brightness, ("added",), ((0.1,), (0.2,), (0.3,), (0.4,), (0.5,)), IMAGENET_C),
-    "contrast": _fixed(pixel_ops.contrast, ("share kept",), ((0.4,), (0.3,), (0.2,), (0.1,), (0.05,)), IMAGENET_C),
+    "zoom_blur": _fixed(pixel_ops.zoom_blur, "largest factor", (1.1, 1.15, 1.2, 1.25, 1.3), _IMAGENET_C),
+    "brightness": _fixed(pixel_ops.brightness, "added", (0.1, 0.2, 0.3, 0.4, 0.5), _IMAGENET_C),
+    "contrast": _fixed(pixel_ops.contrast, "share kept", (0.4, 0.3, 0.2, 0.1, 0.05), _IMAGENET_C),
     "fog": _random(
         pixel_ops.fog,
-        ("amount",),
-        ((1.0,), (1.5,), (2.0,), (2.5,), (3.0,)),
+        "amount",
+        (1.0, 1.5, 2.0, 2.5, 3.0),
         "ours: ImageNet-C's range of amounts, in equal steps because our noise has one roughness",
     ),
     "spatter": _random(
         pixel_ops.spatter,
-        ("threshold, standard deviations",),
-        ((1.5,), (1.25,), (1.0,), (0.75,), (0.5,)),
+        "threshold, standard deviations",
+        (1.5, 1.25, 1.0, 0.75, 0.5),
         "ours: covers some 5 to 25% of the image; ImageNet-C changes colour and sharpness as well",
     ),
     "stripe": _fixed(
         pixel_ops.stripe,
-        ("columns at each side",),
-        ((3,), (5,), (7,), (9,), (11,)),
+        "columns at each side",
+        (3, 5, 7, 9, 11),
         "severity 3 is MNIST-C's only one; the others are ours, 2 columns apart",
     ),
     "dotted_line": _random(
         pixel_ops.dotted_line,
-        ("lines",),
-        ((1,), (2,), (3,), (4,), (5,)),
+        "lines",
+        (1, 2, 3, 4, 5),
         "severity 1 is MNIST-C's only one; the others are ours, a line more each",
     ),
     "zigzag": _random(
         pixel_ops.zigzag,
-        ("lines",),
-        ((1,), (2,), (3,), (4,), (5,)),
+        "lines",
+        (1, 2, 3, 4, 5),
         "severity 1 is MNIST-C's only one; the others are ours, a line more each",
     ),
     "canny_edges": _fixed(
         pixel_ops.canny_edges,
-        ("share of the edges",),
-        ((0.2,), (0.4,), (0.6,), (0.8,), (1.0,)),
+        "share of the edges",
+        (0.2, 0.4, 0.6, 0.8, 1.0),
         "severity 5 is MNIST-C's only one; the others are ours, blends with the image",
     ),
     "pixelate": _fixed(
         pixel_ops.pixelate,
-        ("factor",),
-        ((0.6,), (0.5,), (0.4,), (0.3,), (0.2,)),
-        f"{IMAGENET_C}, but for severity 5: theirs, 0.25, divides 28 and so changes less than 0.3",
+        "factor",
+        (0.6, 0.5, 0.4, 0.3, 0.2),
+        f"{_IMAGENET_C}, but for severity 5: theirs, 0.25, divides 28 and so changes less than 0.3",
     ),
-    "jpeg": _fixed(pixel_ops.jpeg, ("quality",), ((25,), (18,), (15,), (10,), (7,)), IMAGENET_C),
+    "jpeg": _fixed(pixel_ops.jpeg, "quality", (25, 18, 15, 10, 7), _IMAGENET_C),
     "shear": AffineCorruption(
         "Shear the image: its upper half leans to the right.",
         ("columns a row",),
@@ -199,14 +181,14 @@ CORRUPTIONS: dict[str, Corruption] = {
     ),
     "elastic": _random(
         pixel_ops.elastic,
-        ("displacement, pixels",),
-        ((0.5,), (0.75,), (1.0,), (1.5,), (2.0,)),
+        "displacement, pixels",
+        (0.5, 0.75, 1.0, 1.5, 2.0),
         "ours: one smoothness and a growing displacement; ImageNet-C's levels are not ordered at 28x28",
     ),
     "erase": _random(
         pixel_ops.erase,
-        ("side, share of the image's",),
-        ((0.2,), (0.3,), (0.4,), (0.5,), (0.6,)),
+        "side, share of the image's",
+        (0.2, 0.3, 0.4, 0.5, 0.6),
         "ours: Cutout (DeVries and Taylor, 2017) takes a half of a CIFAR-10 image's side",
     ),
 }

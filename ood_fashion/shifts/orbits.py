@@ -7,14 +7,15 @@ the lowest entropy is taken.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from itertools import product
 from typing import NamedTuple
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts.shift import Rotate, Shift, Translate
+from ood_fashion.shifts.shift import Rotate, Shift, Step, Translate
 
 USAGE = "c4, or translate:N with N from 1 to 14, and /sharpest after it or not"
-MAX_PIXELS = 14
 
 
 class Orbit(NamedTuple):
@@ -25,22 +26,10 @@ class Orbit(NamedTuple):
 
 
 def parse_orbit(text: str) -> Orbit:
-    """Read an orbit's text form.
-
-    Raises:
-        InvalidValueError: it is none.
-    """
-    elements, slash, choice = text.partition("/")
-    sharpest = choice == "sharpest"
-    if elements == "c4" and sharpest == bool(slash):
-        return Orbit(tuple(Shift((Rotate(degrees),)) for degrees in (0, 90, 180, 270)), sharpest)
-    keyword, _, pixels = elements.partition(":")
-    if (
-        sharpest != bool(slash)
-        or keyword != "translate"
-        or not pixels.isdecimal()
-        or not 1 <= int(pixels) <= MAX_PIXELS
-    ):
+    """Read an orbit's text form."""
+    found = re.fullmatch(r"(?:c4|translate:0*(\d{1,2}))(/sharpest)?", text)
+    if found is None or not 1 <= (most := int(found[1] or 1)) <= 14:
         raise InvalidValueError(f"test-time orbit: expected {USAGE}. Received: '{text}'.")
-    distances = range(-int(pixels), int(pixels) + 1)
-    return Orbit(tuple(Shift((Translate(dx, dy),)) for dy, dx in product(distances, distances)), sharpest)
+    moves = (Translate(dx, dy) for dy, dx in product(range(-most, most + 1), repeat=2))
+    steps: Iterable[Step] = moves if found[1] else map(Rotate, (0, 90, 180, 270))
+    return Orbit(tuple(Shift((step,)) for step in steps), bool(found[2]))

@@ -3,8 +3,6 @@
 Every function takes images, float32 (n, height, width) in [0, 1], a `Draw` of random numbers, and its parameters; it
 returns floats of the same shape, which its caller clips to [0, 1]. Lengths are in pixels of a 28x28 image, and grow
 and shrink with the smaller side of others. Outside the image all is 0. No image depends on the others in the batch.
-
-Which parameters make which severity, and where they come from, is in `ood_fashion.shifts.corruptions`.
 """
 
 from __future__ import annotations
@@ -18,7 +16,14 @@ from numpy.typing import NDArray
 
 from ood_fashion.shifts.affine import Floats, SourceMap
 
+PixelOp = Callable[..., Floats]
+
 NOMINAL_SIDE = 28
+MOTION_DIRECTIONS, ZOOM_LEVELS, MAX_LINES = 32, 11, 5
+FOG_EXPONENT, ELASTIC_SIGMA = 1.5, 3
+SPATTER_GREY, SPATTER_SIGMA, SPATTER_RIM = 0.5, 1.2, 0.4
+ZIGZAG_AMPLITUDE, ZIGZAG_PERIOD = 2, 8
+_TINY = np.finfo(float).tiny
 
 
 class Draw:
@@ -85,9 +90,6 @@ def defocus_blur(images: Floats, draw: Draw, radius: float) -> Floats:
     return _convolve(images, np.clip(radius + 0.5 - np.hypot(reach[:, np.newaxis], reach), 0, 1))
 
 
-MOTION_DIRECTIONS = 32
-
-
 def motion_blur(images: Floats, draw: Draw, length: float) -> Floats:
     """Move the camera straight on by `length` during the exposure, in one of 32 directions in half a circle."""
     length *= _scale(images)
@@ -129,9 +131,6 @@ def glass_blur(images: Floats, draw: Draw, sigma: float, distance: float, share:
     return _smooth(pixels.reshape(images.shape), sigma, "constant")
 
 
-ZOOM_LEVELS = 11
-
-
 def zoom_blur(images: Floats, draw: Draw, largest: float) -> Floats:
     """Average the image enlarged by 11 factors from 1 to `largest`."""
     from scipy import sparse
@@ -157,9 +156,6 @@ def contrast(images: Floats, draw: Draw, kept: float) -> Floats:
     return np.asarray((images - mean) * kept + mean)
 
 
-FOG_EXPONENT = 1.5
-
-
 def fog(images: Floats, draw: Draw, amount: float) -> Floats:
     """Put fog of 1 to `amount` parts in front of the image: noise with an amplitude of frequency^-1.5, from 0 to 1."""
     from scipy import fft
@@ -170,17 +166,14 @@ def fog(images: Floats, draw: Draw, amount: float) -> Floats:
     white = draw(lambda rng: rng.standard_normal((height, width)))
     cloud = fft.irfft2(fft.rfft2(white) * frequency**-FOG_EXPONENT, s=(height, width))
     cloud -= cloud.min(axis=(1, 2), keepdims=True)
-    cloud /= np.maximum(cloud.max(axis=(1, 2), keepdims=True), np.finfo(float).tiny)
+    cloud /= np.maximum(cloud.max(axis=(1, 2), keepdims=True), _TINY)
     return np.asarray((images + amount * cloud) / (1 + amount))
-
-
-SPATTER_GREY, SPATTER_SIGMA, SPATTER_RIM = 0.5, 1.2, 0.4
 
 
 def spatter(images: Floats, draw: Draw, threshold: float) -> Floats:
     """Cover the image with grey drops where smooth noise of unit variance is above `threshold`."""
     noise = _smooth(draw(lambda rng: rng.standard_normal(images.shape[1:])), SPATTER_SIGMA * _scale(images), "wrap")
-    noise /= np.maximum(noise.std(axis=(1, 2), keepdims=True), np.finfo(float).tiny)
+    noise /= np.maximum(noise.std(axis=(1, 2), keepdims=True), _TINY)
     cover = np.clip((noise - threshold) / SPATTER_RIM, 0, 1)
     return np.asarray(images * (1 - cover) + SPATTER_GREY * cover)
 
@@ -204,10 +197,6 @@ def dotted_line(images: Floats, draw: Draw, lines: int) -> Floats:
     return _with_curves(images, curves, np.hypot(1, slopes), dots)
 
 
-MAX_LINES = 5
-ZIGZAG_AMPLITUDE, ZIGZAG_PERIOD = 2, 8
-
-
 def zigzag(images: Floats, draw: Draw, lines: int) -> Floats:
     """Draw white zigzag lines across the image: 2 up and 2 down every 8 pixels, with a slight slope."""
     height, width = images.shape[1:]
@@ -222,13 +211,10 @@ def zigzag(images: Floats, draw: Draw, lines: int) -> Floats:
 
 
 def _with_curves(images: Floats, curves: Floats, stretch: Floats, drawn: NDArray[np.bool_]) -> Floats:
-    """Add white strokes two pixels wide with a soft rim.
+    """Add white strokes two pixels wide with a soft rim, in the columns that are `drawn`, (width,).
 
-    Args:
-        images: (n, height, width).
-        curves: each stroke's row at every column, (n, strokes, width).
-        stretch: how many times longer than wide a stroke runs, (n, strokes): rows to distances.
-        drawn: the columns where there is ink, (width,).
+    `curves` has each stroke's row at every column, (n, strokes, width), and `stretch` how many times longer than wide a
+    stroke runs, (n, strokes): rows to distances.
     """
     scale, rows = _scale(images), np.arange(images.shape[1])[:, np.newaxis]
     inked = images.copy()
@@ -279,9 +265,6 @@ def jpeg(images: Floats, draw: Draw, quality: int) -> Floats:
     return _each(images, compress)
 
 
-ELASTIC_SIGMA = 3
-
-
 def elastic(images: Floats, draw: Draw, distance: float) -> Floats:
     """Displace pixels by smooth noise of root mean square `distance` an axis (Simard et al., ICDAR 2003)."""
     from scipy import ndimage
@@ -289,11 +272,7 @@ def elastic(images: Floats, draw: Draw, distance: float) -> Floats:
     n, height, width = images.shape
     noise = draw(lambda rng: rng.standard_normal((2, height, width))).reshape(-1, height, width)
     field = _smooth(noise, ELASTIC_SIGMA * _scale(images), "wrap")
-    field *= (
-        distance
-        * _scale(images)
-        / np.maximum(np.sqrt((field**2).mean(axis=(1, 2), keepdims=True)), np.finfo(float).tiny)
-    )
+    field *= distance * _scale(images) / np.maximum(np.sqrt((field**2).mean(axis=(1, 2), keepdims=True)), _TINY)
     rows, columns = np.moveaxis(field.reshape(n, 2, height, width), 1, 0) + np.indices((height, width))[:, np.newaxis]
     image = np.broadcast_to(np.arange(n)[:, np.newaxis, np.newaxis], images.shape)
     return np.asarray(ndimage.map_coordinates(images, (image, rows, columns), order=1, mode="grid-constant"))
@@ -307,6 +286,3 @@ def erase(images: Floats, draw: Draw, side: float) -> Floats:
     near_rows = abs(np.arange(height) + 0.5 - centre[:, :1]) < half
     near_columns = abs(np.arange(width) + 0.5 - centre[:, 1:]) < half
     return np.where(near_rows[:, :, np.newaxis] & near_columns[:, np.newaxis, :], 0, images)
-
-
-PixelOp = Callable[..., Floats]

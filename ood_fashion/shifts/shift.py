@@ -62,11 +62,7 @@ class Translate:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turn the content counter-clockwise about the image's centre by `degrees`, taken modulo 360.
-
-    Raises:
-        InvalidValueError: the angle is not finite.
-    """
+    """Turn the content counter-clockwise about the image's centre by `degrees`, taken modulo 360."""
 
     degrees: float
 
@@ -104,11 +100,7 @@ class Rotate:
 
 @dataclass(frozen=True)
 class Corrupt:
-    """Corrupt the content as `CORRUPTIONS[name]` says, at a severity from 0 to 5.
-
-    Raises:
-        InvalidValueError: there is no such corruption, or the severity or the seed is no whole number or out of range.
-    """
+    """Corrupt the content as `CORRUPTIONS[name]` says, at a severity from 0 to 5."""
 
     name: str
     severity: float
@@ -154,7 +146,7 @@ Step = Translate | Rotate | Corrupt
 
 
 class Form(NamedTuple):
-    """How a step is written: what a message says of it, how many numbers it takes, and what makes it of them."""
+    """How a step is written, how many numbers it takes, and what makes it of them."""
 
     usage: str
     least: int
@@ -250,16 +242,9 @@ class Shift:
         return np.ascontiguousarray(shifted, dtype=np.float32)
 
     def apply_uint8(self, images: NDArray[np.uint8], indices: Indices | None = None) -> NDArray[np.uint8]:
-        """Shift images as `apply` does and round to 8 bits, block by block, so that little more memory is needed.
+        """Shift uint8 images as `apply` does and round to 8 bits, block by block, so that little more memory is needed.
 
         After a corruption of pixels nothing is lost: `to_unit_range` of the result equals `apply`'s.
-
-        Args:
-            images: uint8 (n, height, width).
-            indices: as for `apply`.
-
-        Returns:
-            uint8 (n, height, width).
         """
         shifted = np.empty_like(images)
         places = np.arange(len(images)) if indices is None else np.asarray(indices, np.int64)
@@ -309,7 +294,7 @@ def _parse_term(term: str) -> tuple[Step, ...]:
     numbers: list[float] = []
     offset = len(keyword) + len(colon)
     for text in arguments.split(","):
-        number = _finite(text)
+        number = read_number(text)
         if number is not None and len(numbers) < form.most:
             numbers.append(number)
         else:
@@ -327,14 +312,15 @@ def _parse_term(term: str) -> tuple[Step, ...]:
 
 def _with_colon(term: str) -> list[str]:
     """Return a term in which the colon before the numbers was forgotten with its colon, if it is a step then."""
-    found = re.fullmatch(r"([a-z_]+?)[_ =]?(-?[\d.].*)", term)
+    corrected = re.sub(r"^([a-z_]+?)[_ =]?(-?[\d.].*)$", r"\1:\2", term)
     try:
-        return ["{}:{}".format(*found.groups())] if found and _parse_term("{}:{}".format(*found.groups())) else []
+        return [corrected] if corrected != term and _parse_term(corrected) else []
     except _FaultError:
         return []
 
 
-def _finite(text: str) -> float | None:
+def read_number(text: str) -> float | None:
+    """Read a finite number; None where there is none."""
     try:
         number = float(text)
     except ValueError:

@@ -88,9 +88,19 @@ def test_every_setting_has_an_option() -> None:
     ],
 )
 def test_light_commands_import_neither_tensorflow_nor_matplotlib(arguments: str) -> None:
+    assert_imports_none_of(("tensorflow", "keras", "matplotlib"), arguments)
+
+
+def test_help_waits_for_no_library_of_algorithms() -> None:
+    assert_imports_none_of(
+        ("scipy", "skimage", "joblib", "tensorflow", "matplotlib", "PIL", "urllib.request"), "--help"
+    )
+
+
+def assert_imports_none_of(names: tuple[str, ...], arguments: str) -> None:
     program = (
         "import sys; from ood_fashion.cli import main; main(sys.argv[1:], standalone_mode=False); "
-        "print([name for name in ('tensorflow', 'keras', 'matplotlib') if name in sys.modules], file=sys.stderr)"
+        f"print([name for name in {names} if name in sys.modules], file=sys.stderr)"
     )
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True, check=True

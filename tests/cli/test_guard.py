@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ood_fashion.cli import main
-from ood_fashion.data import sources, tfds_reader
+from ood_fashion.data import sources
 from ood_fashion.evaluation.sweeps import rotations
 from ood_fashion.models.build import build_model
 from ood_fashion.shifts.shift import TEST_SETS
@@ -201,7 +201,7 @@ def make_world(tmp_path: Path, things: Things, monkeypatch: pytest.MonkeyPatch) 
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(sources, "DEBIAN_FOLDER", tmp_path / "system")
-    monkeypatch.setattr(tfds_reader, "urlopen", unreachable)
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ood_fashion.data import tfds_reader
 from ood_fashion.data.dataset import FILES, Dataset, describe, split_train
 from ood_fashion.data.readers import read_idx
 from ood_fashion.data.sources import load_dataset, load_idx_folder
@@ -254,6 +253,6 @@ def test_a_failed_download_is_explained(empty_home: Path, monkeypatch: pytest.Mo
     def refuse(*args: object, **options: object) -> None:
         raise ConnectionError("no route to host\nand more")
 
-    monkeypatch.setattr(tfds_reader, "urlopen", refuse)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(DataError, match="download: ConnectionError: no route to host; check the network"):
         load_dataset()

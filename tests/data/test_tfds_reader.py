@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from ood_fashion.data import sources, tfds_reader
+from ood_fashion.data import sources
 from ood_fashion.data.dataset import FILES, Dataset, describe
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import DataError, InvalidValueError
@@ -23,7 +23,7 @@ def test_tensorflow_datasets_gives_the_images_in_the_files_order(
     module = tfds.image_classification.mnist
     monkeypatch.setattr(module, "_TRAIN_EXAMPLES", len(small_fashion.train))
     monkeypatch.setattr(module, "_TEST_EXAMPLES", len(small_fashion.test))
-    monkeypatch.setattr(tfds_reader, "urlopen", lambda *args, **options: io.BytesIO())
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **options: io.BytesIO())
     paths = {key.replace(" ", "_").replace("images", "data"): str(folder / stem) for key, stem in FILES.items()}
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", lambda self, urls: paths)
     downloaded = load_dataset()
@@ -67,7 +67,7 @@ def test_tensorflow_datasets_gives_other_sets_by_name(
         asked.append(url)
         return io.BytesIO()
 
-    monkeypatch.setattr(tfds_reader, "urlopen", answer)
+    monkeypatch.setattr("urllib.request.urlopen", answer)
     dataset = load_dataset(name)
     assert len(asked) == 1
     assert dataset.sha256 == small_fashion.sha256
@@ -78,7 +78,7 @@ def test_tensorflow_datasets_gives_other_sets_by_name(
     }[name]
     assert dataset.names == expected
     assert dataset.num_classes == len(expected)
-    monkeypatch.setattr(tfds_reader, "urlopen", None)  # what is prepared asks nobody
+    monkeypatch.setattr("urllib.request.urlopen", None)  # what is prepared asks nobody
     assert load_dataset(name).sha256 == dataset.sha256
 
 
@@ -154,7 +154,7 @@ def test_names_that_nobody_knows_are_refused(empty_home: Path, monkeypatch: pyte
     def refuse(*args: object, **options: object) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(tfds_reader, "urlopen", refuse)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
     with pytest.raises(
         DataError, match=r"Received: ConnectionError: no route to host\. Check the network and the disk, then python"
     ):

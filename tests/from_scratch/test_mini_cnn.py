@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion.errors import DivergenceError
-from ood_fashion.from_scratch.gradcheck import Array, central_difference
+from ood_fashion.from_scratch.gradcheck import central_difference
+from ood_fashion.from_scratch.layers import Array
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 
 
