@@ -50,9 +50,12 @@ def _git_revision() -> str | None:
     root = Path(__file__).parents[2]
     if not exists(root / ".git"):
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
+        return subprocess.check_output(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

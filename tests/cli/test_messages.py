@@ -22,7 +22,7 @@ def texts(node: ast.AST) -> Iterator[str]:
     """The strings of a program that are no docstrings and no other program's arguments; a gap where values stand."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "subprocess.run":
+    if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("subprocess."):
         return
     if isinstance(node, ast.JoinedStr):
         yield "".join(str(part.value) if isinstance(part, ast.Constant) else "..." for part in node.values)

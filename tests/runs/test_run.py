@@ -128,7 +128,7 @@ def test_a_clone_that_was_never_installed_records_its_version(
     def absent(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(start, "version", absent)
+    monkeypatch.setattr("importlib.metadata.version", absent)
     config = TrainConfig(model="mlp", implementation="numpy", train_size=400, val_size=100)
     versions = start.start_run(tmp_path / "run", config, small_fashion, "cpu").record["versions"]
     assert versions == {
