@@ -36,7 +36,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
     assert len(imports) <= 6
 
 
-def test_the_notebook_follows_the_documents_protocol() -> None:
+def test_the_notebook_follows_the_assignments_protocol() -> None:
     config = TrainConfig()
     values = (config.train_size, config.val_size, config.epochs)
     assert "TRAIN_SIZE, VAL_SIZE, EPOCHS = {:_}, {:_}, {:_}".format(*values) in NOTEBOOK.read_text()

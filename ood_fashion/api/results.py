@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ood_fashion.evaluation.comparison import ShiftComparison
+from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.results import Metrics, Prediction
 from ood_fashion.evaluation.stats import RunsSummary
 from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport
-from ood_fashion.records import JsonRecord
 from ood_fashion.reports import study_tables, tables
 from ood_fashion.reports.table import Table
 from ood_fashion.shifts.shift import Shift

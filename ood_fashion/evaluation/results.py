@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ood_fashion.records import JsonRecord
+from ood_fashion.evaluation.records import JsonRecord
 
 
 @dataclass(frozen=True)

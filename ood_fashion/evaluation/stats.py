@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.records import JsonRecord
+from ood_fashion.evaluation.records import JsonRecord
 
 Interval = tuple[float, float]
 
@@ -52,7 +52,7 @@ class Accuracy(JsonRecord):
 
 @dataclass(frozen=True)
 class Summary(JsonRecord):
-    """Independent measurements of one quantity, such as one a seed.
+    """Independent measurements of one quantity, for example one per seed.
 
     With n values, their mean m, their standard deviation s (n - 1 in the denominator) and t the Student quantile of the
     95% interval with n - 1 degrees of freedom, the mean's interval is m -+ t s / sqrt(n), and a further single value
@@ -79,7 +79,7 @@ class Summary(JsonRecord):
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Describe one or more independent measurements of one quantity, such as one a seed."""
+    """Summarize one or more independent measurements of one quantity, for example one per seed."""
     sd = stdev(values) if len(values) > 1 else None
     return replace(Summary.of(len(values), fmean(values), sd), values=tuple(values))
 

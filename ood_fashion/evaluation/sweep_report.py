@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from ood_fashion.evaluation import baseline
 from ood_fashion.evaluation.metrics import corruption_errors
+from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.stats import Interval
-from ood_fashion.records import JsonRecord
 from ood_fashion.shifts.shift import Shift
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.data.dataset import Dataset, Split, split_train
+from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.from_scratch import SEED, checks
 from ood_fashion.from_scratch.gradcheck import GradientCheck, MagnitudeCheck
 from ood_fashion.from_scratch.mini_cnn import MiniCNN, draw_edges
 from ood_fashion.from_scratch.perceptron import KernelPerceptron, MulticlassPerceptron
 from ood_fashion.images import Labels
-from ood_fashion.records import JsonRecord
 from ood_fashion.runs.config import MLP_PROTOCOL, TrainConfig
 from ood_fashion.training.numpy_trainer import as_examples, initial_network
 

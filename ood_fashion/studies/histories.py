@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.stats import Summary, summarize
-from ood_fashion.records import JsonRecord
 from ood_fashion.runs.history import History, stopped_at
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.data.dataset import Dataset
+from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.stats import SIGNIFICANCE, Summary, UnpairedComparison, adjust, compare_unpaired, summarize
 from ood_fashion.files import exists, remove_leftovers, write_json
 from ood_fashion.models import specs
-from ood_fashion.records import JsonRecord
 from ood_fashion.studies import assignment
 from ood_fashion.studies.exercises import GradientResult, MagnitudeResult, check_everything
 from ood_fashion.studies.study import STUDIES

@@ -17,10 +17,10 @@ from attrs import evolve
 
 from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
 from ood_fashion.errors import InvalidValueError, RunError
+from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.stats import summarize
 from ood_fashion.files import absolute, exists, is_vacant, make_folder, read_json, remove_leftovers, write_json
 from ood_fashion.parallel import run_parallel
-from ood_fashion.records import JsonRecord
 from ood_fashion.runs.history import history_columns
 from ood_fashion.runs.run import Run
 from ood_fashion.studies import assignment

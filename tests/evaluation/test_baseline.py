@@ -12,7 +12,7 @@ from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies import assignment
 
 
-def test_it_covers_the_sweeps_and_the_documents_test_sets() -> None:
+def test_it_covers_the_sweeps_and_the_assignments_test_sets() -> None:
     everywhere = {*TEST_SETS, *map(str, corruptions().shifts), *map(str, rotations(15).shifts)}
     moved = set(map(str, translations(8).shifts))
     for name, by_shift in baseline.accuracies().items():
@@ -22,7 +22,7 @@ def test_it_covers_the_sweeps_and_the_documents_test_sets() -> None:
     assert baseline.fit("none") is baseline.fit("translate:1,1") is baseline.fit("up4+fog:3") is None
 
 
-def test_the_reference_has_the_documents_accuracies() -> None:
+def test_the_reference_has_the_assignments_accuracies() -> None:
     figures, reference = assignment.ACCURACY["mlp"], baseline.reference()
     assert {shift: reference[shift] for shift in figures} == pytest.approx(figures, abs=0.02)
 

@@ -196,7 +196,7 @@ def test_what_has_no_error_to_compare_with_is_named_beside_the_figure() -> None:
     assert sweep_tables(SweepReport.from_json(record))[-1].notes[1:] == []
 
 
-def test_the_documents_mlp_is_the_reference_where_it_was_measured(fashion: Dataset) -> None:
+def test_the_assignments_mlp_is_the_reference_where_it_was_measured(fashion: Dataset) -> None:
     sweep = rotations(15)
     assert sweep.reference(None, ["a", "b"], fashion.test) == baseline.REFERENCE
     some = Split(fashion.test.images[:100], fashion.test.labels[:100])

@@ -128,7 +128,7 @@ def test_the_perceptrons_planted_errors_fail() -> None:
     assert not check(np.where(right > 0, right, 0))
 
 
-def test_the_documents_coordinate_is_vacuous(fashion: Dataset) -> None:
+def test_the_assignments_coordinate_is_vacuous(fashion: Dataset) -> None:
     """The assignment compares the weight of pixel (0, 0), which is 0 in these images, and finds 0.000000 twice."""
     x = fashion.train.images[:50].reshape(50, -1) / 255
     network = build_mlp(dtype=np.float64)

@@ -62,7 +62,7 @@ def test_the_kink_itself_counts_as_off() -> None:
     np.testing.assert_array_equal(automatic(model, x, y)["w"], 0)
 
 
-def test_the_documents_extra_factor_is_wrong() -> None:
+def test_the_assignments_extra_factor_is_wrong() -> None:
     """dl/dv_1 is -y sigmoid(-y y_hat) o_1, by hand: o = (2, 0), y_hat = 1."""
     model, x, y = model_with((1, 1), (0.5, 1)), np.array([[1.0, 1, -2]]), np.array([1.0])
     right = -2 / (1 + np.e)

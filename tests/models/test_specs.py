@@ -63,7 +63,7 @@ def test_a_window_needs_an_image() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_new_model_is_larger_than_the_documents_last(name: str) -> None:
+def test_no_new_model_is_larger_than_the_assignments_last(name: str) -> None:
     assert name in assignment.PARAMETERS or describe(name)["parameters"] <= assignment.PARAMETERS["cnn3"]
 
 

@@ -126,7 +126,7 @@ def test_alternative_texts_say_what_the_figures_show(run: Run, small_folder: Pat
     assert f"Largest off the diagonal: {true} taken for {predicted} {100 * most:.0f}%" in texts["confusion-up4"]
 
 
-def test_genuine_data_has_names_and_the_documents_figures(fashion: Dataset, tmp_path: Path) -> None:
+def test_genuine_data_has_names_and_the_assignments_figures(fashion: Dataset, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", fashion, TrainConfig(model="cnn3", monitor_test=True, calibrate=True))
     page = read_page(run.path)
     check_structure(Document(to_html(page)))

@@ -13,7 +13,7 @@ from ood_fashion.runs.config import PROTOCOLS, SETTINGS, TrainConfig
 from ood_fashion.studies.assignment import comparable_model, comparable_models
 
 
-def test_the_defaults_are_the_documents_protocol() -> None:
+def test_the_defaults_are_the_assignments_protocol() -> None:
     config = TrainConfig()
     assert (config.train_size, config.val_size) == (10_000, 2_000)
     assert (config.batch_size, config.learning_rate, config.momentum) == (5, 0.01, 0)
@@ -131,7 +131,7 @@ def test_unknown_settings_are_refused() -> None:
         ({"model": "p4cnn"}, None),  # of which the assignment knows nothing
     ],
 )
-def test_the_documents_figures_are_those_of_its_protocol(changes: dict[str, Any], expected: str | None) -> None:
+def test_the_assignments_figures_are_those_of_its_protocol(changes: dict[str, Any], expected: str | None) -> None:
     config = TrainConfig(**changes)
     assert comparable_model(config, genuine=True) == expected
     assert comparable_model(config, genuine=False) is None

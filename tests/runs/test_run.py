@@ -198,7 +198,8 @@ def test_names_of_new_runs_do_not_collide(root: Path) -> None:
 
 
 def test_finding_runs(root: Path) -> None:
-    with pytest.raises(RunError, match=r"no trained run in .*\. Train one with .*: `pretrained` "):
+    message = r"no trained run in .*\. Train one with ood-fashion train, or use .*: `pretrained` "
+    with pytest.raises(RunError, match=message):
         latest_complete_run()
     make(root / "20260101T000000-mlp-s1", complete=True)
     make(root / "20260102T000000-mlp-s1", complete=True)

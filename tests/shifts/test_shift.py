@@ -44,7 +44,7 @@ def test_hand_worked(text: str, expected: list[list[float]]) -> None:
     np.testing.assert_array_equal(apply(text, CORNER), np.array([expected], np.float32))
 
 
-def test_the_documents_shifts_on_real_images(fashion: Dataset) -> None:
+def test_the_assignments_shifts_on_real_images(fashion: Dataset) -> None:
     images = fashion.test.images[:50]
     scaled = images.astype(np.float32) / np.float32(255)
     up = np.zeros_like(scaled)

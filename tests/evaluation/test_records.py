@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ood_fashion.records import JsonRecord
+from ood_fashion.evaluation.records import JsonRecord
 
 
 @dataclass(frozen=True)
