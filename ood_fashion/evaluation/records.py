@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
@@ -45,6 +46,11 @@ class JsonRecord:
         return cls(**values)
 
 
+def describe_fault(error: Exception) -> str:
+    """Say what is wrong with JSON values that were read in vain, as part of a message."""
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
 @cache
 def _types(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
@@ -79,4 +85,4 @@ def _from_json(value: Any, expected: Any) -> Any:
             return {name: _from_json(member, inner[1]) for name, member in value.items()}
         if isinstance(expected, type) and issubclass(expected, JsonRecord):
             return expected.from_json(value)
-    raise TypeError(f"{value!r} instead of {getattr(expected, '__name__', expected)}")
+    raise TypeError(f"{reprlib.repr(value)} instead of {getattr(expected, '__name__', expected)}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
+from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.files import read_json
 from ood_fashion.reports import study_figures, study_tables
 from ood_fashion.reports.figures import test_set
@@ -78,7 +79,7 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
         parts = study_tables.reproduction_tables(report)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RunError(
-            f"{path / 'reproduction.json'}: expected a reproduction. Received: {error!r} missing."
+            f"{path / 'reproduction.json'}: expected a reproduction. Received: {describe_fault(error)}."
         ) from error
     pages = [study_page(path / name) for name, study in STUDIES.items() if study.in_assignment]
     return Page(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import RunError
+from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.files import read_json
 from ood_fashion.reports import sweep_figures, tables
@@ -21,7 +22,9 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
         means = ", ".join(f"{row.model} {row.mean:.4f}" for row in report.over_shifts) or "no shifts"
         lead = f"{len(report.results) // len(report.models)} test sets of {report.results[0].n:,} images."
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise RunError(f"{path / 'results.json'}: expected a sweep's results. Received: {error!r} missing.") from error
+        raise RunError(
+            f"{path / 'results.json'}: expected a sweep's results. Received: {describe_fault(error)}."
+        ) from error
     drawings = [Drawing(*figure, f"{figure[-1]}. Means over all shifts: {means}.") for figure in figures]
     return Page(
         title=folder_name(path),

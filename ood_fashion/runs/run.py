@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.metrics import Predictions
+from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.evaluation.results import AccuracyResult, read_result
 from ood_fashion.files import (
     access,
@@ -210,7 +211,7 @@ class Run:
             return [read_result(record) for record in self.read_metrics()["results"]]
         except (KeyError, TypeError, ValueError) as error:
             path = self.path / "metrics.json"
-            raise RunError(f"{path}: expected a run's metrics. Received: {error!r} missing.") from error
+            raise RunError(f"{path}: expected a run's metrics. Received: {describe_fault(error)}.") from error
 
     @property
     def temperature(self) -> float | None:

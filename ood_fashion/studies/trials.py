@@ -14,6 +14,7 @@ from typing import Any
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
+from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
 from ood_fashion.parallel import first_line, run_parallel
 from ood_fashion.runs.config import TrainConfig
@@ -48,7 +49,7 @@ class Trial:
             measured = measures(history, metrics)
             _ = [measured[f"accuracy {name}"] for name in TEST_SETS]
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{self.path}: expected the metrics of a run. Received: {error!r} missing.") from error
+            raise RunError(f"{self.path}: expected the metrics of a run. Received: {describe_fault(error)}.") from error
         return history, measured, metrics["results"][0]["n"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ood_fashion.evaluation.records import JsonRecord
+from ood_fashion.evaluation.records import JsonRecord, describe_fault
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,17 @@ def test_a_record_is_read_as_it_was_written() -> None:
 def test_a_damaged_record_is_refused(changes: dict[str, Any], kind: type[Exception]) -> None:
     with pytest.raises(kind):
         Line.from_json({**RECORD, **changes})
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        ({"x": 1.0}, "no 'y'"),
+        ({"x": "a", "y": 1}, "'a' instead of float"),
+        ({"x": "a" * 10**6, "y": 1}, "'aaaaaaaaaaaa...aaaaaaaaaaaaa' instead of float"),
+    ],
+)
+def test_a_fault_is_said_in_brief(record: dict[str, Any], fault: str) -> None:
+    with pytest.raises((KeyError, TypeError)) as caught:
+        Point.from_json(record)
+    assert describe_fault(caught.value) == fault
