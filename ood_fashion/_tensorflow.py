@@ -1,6 +1,7 @@
 """The one door to TensorFlow and Keras: every other module takes `keras` and `tf` from here.
 
-They are imported quietly, and only with each other. Their global settings are put aside while this package computes.
+They are imported quietly. Where Keras has another backend, there is no `tf`, and what needs it says so: the models and
+their layers alone do without. Global settings are put aside while this package computes.
 """
 
 from __future__ import annotations
@@ -18,47 +19,63 @@ from ood_fashion.native_log import quiet_tensorflow
 __all__ = ["default_settings", "keras", "select_device", "tf"]
 
 
-def _require_tensorflow(backend: str) -> None:
-    if backend != "tensorflow":
-        raise OodFashionError(
-            f"KERAS_BACKEND: expected tensorflow. Received: {backend}. Set it so before Keras is imported."
-        )
-
+_OTHER_BACKEND = "KERAS_BACKEND: expected tensorflow. Received: {}. Set it so before Keras is imported."
 
 if "keras" not in sys.modules:
     # Keras would take an empty one for none, and then that of keras.json.
     os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
-    _require_tensorflow(os.environ["KERAS_BACKEND"])
 try:
     with quiet_tensorflow():
         import keras
-        import tensorflow as tf
-        from tensorflow.python.framework import config as framework_config  # tf.config turns determinism on alone
+
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+            from tensorflow.python.framework import config as framework_config  # tf.config turns determinism on alone
 except Exception as error:  # Keras lets through whatever its settings, or what is installed, make it raise
+    if (backend := os.environ.get("KERAS_BACKEND", "tensorflow")) != "tensorflow":
+        raise OodFashionError(_OTHER_BACKEND.format(backend)) from error
     raise OodFashionError(
         f"Keras: expected it to be imported with TensorFlow. Received: {type(error).__name__}: "
         f"{' '.join(str(error).split())[:200].rstrip('.')}. "
         "Check that both are installed, the variables KERAS_... of the environment, and keras.json."
     ) from error
-_require_tensorflow(keras.config.backend())
+
+
+def __getattr__(name: str) -> Any:
+    """Tell what needs TensorFlow that Keras has another backend."""
+    if name == "tf":
+        raise OodFashionError(_OTHER_BACKEND.format(keras.config.backend()))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+Setting = tuple[Callable[[], Any], Callable[[Any], None], Any]
+"""What reads a setting of the process, what sets it, and its default."""
+
+_KERAS: tuple[Setting, ...] = (
+    (keras.config.floatx, keras.config.set_floatx, "float32"),
+    (keras.config.epsilon, keras.config.set_epsilon, 1e-7),
+    (keras.config.image_data_format, keras.config.set_image_data_format, "channels_last"),
+    (keras.config.max_epochs, keras.config.set_max_epochs, None),
+    (keras.config.max_steps_per_epoch, keras.config.set_max_steps_per_epoch, None),
+)
 
 
 def _set_determinism(enabled: bool) -> None:
     (framework_config.enable_op_determinism if enabled else framework_config.disable_op_determinism)()
 
 
-_KERAS, _TENSORFLOW = keras.config, tf.config.experimental
-# What reads a setting of the process, what sets it, and its default.
-_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], None], Any], ...] = (
-    (_KERAS.floatx, _KERAS.set_floatx, "float32"),
-    (_KERAS.epsilon, _KERAS.set_epsilon, 1e-7),
-    (_KERAS.image_data_format, _KERAS.set_image_data_format, "channels_last"),
-    (_KERAS.max_epochs, _KERAS.set_max_epochs, None),
-    (_KERAS.max_steps_per_epoch, _KERAS.set_max_steps_per_epoch, None),
-    (tf.config.functions_run_eagerly, tf.config.run_functions_eagerly, False),
-    (tf.config.optimizer.get_jit, tf.config.optimizer.set_jit, ""),
-    (_TENSORFLOW.tensor_float_32_execution_enabled, _TENSORFLOW.enable_tensor_float_32_execution, True),
-)
+def _tensorflow_settings() -> tuple[Setting, ...]:
+    if keras.config.backend() != "tensorflow":
+        return ()
+    config, experimental = tf.config, tf.config.experimental
+    on_gpu = bool(config.get_visible_devices("GPU"))
+    return (
+        (config.functions_run_eagerly, config.run_functions_eagerly, False),
+        (config.optimizer.get_jit, config.optimizer.set_jit, ""),
+        (experimental.tensor_float_32_execution_enabled, experimental.enable_tensor_float_32_execution, True),
+        (framework_config.is_op_determinism_enabled, _set_determinism, on_gpu),
+    )
+
 
 _lock = threading.Lock()
 _users = 0
@@ -76,9 +93,7 @@ def default_settings(dtype: str = "float32") -> Iterator[None]:
     policy = keras.config.dtype_policy()
     with _lock:
         if not _users:
-            on_gpu = bool(tf.config.get_visible_devices("GPU"))
-            determinism = framework_config.is_op_determinism_enabled, _set_determinism, on_gpu
-            for read, write, default in (*_SETTINGS, determinism):
+            for read, write, default in (*_KERAS, *_tensorflow_settings()):
                 if (value := read()) != default:
                     write(default)
                     _changed.append((write, value))

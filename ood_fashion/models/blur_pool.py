@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ood_fashion._tensorflow import keras, tf
+from ood_fashion._tensorflow import keras
 from ood_fashion.models.layer_specs import MaxBlurPool2D
 
 Dims = tuple[int | None, ...]
@@ -27,11 +27,11 @@ class MaxBlurPooling2D(keras.layers.Layer):
         super().__init__(**options)
         self.pool_size = pool_size
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: Any) -> Any:
         """Pool (n, height, width, channels)."""
         pooled = inputs
         for axis in (1, 2):
-            pooled = functools.reduce(tf.maximum, _slices(pooled, axis, self.pool_size, 1))
+            pooled = functools.reduce(keras.ops.maximum, _slices(pooled, axis, self.pool_size, 1))
         for axis in (1, 2):
             slices = _slices(pooled, axis, len(_BLUR), self.pool_size)
             pooled = sum(weight * part for weight, part in zip(_BLUR, slices, strict=True))
@@ -47,7 +47,7 @@ class MaxBlurPooling2D(keras.layers.Layer):
         return {**super().get_config(), "pool_size": self.pool_size}
 
 
-def _slices(x: tf.Tensor, axis: int, window: int, stride: int) -> list[tf.Tensor]:
+def _slices(x: Any, axis: int, window: int, stride: int) -> list[Any]:
     """Return, for each place in a window, the values that all windows along an axis have there."""
     end = x.shape[axis] - window + 1
     return [x[(*[slice(None)] * axis, slice(i, i + end, stride))] for i in range(window)]

@@ -19,25 +19,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ood_fashion._tensorflow import keras, tf
+from ood_fashion._tensorflow import keras
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.models.layer_specs import group_channels, group_order
 from ood_fashion.models.patch_layers import Conv2D
 
+ops = keras.ops
 Dims = tuple[int | None, ...]
 
-_REVERSED_AXES: tuple[list[int], ...] = ([], [0], [0, 1], [1])
-"""Axes to reverse for each number of quarter turns, after the axes are swapped for an odd one."""
 
-
-def transform(kernel: tf.Tensor, element: int) -> tf.Tensor:
+def transform(kernel: Any, element: int) -> Any:
     """Apply T_g to the first two axes, of equal length, for the element g with this index."""
     mirrored, turns = divmod(element, 4)
-    if mirrored:
-        kernel = tf.reverse(kernel, [1])
-    if turns % 2:
-        kernel = tf.transpose(kernel, [1, 0, *range(2, len(kernel.shape))])
-    return tf.reverse(kernel, _REVERSED_AXES[turns]) if turns else kernel
+    kernel = ops.convert_to_tensor(kernel)  # Keras's JAX backend turns no variables
+    return ops.rot90(ops.flip(kernel, 1) if mirrored else kernel, turns)
 
 
 def relative_element(g: int, h: int) -> int:
@@ -95,16 +90,16 @@ class LiftingConv2D(_OnGroup, Conv2D):
                 )
         super().build(input_shape)
 
-    def filter_bank(self) -> tf.Tensor:
+    def filter_bank(self) -> Any:
         """Return the kernels in all orientations: (size, size, channels, elements * filters)."""
         elements = range(group_order(self.reflections))
-        return tf.concat([transform(self.kernel, g) for g in elements], axis=-1)
+        return ops.concatenate([transform(self.kernel, g) for g in elements], axis=-1)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: Any) -> Any:
         """Convolve (n, height, width, channels)."""
         outputs = self.convolution_op(inputs, self.filter_bank())
         if self.use_bias:
-            outputs += tf.tile(self.bias, [group_order(self.reflections)])
+            outputs += ops.tile(self.bias, [group_order(self.reflections)])
         return self.activation(outputs)
 
     def compute_output_shape(self, input_shape: Dims) -> Dims:
@@ -124,12 +119,12 @@ class GroupConv2D(LiftingConv2D):
         group_channels(input_shape[-1] or 0, self.reflections, self.name)
         super().build(input_shape)
 
-    def filter_bank(self) -> tf.Tensor:
+    def filter_bank(self) -> Any:
         """Return L_g psi for all g: (size, size, elements * channels, elements * filters)."""
         elements = range(group_order(self.reflections))
-        parts = tf.split(self.kernel, len(elements), axis=2)
-        oriented = [tf.concat([parts[relative_element(g, h)] for h in elements], axis=2) for g in elements]
-        return tf.concat([transform(kernel, g) for g, kernel in zip(elements, oriented, strict=True)], axis=-1)
+        parts = ops.split(self.kernel, len(elements), axis=2)
+        oriented = [ops.concatenate([parts[relative_element(g, h)] for h in elements], axis=2) for g in elements]
+        return ops.concatenate([transform(kernel, g) for g, kernel in zip(elements, oriented, strict=True)], axis=-1)
 
 
 @keras.saving.register_keras_serializable("ood_fashion")
@@ -146,39 +141,38 @@ class GroupBatchNormalization(_OnGroup, keras.layers.BatchNormalization):
         super().build((*input_shape[:-1], group_channels(input_shape[-1] or 0, self.reflections, self.name)))
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, inputs: Any, training: bool | None = None, mask: Any | None = None) -> Any:
         """Normalise (n, height, width, elements * channels)."""
         order = group_order(self.reflections)
         if training and self.trainable:
-            mean, square = (
-                tf.reduce_mean(tf.reshape(tf.reduce_mean(values, [0, 1, 2]), (order, -1)), 0)
-                for values in (inputs, tf.square(inputs))
-            )
-            if self.synchronized:  # over devices, whose parts of a batch are equally large
-                context = tf.distribute.get_replica_context()
-                mean, square = context.all_reduce(tf.distribute.ReduceOp.MEAN, [mean, square])
-            variance = tf.maximum(square - tf.square(mean), 0.0)
+            if self.synchronized:  # over devices
+                means, variances = ops.moments(inputs, [0, 1, 2], synchronized=True)
+                squares = variances + ops.square(means)
+            else:
+                means, squares = (ops.mean(values, [0, 1, 2]) for values in (inputs, ops.square(inputs)))
+            mean, square = (ops.mean(ops.reshape(values, (order, -1)), 0) for values in (means, squares))
+            variance = ops.maximum(square - ops.square(mean), 0.0)
             for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + value * (1 - self.momentum))
         else:
             mean, variance = self.moving_mean, self.moving_variance
-        factor = tf.math.rsqrt(variance + self.epsilon)
+        factor = ops.rsqrt(variance + self.epsilon)
         if self.scale:
             factor *= self.gamma
         offset = -mean * factor
         if self.center:
             offset += self.beta
-        return inputs * tf.tile(factor, [order]) + tf.tile(offset, [order])
+        return inputs * ops.tile(factor, [order]) + ops.tile(offset, [order])
 
 
 @keras.saving.register_keras_serializable("ood_fashion")
 class GroupMaxPooling(_OnGroup):
     """The maximum over the group, pixel by pixel: max over g of F[g], an image that turns with the input."""
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: Any) -> Any:
         """Pool (n, height, width, elements * channels) to (n, height, width, channels)."""
         height, width, channels = self.compute_output_shape(inputs.shape)[1:]
-        return tf.reduce_max(tf.reshape(inputs, (-1, height, width, group_order(self.reflections), channels)), axis=3)
+        return ops.max(ops.reshape(inputs, (-1, height, width, group_order(self.reflections), channels)), axis=3)
 
     def compute_output_shape(self, input_shape: Dims) -> Dims:
         """Return (n, height, width, channels)."""

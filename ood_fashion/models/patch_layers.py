@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from ood_fashion._tensorflow import keras, tf
+from ood_fashion._tensorflow import keras
+
+ops = keras.ops
 
 _patch_kernels = ContextVar("patch_kernels", default=False)
 
@@ -31,7 +33,7 @@ def patch_kernels() -> Iterator[None]:
 class Conv2D(keras.layers.Conv2D):
     """A convolution as one matrix product of all patches with the kernel, if it has stride 1 and no padding."""
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve (n, height, width, channels) with (rows, columns, channels, filters)."""
         plain = (self.strides, self.dilation_rate, self.groups, self.padding, self.data_format)
         if not _patch_kernels.get() or plain != ((1, 1), (1, 1), 1, "valid", "channels_last"):
@@ -39,13 +41,16 @@ class Conv2D(keras.layers.Conv2D):
         rows, columns, channels, filters = kernel.shape
         height, width = inputs.shape[1] - rows + 1, inputs.shape[2] - columns + 1
         # Stacked axis by axis: XLA copies this faster than one concatenation of all slices.
-        patches = tf.stack(
-            [tf.stack([inputs[:, i : i + height, j : j + width] for j in range(columns)], axis=3) for i in range(rows)],
+        patches = ops.stack(
+            [
+                ops.stack([inputs[:, i : i + height, j : j + width] for j in range(columns)], axis=3)
+                for i in range(rows)
+            ],
             axis=3,
         )
         size = rows * columns * channels
-        products = tf.matmul(tf.reshape(patches, (-1, size)), tf.reshape(kernel, (size, filters)))
-        return tf.reshape(products, (-1, height, width, filters))
+        products = ops.matmul(ops.reshape(patches, (-1, size)), ops.reshape(kernel, (size, filters)))
+        return ops.reshape(products, (-1, height, width, filters))
 
 
 @keras.saving.register_keras_serializable("ood_fashion")
@@ -55,18 +60,18 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
     Among equal values the first in reading order takes the gradient, as in the stock kernel.
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: Any) -> Any:
         """Pool (n, height, width, channels)."""
         rows, columns = self.pool_size
         plain = (self.strides, self.padding, self.data_format)
         if not _patch_kernels.get() or plain != ((rows, columns), "valid", "channels_last"):
             return super().call(inputs)
         height, width = inputs.shape[1] // rows, inputs.shape[2] // columns
-        windows = tf.reshape(
+        windows = ops.reshape(
             inputs[:, : height * rows, : width * columns], (-1, height, rows, width, columns, inputs.shape[3])
         )
         slices = (windows[:, :, i, :, j] for i in range(rows) for j in range(columns))
-        return functools.reduce(tf.maximum, slices)
+        return functools.reduce(ops.maximum, slices)
 
 
 _TWINS: dict[type, Any] = {keras.layers.Conv2D: Conv2D, keras.layers.MaxPooling2D: MaxPooling2D}
