@@ -73,7 +73,7 @@ class Table:
     __str__ = to_text
 
     def to_markdown(self) -> str:
-        """Return the table as Markdown, below its title as a heading; no line of prose is longer than 120 characters."""
+        """Return the table as Markdown, below its title as a heading, with prose in lines of at most 120 characters."""
         heading = self.title and f"## {self.title}"
         text, *notes = ("\n".join(fill(line, 120) for line in part.splitlines()) for part in (self.text, *self.notes))
         return "\n\n".join(part for part in (heading, text, self._lay_out("github"), *notes) if part)
