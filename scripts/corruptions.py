@@ -1,12 +1,13 @@
 """Make what docs/corruptions.md shows: the table of the corruptions' parameters, and how long each takes.
 
-table  the parameters, from `ood_fashion.shifts.corruptions`
+table  the parameters and their sources, from `ood_fashion.shifts.corruptions`
 times  seconds of each corruption at each severity over the test images, in this process
 """
 
 from __future__ import annotations
 
 import time
+from textwrap import fill
 
 import click
 from tabulate import tabulate
@@ -16,16 +17,27 @@ from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import Corrupt, Shift
 
 
-def corruption_table() -> str:
-    """Show the corruptions with their parameters, as a Markdown table."""
-    headers = ["corruption", "what it does", "parameters", *map(str, SEVERITIES), "source"]
-    rows = [headers, ["---"] * len(headers)]
+def corruption_tables() -> str:
+    """Show the corruptions, their parameters and the sources of these, as two Markdown tables and a list."""
+    effects, values = [], []
+    sources: dict[str, list[str]] = {}
     for name, corruption in CORRUPTIONS.items():
-        values = ["; ".join(f"{value:g}" for value in row) for row in corruption.table]
         star = "" if corruption.is_random else " *"
-        parameters = "; ".join(corruption.parameters)
-        rows.append([f"`{name}`{star}", corruption.effect, parameters, *values, corruption.source])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        effects.append([f"`{name}`{star}", corruption.effect, "; ".join(corruption.parameters)])
+        values.append([f"`{name}`", *("; ".join(f"{value:g}" for value in row) for row in corruption.table)])
+        sources.setdefault(corruption.source, []).append(f"`{name}`")
+    items = (f"{', '.join(names)}: {source}." for source, names in sources.items())
+    return "\n\n".join(
+        [
+            _markdown(["corruption", "what it does", "parameter"], effects),
+            _markdown(["corruption", *map(str, SEVERITIES)], values),
+            "\n".join(fill(item, 116, initial_indent="- ", subsequent_indent="  ") for item in items),
+        ]
+    )
+
+
+def _markdown(headers: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [headers, ["---"] * len(headers), *rows])
 
 
 @click.group()
@@ -35,8 +47,8 @@ def main() -> None:
 
 @main.command()
 def table() -> None:
-    """Print the table of parameters."""
-    click.echo(corruption_table())
+    """Print the tables of parameters, and their sources."""
+    click.echo(corruption_tables())
 
 
 @main.command()

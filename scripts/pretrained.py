@@ -33,20 +33,22 @@ from ood_fashion.studies.study_run import StudyRun
 
 _INTRODUCTION = """# Trained models
 
-They come with the package, in `ood_fashion/runs/pretrained/NAME`, each as the run folder that its training wrote; the
-model file is `model.keras`, float32, without optimizer state. `evaluate`, `predict` and `sweep` take
-`--pretrained NAME`, and `compare` the name.
+Measure a model that comes with the package, without training one:
 
     ood-fashion evaluate --pretrained p4mgap-augmented --all
     ood-fashion predict --pretrained p4mgap-augmented shoe.jpg
     ood-fashion compare cnn3-full p4mcnn
 
-Each is the first of three trainings, not the best: `ood-fashion study robust --seeds 3 --out studies/robust` trained
-them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them. docs/robustness.md has the
-means of the three. `tests/runs/test_pretrained.py` holds the cards against the files.
+`evaluate`, `predict` and `sweep` take `--pretrained NAME`, and `compare` the name. In Python, `ood.pretrained(NAME)` is
+the run, and every function takes the name.
 
-The accuracies are on Fashion-MNIST's 10,000 test images, with 95% Wilson intervals, which are the test set's alone.
-`python scripts/pretrained.py cards` prints this page.
+The accuracies below are on Fashion-MNIST's 10,000 test images, with 95% Wilson intervals, which are the test set's
+alone. [Robust models](robustness.md) has the means of three trainings.
+
+Each model is the first of its three trainings, not the best. `ood-fashion study robust --seeds 3 --out studies/robust`
+trained them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them to
+`ood_fashion/runs/pretrained/NAME`. Each folder is the run folder that its training wrote. Its model file is
+`model.keras`, float32, without optimizer state. `python scripts/pretrained.py cards` prints this page.
 """
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -75,8 +77,8 @@ def ship(study: Path) -> None:
 
 @main.command()
 def options() -> None:
-    """Print --model NAME for every model, for the command line of a sweep."""
-    click.echo(" ".join(f"--model {name}" for name in pretrained_runs()))
+    """Print --pretrained NAME for every model, for the command line of a sweep."""
+    click.echo(" ".join(f"--pretrained {name}" for name in pretrained_runs()))
 
 
 @main.command()
@@ -84,11 +86,11 @@ def options() -> None:
 @click.argument("angles", type=FOLDER)
 @click.argument("corruptions", type=FOLDER)
 def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
-    """Print the table of docs/robustness.md from the study's folder and two sweeps' folders."""
+    """Print the tables of docs/robustness.md from the study's folder and two sweeps' folders."""
     summary = StudyRun(study).summarize()
     turned = _over_shifts(angles)
     errors = {row.model: row.mce for row in _over_shifts(corruptions)}
-    rows = []
+    accuracies_by_model, costs = [], []
     for setting in summary.settings:
         name, measured = setting.setting, setting.measures
         description = specs.describe(STUDIES["robust"].settings[name].model)
@@ -96,22 +98,29 @@ def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
         rotations = [accuracies[f"rotate{angle}"] for angle in (90, 180, 270)]
         every_angle = [row.mean for row in turned if Path(row.model).name.rpartition("-s")[0] == name]
         worst = [min(values) for values in zip(*accuracies.values(), strict=True)]
-        rows.append(
+        accuracies_by_model.append(
             [
                 f"`{name}`",
-                f"{description['parameters']:,}",
-                f"{description['multiply_adds'] / 1e6:.1f} M",
-                f"{min(setting.values('seconds').values()):,.0f} s",
                 estimate(measured["accuracy none"]),
                 estimate(measured["accuracy up4"]),
                 estimate(summarize([fmean(values) for values in zip(*rotations, strict=True)])),
                 estimate(summarize(every_angle)),
                 estimate(summarize(worst)),
-                f"{errors[name]:.2f}",
             ]
         )
-    headers = ["model", "parameters", "multiply-adds", "training", "in-domain", "up 4", "rotated 90, 180, 270"]
-    click.echo(Table("", [*headers, "every angle", "worst of five", "mCE"], rows).to_markdown())
+        costs.append(
+            [
+                f"`{name}`",
+                f"{errors[name]:.2f}",
+                f"{description['parameters']:,}",
+                f"{description['multiply_adds'] / 1e6:.1f} M",
+                f"{min(setting.values('seconds').values()):,.0f} s",
+            ]
+        )
+    headers = ["model", "in-domain", "up 4", "rotated 90, 180, 270", "every angle", "lowest of five"]
+    click.echo(Table("", headers, accuracies_by_model).to_markdown())
+    click.echo()
+    click.echo(Table("", ["model", "mCE", "parameters", "multiply-adds", "training"], costs).to_markdown())
 
 
 def _over_shifts(sweep: Path) -> tuple[OverShifts, ...]:
@@ -142,12 +151,15 @@ def _card(name: str, run: Run) -> Iterator[str]:
     config, record, metrics = run.config, run.record, run.read_metrics()
     versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
     yield f"## `{name}`"
-    yield f"- The same training: `{_command(config)}`"
-    yield f"- Parameters: {specs.describe(config.model)['parameters']:,}; {run.model_path.stat().st_size:,} bytes"
+    yield ""
+    yield f"    {_command(config)}"
+    yield ""
+    yield f"- Parameters: {specs.describe(config.model)['parameters']:,}; {run.model_path.stat().st_size:,} bytes."
     threads = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
     place = f"{threads} of the {record['device'].upper()}"
-    yield f"- Trained with {versions}, on {place}, at commit {record['git_revision']}"
-    yield "- Epochs: {epochs}, of which {kept_epoch} is kept; updates: {updates:,}".format(**metrics["training"])
+    yield f"- With {versions}, on {place}."
+    yield f"- At commit {record['git_revision']}."
+    yield "- Epochs: {epochs}, of which {kept_epoch} is kept; updates: {updates:,}.".format(**metrics["training"])
     yield ""
     rows = []
     for row in metrics["results"]:

@@ -86,7 +86,7 @@ def reproduce(
     progress: Progress = lambda outcomes, total: outcomes,
     **changes: Any,
 ) -> Reproduction:
-    """Repeat the whole assignment, and compare its numbers and claims with ours.
+    """Repeat the whole assignment, and compare its reported values and claims with what is measured.
 
     Args:
         seeds: trainings of every setting, 3 unless given, or as many as `resume` finds.

@@ -97,7 +97,7 @@ def _run(
 def reproduce(out: Path | None, **options: Any) -> None:
     """Repeat all of the assignment.
 
-    The result is a folder with the assignment's studies, and a table of its figures and claims beside ours.
+    The result is a folder with the assignment's studies, and a table of its values and claims beside the measured ones.
 
     Example: ood-fashion reproduce --seeds 5 --out studies/reproduction
     """

@@ -85,7 +85,8 @@ def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
     return Page(
         title=folder_name(path),
         kind="reproduction",
-        lead=f"The assignment's figures beside ours, over {report.seeds} {'seed' if report.seeds == 1 else 'seeds'}.",
+        lead=f"The assignment's reported values beside measured ones, over {report.seeds} "
+        f"{'seed' if report.seeds == 1 else 'seeds'}.",
         sections=[
             *(Section(table.title, table.text, [table]) for table in parts),
             *(Section(page.lead, tables=page.sections[0].tables, drawings=page.drawings) for page in pages),

@@ -157,11 +157,10 @@ def _verdict(best: BestSetting, factor: str) -> str:
 
 
 def reproduction_tables(report: ReproductionReport) -> list[Table]:
-    """Lay the assignment's numbers and claims beside ours, and show its slips."""
+    """Show the assignment's reported values and claims beside the measured ones, and its slips."""
     values = [
         [
-            value.problem,
-            value.setting,
+            f"{value.problem}, {value.setting}",
             _measure(value.measure),
             (f"{value.assignment:,}" if value.assignment >= 2 else f"{value.assignment:.4f}") + "†" * bool(value.slip),
             estimate(value.ours) if value.ours else "-",
@@ -189,15 +188,15 @@ def reproduction_tables(report: ReproductionReport) -> list[Table]:
     ratio = max(check.ratio or 1 for check in checks if isinstance(check, MagnitudeResult))
     return [
         Table(
-            "Figures",
-            ["problem", "of", "figure", "assignment", "ours", "one more training", "assignment in it"],
+            "Reported values",
+            ["problem", "value", "assignment", "measured", "one more training", "assignment in it"],
             values,
             ["† a slip of the assignment, listed below"],
-            left=(1, 2, 6),
-            text=f"Ours: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and "
+            left=(1, 5),
+            text=f"Measured: mean over {seeds} {'seed' if seeds == 1 else 'seeds'} with half of its 95% interval, and "
             "where a further training would lie with 95% probability.",
         ),
-        Table("Parameters", ["problem", "model", "assignment", "ours"], counts, left=(1,)),
+        Table("Parameters", ["problem", "model", "assignment", "measured"], counts, left=(1,)),
         Table(
             "Gradient checks",
             ["model", "parameter", "check", "verdict"],

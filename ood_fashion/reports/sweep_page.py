@@ -32,6 +32,6 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
         lead=f"{', '.join(report.models)}: {lead}",
         sections=[
             Section("Over all shifts", tables=[last], drawings=drawings),
-            Section("Figures", tables=others),
+            Section("Tables", tables=others),
         ],
     )

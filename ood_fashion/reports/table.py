@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -72,9 +73,10 @@ class Table:
     __str__ = to_text
 
     def to_markdown(self) -> str:
-        """Return the table as Markdown, below its title as a heading."""
+        """Return the table as Markdown, below its title as a heading, with prose in lines of at most 120 characters."""
         heading = self.title and f"## {self.title}"
-        return "\n\n".join(part for part in (heading, self.text, self._lay_out("github"), *self.notes) if part)
+        text, *notes = ("\n".join(fill(line, 120) for line in part.splitlines()) for part in (self.text, *self.notes))
+        return "\n\n".join(part for part in (heading, text, self._lay_out("github"), *notes) if part)
 
     def to_html(self) -> str:
         """Return the table as HTML, its title as the caption."""

@@ -96,7 +96,7 @@ def _of_pixels(
 
 _random, _fixed = partial(_of_pixels, is_random=True), partial(_of_pixels, is_random=False)
 _IMAGENET_C = "ImageNet-C and MNIST-C"
-_SMALLER = "ours: ImageNet-C's, made for 224x224, leave nothing of 28x28"
+_SMALLER = "chosen here, because ImageNet-C's, made for 224x224, leave nothing of 28x28"
 
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": _random(
@@ -126,37 +126,37 @@ CORRUPTIONS: dict[str, Corruption] = {
         pixel_ops.fog,
         "amount",
         (1.0, 1.5, 2.0, 2.5, 3.0),
-        "ours: ImageNet-C's range of amounts, in equal steps because our noise has one roughness",
+        "ImageNet-C's range of amounts, in equal steps because the noise here has one roughness",
     ),
     "spatter": _random(
         pixel_ops.spatter,
         "threshold, standard deviations",
         (1.5, 1.25, 1.0, 0.75, 0.5),
-        "ours: covers some 5 to 25% of the image; ImageNet-C changes colour and sharpness as well",
+        "chosen here to cover some 5 to 25% of the image; ImageNet-C changes colour and sharpness too",
     ),
     "stripe": _fixed(
         pixel_ops.stripe,
         "columns at each side",
         (3, 5, 7, 9, 11),
-        "severity 3 is MNIST-C's only one; the others are ours, 2 columns apart",
+        "severity 3 is MNIST-C's only one; the others are 2 columns apart",
     ),
     "dotted_line": _random(
         pixel_ops.dotted_line,
         "lines",
         (1, 2, 3, 4, 5),
-        "severity 1 is MNIST-C's only one; the others are ours, a line more each",
+        "severity 1 is MNIST-C's only one; the others have a line more each",
     ),
     "zigzag": _random(
         pixel_ops.zigzag,
         "lines",
         (1, 2, 3, 4, 5),
-        "severity 1 is MNIST-C's only one; the others are ours, a line more each",
+        "severity 1 is MNIST-C's only one; the others have a line more each",
     ),
     "canny_edges": _fixed(
         pixel_ops.canny_edges,
         "share of the edges",
         (0.2, 0.4, 0.6, 0.8, 1.0),
-        "severity 5 is MNIST-C's only one; the others are ours, blends with the image",
+        "severity 5 is MNIST-C's only one; the others are blends with the image",
     ),
     "pixelate": _fixed(
         pixel_ops.pixelate,
@@ -183,12 +183,12 @@ CORRUPTIONS: dict[str, Corruption] = {
         pixel_ops.elastic,
         "displacement, pixels",
         (0.5, 0.75, 1.0, 1.5, 2.0),
-        "ours: one smoothness and a growing displacement; ImageNet-C's levels are not ordered at 28x28",
+        "chosen here, with one smoothness and a growing displacement; ImageNet-C's are not ordered at 28x28",
     ),
     "erase": _random(
         pixel_ops.erase,
         "side, share of the image's",
         (0.2, 0.3, 0.4, 0.5, 0.6),
-        "ours: Cutout (DeVries and Taylor, 2017) takes a half of a CIFAR-10 image's side",
+        "chosen here; Cutout (DeVries and Taylor, 2017) takes a half of a CIFAR-10 image's side",
     ),
 }

@@ -64,7 +64,7 @@ class ReproducedCount(JsonRecord):
 
 @dataclass(frozen=True)
 class ReproductionReport(JsonRecord):
-    """The whole assignment beside ours: what reproduction.json holds."""
+    """The assignment's values beside the measured ones: what reproduction.json holds."""
 
     seeds: int
     changes: Mapping[str, Any]
@@ -122,7 +122,7 @@ def reproduce(
 
 
 def _compare(value: assignment.ReportedValue, summary: StudySummary) -> ReproducedValue:
-    """Lay a number beside ours."""
+    """Compare a reported value with the measured one."""
     values = list(summary.values(value.setting, value.measured).values())
     ours = summarize(values) if values else None
     interval = ours.prediction_interval if ours else None

@@ -70,12 +70,10 @@ def trial(models: tuple[str, ...], epochs: int) -> None:
                 first, *later = [row["seconds"] for row in Run.open(Path(folder)).read_history()]
             rows.append(
                 {
-                    "model": model,
-                    "images": f"{size:,}",
-                    "batch": f"{batch:,}",
+                    "model, images, batch": f"{model}, {size:,}, {batch:,}",
                     "s/epoch": f"{median(later):.2f} ({min(later):.2f}-{max(later):.2f})",
                     "first epoch": f"{first - median(later):+.1f}",
-                    "around": f"{seconds - first - sum(later):.1f}",
+                    "remaining": f"{seconds - first - sum(later):.1f}",
                     "MB": f"{peak:.0f}",
                 }
             )

@@ -295,5 +295,5 @@ def test_pixels_outside_the_range_are_clipped() -> None:
 
 def test_the_docs_show_the_table() -> None:
     root = Path(__file__).parents[2]
-    corruption_table = runpy.run_path(str(root / "scripts/corruptions.py"))["corruption_table"]
-    assert corruption_table() in (root / "docs/corruptions.md").read_text()
+    corruption_tables = runpy.run_path(str(root / "scripts/corruptions.py"))["corruption_tables"]
+    assert corruption_tables() in (root / "docs/corruptions.md").read_text()
