@@ -200,7 +200,7 @@ def test_a_model_gives_the_same_answer_for_every_element(
     monkeypatch.setitem(MODELS, "p4m", P4M)
     assert compare_with_spec(name) == []
     model = build_model(name, seed=4)
-    images = (fashion.test.images[:100, ..., np.newaxis] / np.float32(255)).astype(np.float32)
+    images = (fashion.test.images[:400, ..., np.newaxis] / np.float32(255)).astype(np.float32)
     for layer in model.layers:
         if isinstance(layer, GroupBatchNormalization):
             layer.momentum = 0.0

@@ -163,8 +163,8 @@ def test_a_study_ends_with_all_its_processes(
 
 
 def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
-    arguments = ("study", "batch-size", "--implementation", "numpy", *SMALL, "--jobs", 1, "--data-dir", small_folder)
-    arguments = (*arguments, "--out", "study")
+    data = ("--data-dir", small_folder, "--out", "study")
+    arguments = ("study", "batch-size", "--implementation", "numpy", *SMALL, "--jobs", 1, *data)
     assert invoke(*arguments, "--seeds", 1).exit_code == 0
     before = (tmp_path / "study/trials/50-s1/metrics.json").stat().st_mtime_ns
     (tmp_path / "study/trials/5-s1/config.json").write_text("{")
