@@ -215,4 +215,4 @@ def test_a_model_gives_the_same_answer_for_every_element(
         turned = model(act(g, images)).numpy()
         np.testing.assert_allclose(turned, logits, atol=1e-5 * np.abs(logits).max())
         np.testing.assert_array_equal(turned.argmax(axis=1), logits.argmax(axis=1))
-        np.testing.assert_array_equal(loaded(act(g, images)).numpy(), turned)
+    np.testing.assert_array_equal(loaded(act(g, images)).numpy(), turned)

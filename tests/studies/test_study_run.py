@@ -10,21 +10,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+import keras
 import matplotlib.image
 import pytest
+from click.testing import CliRunner
 from matplotlib.category import StrCategoryLocator
 
+from ood_fashion.cli import main
 from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
 from ood_fashion.reports import study_figures
 from ood_fashion.reports.folders import read_page
 from ood_fashion.runs.run import Run
+from ood_fashion.runs.start import start_run
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies.histories import Histories, SettingSummary
 from ood_fashion.studies.study import FIGURES, STUDIES, Study
 from ood_fashion.studies.study_run import StudyRun, StudySummary
 from ood_fashion.studies.trials import Trial, require_replaceable
+from ood_fashion.training.keras_trainer import train
 from tests.conftest import Invoke
 from tests.records import write_run
 
@@ -39,16 +45,12 @@ def without_times(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def study_command(small_folder: Path) -> list[str]:
-    command = [sys.executable, "-m", "ood_fashion", "study", "batch-size", "--seeds", "1", "--jobs", "2", *SMALL]
-    return [*command, "--data-dir", str(small_folder), "--json"]
-
-
-@pytest.fixture(scope="module")
-def study_dir(study_command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study_dir(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study that two worker processes made."""
     path = tmp_path_factory.mktemp("studies") / "study"
-    done = subprocess.run([*study_command, "--out", str(path)], capture_output=True, text=True, check=True)
+    arguments = ["study", "batch-size", "--seeds", "1", "--jobs", "2", *SMALL, "--data-dir", str(small_folder)]
+    done = CliRunner().invoke(main, [*arguments, "--json", "--out", str(path)])
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((path / "summary.json").read_text())
     return path
 
@@ -69,28 +71,73 @@ def test_a_study_says_what_its_runs_say(study_dir: Path) -> None:
     assert (study_dir / "batch-size.svg").read_text().startswith("<?xml")
 
 
-def test_a_killed_study_is_finished_by_resume(study_command: list[str], study_dir: Path, tmp_path: Path) -> None:
-    killed = tmp_path / "killed"
-    command = [*study_command, "--out", str(killed)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(killed.glob("trials/*/metrics.json")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(1)  # its workers notice
-    finished = {path: path.stat().st_mtime_ns for path in killed.glob("trials/*/metrics.json")}
-    assert 1 <= len(finished) < 5
-    subprocess.run([*command, "--resume"], capture_output=True, check=True)
-    assert finished == {path: path.stat().st_mtime_ns for path in finished}
-    resumed, undisturbed = (json.loads((path / "summary.json").read_text()) for path in (killed, study_dir))
-    assert without_times(resumed) == without_times(undisturbed)
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_unfinished_training_goes_on_where_it_was(
+    invoke: Invoke, study_dir: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    study_run = StudyRun(shutil.copytree(study_dir, tmp_path / "study"))
+    undisturbed = study_run.summarize()
+    (trial,) = (trial for trial in study_run.trials() if trial.setting == "50")
+    losses = [row["loss"] for row in Run.open(trial.path).read_history()]
+    shutil.rmtree(trial.path)
+    dataset = load_dataset(small_folder)
+    run = start_run(trial.path, trial.config, dataset, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train(run, dataset, [Interrupt()])
+    (row,) = run.read_history()
+    result = invoke("study", "batch-size", "--jobs", 2, "--data-dir", small_folder, "--out", "study", "--resume")
+    assert result.exit_code == 0, result.stderr
+    history = Run.open(trial.path).read_history()
+    assert history[0] == row  # its seconds too
+    assert [row["loss"] for row in history] == pytest.approx(losses, rel=1e-4)  # threads differ
+    assert [one for one in study_run.summarize().settings if one.setting != "50"] == [
+        one for one in undisturbed.settings if one.setting != "50"
+    ]
 
 
 def descendants(process: int) -> list[int]:
     lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
     children = [int(child) for text in lists for child in text.split()]
     return [*children, *(grandchild for child in children for grandchild in descendants(child))]
+
+
+def start_study(arguments: list[str], folder: Path, files: str, count: int) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start a study in NumPy, and return it with its worker processes once there are so many files."""
+    # A shell's background jobs ignore SIGINT, and so would what the tests start among them.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ood_fashion", *arguments]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob(files))) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+    workers = descendants(process.pid)
+    assert len(workers) >= 2
+    return process, workers
+
+
+def assert_gone(workers: list[int]) -> None:
+    deadline = time.monotonic() + 60
+    while (left := [worker for worker in workers if Path(f"/proc/{worker}").exists()]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == []
+
+
+def test_a_killed_study_is_finished_by_resume(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
+    arguments = ["study", "batch-size", "--implementation", "numpy", "--jobs", "2", *SMALL, "--seeds", "12"]
+    arguments += ["--data-dir", str(small_folder), "--json", "--out"]
+    process, workers = start_study([*arguments, "killed"], tmp_path, "killed/trials/*/metrics.json", 1)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert_gone(workers)
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/trials/*/metrics.json")}
+    assert 1 <= len(finished) < 60
+    resumed, undisturbed = invoke(*arguments, "killed", "--resume"), invoke(*arguments, "undisturbed")
+    assert finished == {path: path.stat().st_mtime_ns for path in finished}
+    assert without_times(json.loads(resumed.stdout)) == without_times(json.loads(undisturbed.stdout))
 
 
 @pytest.mark.parametrize(
@@ -102,14 +149,7 @@ def test_a_study_ends_with_all_its_processes(
 ) -> None:
     arguments = ["study", "batch-size", "--implementation", "numpy", "--jobs", "2", *SMALL[:4], "--epochs", "100000"]
     arguments += ["--seeds", "100", "--data-dir", str(small_folder)]  # more than are done before the signal comes
-    # A shell's background jobs ignore SIGINT, and so would what the tests start among them.
-    command = ["env", "--default-signal=INT", sys.executable, "-m", "ood_fashion", *arguments]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("studies/*/trials/*/history.csv"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    workers = descendants(process.pid)
-    assert len(workers) >= 2
+    process, workers = start_study(arguments, tmp_path, "studies/*/trials/*/history.csv", 2)
     process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == exit_code
@@ -119,30 +159,25 @@ def test_a_study_ends_with_all_its_processes(
         resume = f"Go on: ood-fashion {' '.join(arguments)} --out {out} --resume"
         assert errors.replace("\r", "\n").splitlines()[-1] == f"Error: {word}. What is done is in {out}. {resume}"
         assert "Traceback" not in errors
-    deadline = time.monotonic() + 60
-    while (left := [worker for worker in workers if Path(f"/proc/{worker}").exists()]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left == []
+    assert_gone(workers)
 
 
 def test_more_seeds_are_added_and_damaged_trials_are_named(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
-    arguments = ("study", "shifts", *SMALL[:-1], 1, "--jobs", 1, "--data-dir", small_folder, "--out", "study")
+    data = ("--data-dir", small_folder, "--out", "study")
+    arguments = ("study", "batch-size", "--implementation", "numpy", *SMALL, "--jobs", 1, *data)
     assert invoke(*arguments, "--seeds", 1).exit_code == 0
-    before = (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns
-    (tmp_path / "study/trials/mlp-s1/config.json").write_text("{")
-    (tmp_path / "study/trials/cnn3-s1/metrics.json").write_text("{}")
+    before = (tmp_path / "study/trials/50-s1/metrics.json").stat().st_mtime_ns
+    (tmp_path / "study/trials/5-s1/config.json").write_text("{")
+    (tmp_path / "study/trials/500-s1/metrics.json").write_text("{}")
     result = invoke(*arguments, "--seeds", 2, "--resume")
     assert result.exit_code == 1
     (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert "2 trainings failed and are left out: " in error
-    assert "mlp-s1/config.json: expected a readable JSON file" in error
-    assert "cnn3-s1/metrics.json: expected the metrics of a run" in error
-    assert [line.split()[:2] for line in result.stdout.splitlines()[4:7]] == [
-        ["mlp", "1"],
-        ["cnn2", "2"],
-        ["cnn3", "1"],
-    ]
-    assert (tmp_path / "study/trials/cnn2-s1/metrics.json").stat().st_mtime_ns == before
+    assert "5-s1/config.json: expected a readable JSON file" in error
+    assert "500-s1/metrics.json: expected the metrics of a run" in error
+    rows = [line.split()[:2] for line in result.stdout.splitlines()[4:9]]
+    assert rows == [["1", "2"], ["5", "1"], ["50", "2"], ["500", "1"], ["5000", "2"]]
+    assert (tmp_path / "study/trials/50-s1/metrics.json").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("names", [(".tmp-notes", "x"), (".tmp-notes",), (".tmp-1-study.json", ".tmp-1-x")])

@@ -13,17 +13,29 @@ import tensorflow as tf
 from ood_fashion._tensorflow import select_device
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DeviceError, InvalidValueError
+from ood_fashion.models.layer_specs import (
+    GlobalMaxPool2D,
+    GroupBatchNorm,
+    GroupMaxPool,
+    LiftingConv2D,
+    ReLU,
+)
+from ood_fashion.models.specs import MODELS, ModelSpec
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.model_files import load_model
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import start_run
 from ood_fashion.training.keras_trainer import make_strategy, train
 
-SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 10, "val_size": 150, "momentum": 0.5, "engine": "stock"}
+SETTINGS: dict[str, Any] = {"epochs": 2, "batch_size": 10, "val_size": 150, "momentum": 0.5, "engine": "stock"}
 CASES: dict[str, dict[str, Any]] = {
-    "mlp": {"train_size": 404, "augment": ("translate:2",), "monitor_test": True},  # the last batch has 4 images
-    "p4cnn": {"train_size": 20, "epochs": 1},  # with statistics of the batch
+    "mlp": {"train_size": 104, "augment": ("translate:2",), "monitor_test": True},  # the last batch has 4 images
+    "normalised": {"train_size": 20, "epochs": 1},  # with statistics of the batch
 }
+NORMALISED = ModelSpec(
+    "",
+    (LiftingConv2D(2, 5), GroupBatchNorm(), ReLU(), GroupMaxPool(), GlobalMaxPool2D()),
+)
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -35,6 +47,7 @@ def train_on_one_and_two(folder: Path, dataset: Dataset) -> str:
     """Train every case on one of two devices and on both, the MLP with an interruption; return what is refused."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    MODELS["normalised"] = NORMALISED
     for strategy in ("single", "mirrored"):
         for model, settings in CASES.items():
             config = TrainConfig(model=model, strategy=strategy, **{**SETTINGS, **settings})
@@ -49,10 +62,11 @@ def train_on_one_and_two(folder: Path, dataset: Dataset) -> str:
     return str(error.value)
 
 
-def test_two_devices_train_as_one(small_fashion: Dataset, tmp_path: Path) -> None:
+def test_two_devices_train_as_one(small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two logical devices share a CPU, in a process of their own, because TensorFlow is told so before it starts."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         message = pool.submit(train_on_one_and_two, tmp_path, small_fashion).result()
+    monkeypatch.setitem(MODELS, "normalised", NORMALISED)
     assert "expected a multiple of the number of devices, 2, as `batch_size`. Received: 5." in message
     for model in CASES:
         one, two = (Run.open(tmp_path / f"{model}-{strategy}") for strategy in ("single", "mirrored"))

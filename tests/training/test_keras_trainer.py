@@ -34,7 +34,7 @@ from tests.test_default_settings import other_settings
 
 SMALL: dict[str, Any] = {
     "model": "mlp",
-    "train_size": 403,
+    "train_size": 103,
     "val_size": 150,
     "epochs": 4,
     "momentum": 0.5,
@@ -71,15 +71,6 @@ def reference(small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactory) 
     return trained(tmp_path_factory.mktemp("runs") / "reference", small_fashion)
 
 
-@pytest.mark.parametrize("engine", ["stock", "compiled"])
-def test_monitoring_the_test_set_changes_nothing_else(small_fashion: Dataset, tmp_path: Path, engine: str) -> None:
-    plain = trained(tmp_path / "plain", small_fashion, engine=engine, patience=None)
-    monitored = trained(tmp_path / "monitored", small_fashion, engine=engine, patience=None, monitor_test=True)
-    assert_same_result(monitored, plain, ignored=("test_accuracy",))
-    last = monitored.read_history()[-1]["test_accuracy"]
-    assert last == pytest.approx(monitored.read_metrics()["results"][0]["accuracy"])
-
-
 def test_a_complete_run_folder(reference: Run, small_fashion: Dataset) -> None:
     assert sorted(path.name for path in reference.path.iterdir()) == [
         "config.json", "history.csv", "metrics.json", "model.keras", "predictions.npz",
@@ -97,8 +88,8 @@ def test_a_complete_run_folder(reference: Run, small_fashion: Dataset) -> None:
         )
         assert ((predicted.confidences >= 0.1) & (predicted.confidences <= 1)).all()
     assert [record["shift"] for record in metrics["results"]] == ["none", "up4", "rotate90", "rotate180", "rotate270"]
-    assert metrics["training"]["updates"] == 4 * 81  # 80 batches of 5 and one of 3
-    assert metrics["training"]["updates_to_kept_epoch"] == 81 * metrics["training"]["kept_epoch"]
+    assert metrics["training"]["updates"] == 4 * 21  # 20 batches of 5 and one of 3
+    assert metrics["training"]["updates_to_kept_epoch"] == 21 * metrics["training"]["kept_epoch"]
 
 
 class Interrupt(keras.callbacks.Callback):
@@ -106,9 +97,8 @@ class Interrupt(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("engine", ["stock", "compiled"])
-def test_tensorboard_shows_the_history_of_a_resumed_run(small_fashion: Dataset, tmp_path: Path, engine: str) -> None:
-    config = TrainConfig(**{**SMALL, "engine": engine, "epochs": 3, "monitor_test": True})
+def test_tensorboard_shows_the_history_of_a_resumed_run(small_fashion: Dataset, tmp_path: Path) -> None:
+    config = TrainConfig(**{**SMALL, "epochs": 3, "monitor_test": True})
     run = start_run(tmp_path / "run", config, small_fashion, "cpu")
     with pytest.raises(KeyboardInterrupt):
         train(run, small_fashion, [TensorBoard(run), Interrupt()])
@@ -124,10 +114,9 @@ def test_tensorboard_shows_the_history_of_a_resumed_run(small_fashion: Dataset, 
 
 
 @pytest.mark.parametrize("engine", ["stock", "compiled"])
-@pytest.mark.parametrize("model", ["cnn2", "cnn3"])
-def test_the_same_config_gives_the_same_bits(small_fashion: Dataset, tmp_path: Path, model: str, engine: str) -> None:
+def test_the_same_config_gives_the_same_bits(small_fashion: Dataset, tmp_path: Path, engine: str) -> None:
     first, second = (
-        trained(tmp_path / name, small_fashion, model=model, train_size=103, epochs=2, engine=engine)
+        trained(tmp_path / name, small_fashion, model="cnn3", train_size=53, epochs=2, engine=engine)
         for name in ("a", "b")
     )
     assert_same_result(first, second)
@@ -147,7 +136,7 @@ class Kill(keras.callbacks.Callback):
         self.kill_epoch, self.moment = epoch, moment
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if self.moment == "middle" and self.epoch == self.kill_epoch and batch == 40:
+        if self.moment == "middle" and self.epoch == self.kill_epoch and batch == 10:
             raise KeyboardInterrupt
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -172,13 +161,23 @@ def undisturbed_run(
     return run
 
 
+@pytest.mark.parametrize("engine", ["stock", "compiled"])
+def test_monitoring_the_test_set_changes_nothing_else(
+    small_fashion: Dataset, undisturbed_run: Callable[[int | None, str], Run], tmp_path: Path, engine: str
+) -> None:
+    plain = undisturbed_run(None, engine)
+    monitored = trained(tmp_path / "run", small_fashion, **{**plain.config.to_json(), "monitor_test": True})
+    assert_same_result(monitored, plain, ignored=("test_accuracy",))
+    last = monitored.read_history()[-1]["test_accuracy"]
+    assert last == pytest.approx(monitored.read_metrics()["results"][0]["accuracy"])
+
+
 @pytest.mark.parametrize(
     ("engine", "patience", "epoch", "moment"),
     [
-        *itertools.product(["stock"], [1, 3, None], [0], ["middle", "end"]),
-        *itertools.product(["stock"], [1, 3, None], [1, 3], ["end"]),
-        ("stock", 3, 2, "middle"),
-        ("compiled", 3, 0, "end"),
+        *(("stock", 3, epoch, "middle") for epoch in (0, 2)),
+        *itertools.product(["stock"], [1, 3], [0, 1, 3], ["end"]),
+        ("stock", None, 1, "end"),
         ("compiled", None, 2, "end"),
     ],
 )
@@ -201,8 +200,13 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert_same_result(run, undisturbed)
 
 
-@pytest.mark.parametrize("optimizer", [{"optimizer": "adamw", "momentum": 0.0}, {"optimizer": "sgd", "momentum": 0.9}])
-@pytest.mark.parametrize("engine", ["stock", "compiled"])
+@pytest.mark.parametrize(
+    ("engine", "optimizer"),
+    [
+        ("stock", {"optimizer": "sgd", "momentum": 0.9}),
+        ("compiled", {"optimizer": "adamw", "momentum": 0.0}),
+    ],
+)
 def test_a_killed_run_takes_up_all_that_a_recipe_has(
     small_fashion: Dataset,
     tmp_path: Path,
@@ -212,7 +216,7 @@ def test_a_killed_run_takes_up_all_that_a_recipe_has(
 ) -> None:
     monkeypatch.setitem(MODELS, "normalised", ModelSpec("", (Flatten(), BatchNorm(), Dense(8))))
     settings = {
-        **{"model": "normalised", "engine": engine, "epochs": 3, "augment": ["translate:3", "rotate:20"]},
+        **{"model": "normalised", "engine": engine, "epochs": 3, "augment": ["translate:3"]},
         **{**optimizer, "schedule": "cosine", "weight_decay": 0.1, "label_smoothing": 0.1},
     }
     undisturbed = trained(tmp_path / "undisturbed", small_fashion, **settings)
