@@ -1,13 +1,13 @@
 """Random changes of training images as data.
 
-An augmentation is written `translate:N`, a move by -N to N whole pixels in each axis; `rotate90`, 0 to 3 quarter turns;
-`mirror`, left to right or not; or `rotate:D`, a turn by -D to D degrees. Each is drawn uniformly for every image anew;
-`@SHARE` after it, as in `rotate:45@0.5`, leaves all images but so large a share of them as they are.
+An augmentation is written NAME, NAME:NUMBER, or either with `@SHARE` after it, as in `rotate:45@0.5`, which leaves all
+images but so large a share of them as they are. What it does is drawn for every image anew, uniformly.
 `ood_fashion.training.augmentation` applies them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,11 +16,19 @@ from ood_fashion.shifts.shift import number_text, read_number
 
 
 class Kind(NamedTuple):
-    """How an augmentation is written, the most that its number may be, 0 if it has none, and the numbers it draws."""
+    """How an augmentation is written, the most that its number may be, 0 if it has none, and the numbers it draws.
+
+    `overlaps` names the corruptions of the test suite that do the same to an image, or nearly.
+    """
 
     usage: str
     most: float
     draws: int
+    overlaps: tuple[str, ...] = ()
+
+
+def _strength(form: str, draws: int, *overlaps: str) -> Kind:
+    return Kind(f"{form} with a strength {form[-1]} above 0, to 1", 1, draws, overlaps)
 
 
 KINDS: dict[str, Kind] = {
@@ -28,6 +36,10 @@ KINDS: dict[str, Kind] = {
     "rotate90": Kind("rotate90", 0, 1),
     "mirror": Kind("mirror", 0, 1),
     "rotate": Kind("rotate:D with degrees D above 0, to 180", 180, 1),
+    "tone": _strength("tone:S", 3),
+    "filter": _strength("filter:S", 10),
+    "wave": _strength("wave:S", 4),
+    "noise": _strength("noise:S", 2, "gaussian_noise", "shot_noise"),
 }
 _FORMS = [kind.usage.partition(" ")[0] for kind in KINDS.values()]
 USAGE = f"{', '.join(_FORMS[:-1])} or {_FORMS[-1]}, with @SHARE or without"
@@ -65,3 +77,8 @@ class Augmentation:
         if not 0 < share <= 1:
             raise InvalidValueError(f"`augment`: expected @SHARE with a share above 0, to 1. Received: '{text}'.")
         return cls(keyword, most, share)
+
+
+def overlaps(augmentations: Iterable[Augmentation]) -> list[str]:
+    """Name the corruptions of the test suite that training images with these augmentations show, sorted."""
+    return sorted({name for augmentation in augmentations for name in KINDS[augmentation.kind].overlaps})

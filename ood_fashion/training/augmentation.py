@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -74,15 +75,100 @@ _MAPS: dict[str, Callable[[list[tf.Tensor], float], Maps]] = {
 }
 
 
+def _tone(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Bend the tone curve: add sines that leave black and white where they are.
+
+    x + strength * sum over k = 1, 2, 3 of (2 u_k - 1) / k * sin(pi k x) (after Modas et al., PRIME, ECCV 2022).
+    """
+    waves = ((2 * draw - 1) / k * tf.sin(math.pi * k * pixels) for k, draw in enumerate(draws[:3], start=1))
+    return pixels + strength * sum(waves)
+
+
+def _filter(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Add what a random 3x3 kernel makes of the image (after Xu et al., Random Convolutions, ICLR 2021).
+
+    The kernel's values are uniform, of variance (strength u)^2 / 9; outside the image all is 0.
+    """
+    height, width = pixels.shape[1:]
+    padded = tf.pad(pixels, [[0, 0], [1, 1], [1, 1]])
+    parts = [(2 * draws[3 * i + j] - 1) * padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    return pixels + strength / math.sqrt(3) * draws[9] * tf.add_n(parts)
+
+
+def _wave(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Add a plane wave of any direction, phase and frequency that pixels can show (Vaish et al., AFA, CVPR 2024)."""
+    height, width = pixels.shape[1:]
+    y, x = np.indices((1, height, width), np.float32)[1:]
+    amplitude, frequency, direction, phase = draws[0], math.pi * draws[1], 2 * math.pi * draws[2], draws[3]
+    position = y * (frequency * tf.cos(direction)) + x * (frequency * tf.sin(direction))
+    return pixels + strength * amplitude * tf.sin(position + 2 * math.pi * phase)
+
+
+def _noise(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Add normal noise, of a standard deviation from 0 to the strength."""
+    return pixels + strength * draws[0] * _normal(draws[1], pixels.shape[1:])
+
+
+def _normal(draw: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Return normal numbers (b, *shape) for draws (b, 1, 1): Box and Muller's of `_uniform`'s."""
+    size = math.prod(shape)
+    uniform = _uniform(draw, 2 * size)
+    normal = tf.sqrt(-2 * tf.math.log(1 - uniform[:, :size])) * tf.cos(2 * math.pi * uniform[:, size:])
+    return tf.reshape(normal, (-1, *shape))
+
+
+def _uniform(draw: tf.Tensor, count: int) -> tf.Tensor:
+    """Hash the bits of draws (b, 1, 1) and 0 ... count - 1 to numbers in [0, 1), (b, count): lowbias32 of C. Wellons.
+
+    Integers alone decide them, so that XLA's programs give the same as TensorFlow's.
+    """
+    shift, xor = tf.bitwise.right_shift, tf.bitwise.bitwise_xor
+    start = tf.bitcast(tf.reshape(draw, (-1, 1)), tf.uint32) * np.uint32(0x2C1B3C6D)
+    value = start + np.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B9)
+    for bits, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        value = xor(value, shift(value, np.uint32(bits))) * np.uint32(factor)
+    value = xor(value, shift(value, np.uint32(16)))
+    return tf.cast(shift(value, np.uint32(8)), tf.float32) / 2**24
+
+
+_PIXEL_OPS: dict[str, Callable[[tf.Tensor, list[tf.Tensor], float], tf.Tensor]] = {
+    "tone": _tone,
+    "filter": _filter,
+    "wave": _wave,
+    "noise": _noise,
+}
+
+
 def augment(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augmentation]) -> tf.Tensor:
     """Apply augmentations to uint8 images (b, height, width, 1), from left to right; return float32 in [0, 255].
 
-    They are first made one affine map an image, so that the pixels are read once: bilinearly where a map is not of
-    whole pixels, and as zeros outside the image. The draws are float32 (b, columns), uniform in [0, 1), as many columns
-    as the augmentations draw together.
+    Those that follow one another and move pixels are first made one affine map an image, so that the pixels are read
+    once: bilinearly where a map is not of whole pixels, and as zeros outside the image. The others change values in
+    [0, 1], which are then clipped to it. The draws are float32 (b, columns), uniform in [0, 1), as many columns as the
+    augmentations draw together.
     """
-    if not augmentations:
-        return tf.cast(images, tf.float32)
+    pixels, column = tf.cast(images, tf.float32), 0
+    for moves, group in groupby(augmentations, lambda augmentation: augmentation.kind in _MAPS):
+        chain = list(group)
+        count = sum(augmentation.draws for augmentation in chain)
+        pixels = (_move if moves else _change)(pixels, draws[:, column : column + count], chain)
+        column += count
+    return pixels
+
+
+def _change(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augmentation]) -> tf.Tensor:
+    """Apply augmentations of `_PIXEL_OPS` to float32 images (b, height, width, 1) in [0, 255]."""
+    pixels, column = images[..., 0] / 255, 0
+    for augmentation in augmentations:
+        used = [draws[:, i, tf.newaxis, tf.newaxis] for i in range(column, column + augmentation.draws)]
+        changed = tf.clip_by_value(_PIXEL_OPS[augmentation.kind](pixels, used, augmentation.most), 0, 1)
+        pixels = tf.where(used[-1] < augmentation.share, changed, pixels) if augmentation.share < 1 else changed
+        column += augmentation.draws
+    return pixels[..., tf.newaxis] * 255
+
+
+def _move(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augmentation]) -> tf.Tensor:
+    """Apply augmentations of `_MAPS` to float32 images (b, height, width, 1)."""
     height, width = images.shape[1:3]
     maps, column = IDENTITY, 0
     for augmentation in augmentations:
@@ -106,7 +192,7 @@ def augment(images: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augment
         # In one dimension, because XLA reads batches of rows several times slower.
         first = tf.range(tf.shape(pixels)[0])[:, tf.newaxis] * (height * width)
         indices = tf.where(inside, tf.cast(row * width + column, tf.int32), 0) + first
-        return tf.where(inside, tf.cast(tf.gather(tf.reshape(pixels, [-1]), indices), tf.float32), 0.0)
+        return tf.where(inside, tf.gather(tf.reshape(pixels, [-1]), indices), 0.0)
 
     if "rotate" not in kinds and (height == width or "rotate90" not in kinds):  # whole pixels
         return tf.reshape(read(row, column_of), (-1, height, width, 1))

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from ood_fashion.errors import InvalidValueError
-from ood_fashion.shifts.augmentations import Augmentation
+from ood_fashion.shifts.augmentations import KINDS, Augmentation, overlaps
+from ood_fashion.shifts.corruptions import CORRUPTIONS
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ from ood_fashion.shifts.augmentations import Augmentation
         ("rotate:45@.50", "rotate:45@0.5", 2),
         ("rotate:12.3456789@0.9999999", "rotate:12.3456789@0.9999999", 2),
         ("mirror@1", "mirror", 1),
+        ("wave:.5@0.3", "wave:0.5@0.3", 5),
     ],
 )
 def test_text_forms(text: str, canonical: str, draws: int) -> None:
@@ -28,8 +30,10 @@ def test_text_forms(text: str, canonical: str, draws: int) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "translate:N, rotate90, mirror or rotate:D, with @SHARE or without"),
-        ("flip", "translate:N, rotate90, mirror or rotate:D"),
+        ("", "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, wave:S or noise:S, with @SHARE or without"),
+        ("flip", "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, wave:S or noise:S"),
+        ("noise:1.5", "noise:S with a strength S above 0, to 1"),
+        ("wave", "wave:S with a strength S above 0, to 1"),
         ("translate", "translate:N with whole pixels N from 1 to 28"),
         ("translate:0", "translate:N"),
         ("translate:1.5", "translate:N"),
@@ -49,3 +53,9 @@ def test_text_forms(text: str, canonical: str, draws: int) -> None:
 def test_what_is_no_augmentation_is_refused(text: str, expected: str) -> None:
     with pytest.raises(InvalidValueError, match=f"`augment`: expected {expected}.* Received: '{text}'"):
         Augmentation.parse(text)
+
+
+def test_overlaps_are_corruptions() -> None:
+    assert {name for kind in KINDS.values() for name in kind.overlaps} <= CORRUPTIONS.keys()
+    assert overlaps(map(Augmentation.parse, ["translate:4", "wave:0.5"])) == []
+    assert overlaps(map(Augmentation.parse, ["noise:0.4", "mirror"])) == ["gaussian_noise", "shot_noise"]

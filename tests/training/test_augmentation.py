@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import signal, stats
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.models.build import build_model
@@ -12,7 +13,7 @@ from ood_fashion.runs.config import TrainConfig
 from ood_fashion.shifts.augmentations import KINDS, Augmentation
 from ood_fashion.shifts.shift import Shift
 from ood_fashion.training import engine
-from ood_fashion.training.augmentation import _MAPS, augment
+from ood_fashion.training.augmentation import _MAPS, _PIXEL_OPS, augment
 from ood_fashion.training.batches import training_batches, training_stacks
 from ood_fashion.training.keras_trainer import compile_as_configured
 
@@ -36,8 +37,68 @@ def parse(texts: list[str]) -> tuple[Augmentation, ...]:
     return tuple(map(Augmentation.parse, texts))
 
 
-def test_every_kind_has_its_map() -> None:
-    assert _MAPS.keys() == KINDS.keys()
+def test_every_kind_is_implemented() -> None:
+    assert {**_MAPS, **_PIXEL_OPS}.keys() == KINDS.keys()
+
+
+def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """One image in [0, 1], by NumPy and SciPy in double precision, from the formulas in the docstrings."""
+    rows, columns = np.indices(pixels.shape)
+    match kind:
+        case "tone":
+            return pixels + strength * sum((2 * u[k - 1] - 1) / k * np.sin(np.pi * k * pixels) for k in (1, 2, 3))
+        case "filter":
+            kernel = strength * u[9] / np.sqrt(3) * (2 * u[:9] - 1).reshape(3, 3)
+            return pixels + signal.correlate2d(pixels, kernel, "same")
+        case "wave":
+            frequency, angle = u[1] / 2, 2 * np.pi * u[2]  # cycles a pixel: at most that of a chessboard's rows
+            along = rows * np.cos(angle) + columns * np.sin(angle)
+            return pixels + strength * u[0] * np.sin(2 * np.pi * (frequency * along + u[3]))
+    uniform = hashed(u[1], 2 * pixels.size)
+    normal = np.sqrt(-2 * np.log1p(-uniform[: pixels.size])) * np.cos(2 * np.pi * uniform[pixels.size :])
+    return pixels + strength * u[0] * normal.reshape(pixels.shape)
+
+
+def hashed(draw: float, count: int) -> np.ndarray:
+    """The random numbers of an image, by Python's whole numbers."""
+    start = int(np.float32(draw).view(np.uint32)) * 0x2C1B3C6D
+    numbers = []
+    for i in range(count):
+        value = (start + i * 0x9E3779B9) % 2**32
+        for bits, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+            value = (value ^ value >> bits) * factor % 2**32
+        numbers.append((value ^ value >> 16) >> 8)
+    return np.array(numbers) / 2**24
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "texts", [["tone:0.5"], ["filter:1"], ["wave:0.6"], ["noise:0.4"], ["mirror", "noise:0.2@0.5"]]
+)
+def test_pixels_follow_the_formulas(fashion: Dataset, texts: list[str], compiled: bool) -> None:
+    augmentations, n = parse(texts), 20
+    images = fashion.test.images[:n]
+    draws = np.random.default_rng(0).random((n, sum(a.draws for a in augmentations)), np.float32)
+    run = tf.function(lambda x, u: augment(x, u, augmentations), jit_compile=compiled, autograph=False)
+    received = run(tf.constant(images[..., np.newaxis]), tf.constant(draws)).numpy()[..., 0]
+    last = augmentations[-1]
+    for image, numbers, pixels in zip(images, draws.astype(np.float64), received, strict=True):
+        mirrored = texts[0] == "mirror" and numbers[0] < 0.5
+        expected = np.array(image[:, ::-1] if mirrored else image) / 255
+        if last.share == 1 or numbers[-1] < last.share:
+            expected = np.clip(change(last.kind, last.most, expected, numbers[texts[0] == "mirror" :]), 0, 1)
+        np.testing.assert_allclose(pixels / 255, expected, atol=2e-5)
+
+
+def test_noise_is_normal_and_differs_between_images() -> None:
+    images, n = np.full((400, 10, 10, 1), 128, np.uint8), 40_000
+    draws = np.random.default_rng(0).random((400, 2), np.float32)
+    noise = (augment(images, tf.constant(draws), parse(["noise:0.1"])).numpy() - 128) / 25.5
+    standard = noise.reshape(400, -1) / draws[:, :1]
+    assert stats.kstest(standard.ravel(), "norm").pvalue > 0.001
+    correlations = np.corrcoef(standard[:100])[np.triu_indices(100, 1)]
+    assert abs(correlations).max() < 0.5
+    assert abs(correlations.mean()) < 4 / np.sqrt(n)
 
 
 def reference(image: np.ndarray, draws: np.ndarray, augmentations: tuple[Augmentation, ...]) -> np.ndarray:
