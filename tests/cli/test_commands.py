@@ -221,7 +221,7 @@ def test_resume_knows_the_augmentations(invoke: Invoke, small_folder: Path) -> N
 
 def test_sigkill_then_resume_gives_the_same_bits(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     """Kill a real process after its first checkpoint, the resumed one a moment after its own, and resume again."""
-    settings = ["--model", "cnn2", "--train-size", "400", "--val-size", "100", "--epochs", "6", "--no-early-stopping"]
+    settings = ["--model", "cnn2", "--train-size", "200", "--val-size", "50", "--epochs", "8", "--no-early-stopping"]
     arguments = ["train", *settings, "--data-dir", str(small_folder), "--quiet", "--json", "--out"]
     command = [sys.executable, "-m", "ood_fashion", *arguments, "killed"]
     checkpoint = tmp_path / "killed/checkpoint.npz"
