@@ -5,7 +5,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ood_fashion.files import write_folder
 from ood_fashion.parallel import run_parallel
 from ood_fashion.studies import trials
 from ood_fashion.studies.study_run import StudyRun
+from tests.calls import fatal, slow
 from tests.conftest import Invoke
 
 SMALL = ("momentum", "--implementation", "numpy", "--train-size", "400", "--val-size", "100", "--epochs", "10")
@@ -51,25 +51,20 @@ def test_a_trial_that_kills_its_workers_is_an_outcome() -> None:
     with LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         options: dict[str, Any] = {"backend": "dask", "address": cluster.scheduler_address, "jobs": None}
         for number, expected in ((1, "lost"), (2, 2)):  # one after another, for Dask blames what waits beside it too
-            assert list(run_parallel(_fatal, [(number,)], on_loss=on_loss, **options)) == [expected]
+            assert list(run_parallel(fatal, [(number,)], on_loss=on_loss, **options)) == [expected]
     assert lost == [((1,), "KilledWorker")]
     hasty = dask.config.set({"distributed.scheduler.allowed-failures": 0})
     with hasty, pytest.raises(BackendError, match=r"1: expected a worker that survives it. Received: "):
-        list(run_parallel(_fatal, [(1,)], backend="dask", address=None, jobs=1))
+        list(run_parallel(fatal, [(1,)], backend="dask", address=None, jobs=1))
 
 
 def test_a_cluster_that_is_lost_is_one_line() -> None:
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
-        outcomes = run_parallel(_slow, [(0,), (600,)], backend="dask", address=cluster.scheduler_address, jobs=None)
+        outcomes = run_parallel(slow, [(0,), (600,)], backend="dask", address=cluster.scheduler_address, jobs=None)
         assert next(outcomes) == 1  # thread a call
         cluster.close()
         with pytest.raises(BackendError, match=r"^`backend` dask: expected a cluster that lives .* Received: .*$"):
             next(outcomes)
-
-
-def _slow(seconds: int, *, threads: int | None) -> int | None:
-    time.sleep(seconds)
-    return threads
 
 
 def test_an_unknown_backend_is_one_line(invoke: Invoke) -> None:
@@ -77,25 +72,19 @@ def test_an_unknown_backend_is_one_line(invoke: Invoke) -> None:
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "'ray' is not one of 'loky', 'dask'" in result.stderr
     with pytest.raises(InvalidValueError, match=r"`backend`: expected one of loky, dask\. Received: 'ray'"):
-        list(run_parallel(_fatal, [(2,)], backend="ray", address=None, jobs=None))
+        list(run_parallel(fatal, [(2,)], backend="ray", address=None, jobs=None))
 
 
 def test_a_killed_worker_process_is_one_line() -> None:
     with pytest.raises(BackendError, match=r"^expected worker processes that live .* Received: one was killed.*$"):
-        list(run_parallel(_fatal, [(1,), (2,)], backend="loky", address=None, jobs=2))
-
-
-def _fatal(number: int, *, threads: int | None = None) -> int:
-    if number == 1:
-        os._exit(1)
-    return number
+        list(run_parallel(fatal, [(1,), (2,)], backend="loky", address=None, jobs=2))
 
 
 def test_a_sweep_on_workers_equals_one_in_this_process(invoke: Invoke, small_folder: Path) -> None:
     """In any order, and from workers that load the model themselves."""
     options = ("--step", 90, "--model", "mlp", "--limit", 200, "--data-dir", small_folder, "--quiet", "--json")
     reports: list[dict[str, object]] = []
-    for workers in ((), ("--jobs", 2), ("--backend", "dask", "--jobs", 2)):
+    for workers in ((), ("--jobs", 2), ("--backend", "dask", "--jobs", 1)):
         result = invoke("sweep", "rotate", *options, *workers, "--out", f"sweep{len(reports)}")
         assert result.exit_code == 0, result.stderr
         reports.append({**json.loads(result.stdout), "folder": None})

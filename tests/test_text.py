@@ -110,7 +110,7 @@ def test_a_sweep_and_its_report_take_any_name(tmp_path: Path, sweep: Sweep) -> N
     assert list(written) == [name.encode(errors="backslashreplace").decode() for name in NAMES]
     for draw, _ in sweep_figures.pictures(report).values():
         figure = draw(report)
-        figure.savefig(io.BytesIO())
+        figure.savefig(io.BytesIO(), dpi=20)
         shown = {text.get_text().lstrip("\u200b").replace(r"\$", "$") for text in figure.findobj(Text)}
         assert {drawn or plain for plain, drawn in NAMES.values()} <= shown
     page = tmp_path / "page.html"

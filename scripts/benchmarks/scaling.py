@@ -128,7 +128,7 @@ def _start_cluster(start: Callable[..., subprocess.Popen[bytes]], folder: Path) 
     file = folder / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
     start(sys.executable, "-m", "distributed.cli.dask_scheduler", *options)
-    _wait(file.exists)
+    _wait(lambda: file.exists() and file.read_text().endswith("\n}"))  # Dask writes it in place
     address: str = json.loads(file.read_text())["address"]
     worker = (sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1")
     start(*worker)

@@ -67,42 +67,43 @@ def test_every_setting_has_an_option() -> None:
         assert option.is_flag == isinstance(field.default, bool)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "--help",
-        "params",
-        "params --json",
-        "data --help",
-        "data",
-        "train --help",
-        "evaluate --help",
-        "scratch mlp --help",
-        "scratch mini-cnn --steps 9",
-        "scratch perceptron --train-size 99",
-        "scratch gradcheck",
-        "sweep rotate --help",
-    ],
+LIGHT = (
+    "--help",
+    "params",
+    "params --json",
+    "data --help",
+    "data",
+    "train --help",
+    "evaluate --help",
+    "scratch mlp --help",
+    "scratch mini-cnn --steps 9",
+    "scratch perceptron --train-size 99",
+    "scratch gradcheck",
+    "sweep rotate --help",
 )
-def test_light_commands_import_neither_tensorflow_nor_matplotlib(arguments: str) -> None:
-    assert_imports_none_of(("tensorflow", "keras", "matplotlib"), arguments)
 
 
-def test_help_waits_for_no_library_of_algorithms() -> None:
-    assert_imports_none_of(
-        ("scipy", "skimage", "joblib", "tensorflow", "matplotlib", "PIL", "urllib.request"), "--help"
-    )
+def test_light_commands_import_neither_tensorflow_nor_matplotlib(small_folder: Path) -> None:
+    """They run one after another in a process, for what none of them imports, each of them does not."""
+    assert_import_none_of(("tensorflow", "keras", "matplotlib"), LIGHT, small_folder)
 
 
-def assert_imports_none_of(names: tuple[str, ...], arguments: str) -> None:
-    program = (
-        "import sys; from ood_fashion.cli import main; main(sys.argv[1:], standalone_mode=False); "
-        f"print([name for name in {names} if name in sys.modules], file=sys.stderr)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program, *arguments.split()], capture_output=True, text=True, check=True
-    )
-    assert result.stderr.splitlines()[-1] == "[]"
+def test_help_waits_for_no_library_of_algorithms(small_folder: Path) -> None:
+    names = ("scipy", "skimage", "joblib", "tensorflow", "matplotlib", "PIL", "urllib.request")
+    assert_import_none_of(names, ("--help",), small_folder)
+
+
+def assert_import_none_of(names: tuple[str, ...], commands: tuple[str, ...], data: Path) -> None:
+    program = f"""import sys
+from ood_fashion.cli import main
+for arguments in {commands}:
+    main(arguments.split(), standalone_mode=False)
+    print(arguments, [name for name in {names} if name in sys.modules], file=sys.stderr)"""
+    environment = {**os.environ, "OOD_FASHION_DATA": str(data)}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    shown = [line for line in result.stderr.splitlines() if line.endswith("]")]
+    assert shown == [f"{arguments} []" for arguments in commands]
 
 
 def test_the_module_is_the_command() -> None:
@@ -220,11 +221,11 @@ def test_resume_knows_the_augmentations(invoke: Invoke, small_folder: Path) -> N
 
 def test_sigkill_then_resume_gives_the_same_bits(invoke: Invoke, small_folder: Path, tmp_path: Path) -> None:
     """Kill a real process after its first checkpoint, the resumed one a moment after its own, and resume again."""
-    settings = ["--model", "cnn2", "--train-size", "400", "--val-size", "100", "--epochs", "12", "--no-early-stopping"]
+    settings = ["--model", "cnn2", "--train-size", "200", "--val-size", "50", "--epochs", "8", "--no-early-stopping"]
     arguments = ["train", *settings, "--data-dir", str(small_folder), "--quiet", "--json", "--out"]
     command = [sys.executable, "-m", "ood_fashion", *arguments, "killed"]
     checkpoint = tmp_path / "killed/checkpoint.npz"
-    for more, seconds in ((), 0.0), (("--resume",), 0.5):
+    for more, seconds in ((), 0.0), (("--resume",), 0.2):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
         process = subprocess.Popen([*command, *more], cwd=tmp_path, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120

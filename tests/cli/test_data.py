@@ -56,7 +56,10 @@ def test_data_says_that_other_content_is_not_genuine(invoke: Invoke, small_folde
     assert result.exit_code == 0
 
 
-def test_preview_draws_a_picture(invoke: Invoke, tmp_path: Path) -> None:
+def test_preview_draws_a_picture(
+    invoke: Invoke, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OOD_FASHION_DATA", str(small_folder))
     assert invoke("data", "--preview", "shifts.png", "--shift", "up4", "--shift", "rotate:45").exit_code == 0
     assert matplotlib.image.imread(tmp_path / "shifts.png").shape[2] == 4
     assert invoke("data", "--gallery", "corruptions.png").exit_code == 0

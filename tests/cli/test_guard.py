@@ -12,6 +12,7 @@ import resource
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -30,16 +31,12 @@ from ood_fashion.data import sources
 from ood_fashion.evaluation.sweeps import rotations
 from ood_fashion.models.build import build_model
 from ood_fashion.shifts.shift import TEST_SETS
-from tests.command_lines import KINDS, SUFFIXES, VARIABLES, Case, Place, draw_case
+from tests.command_lines import COMMANDS, KINDS, SUFFIXES, VARIABLES, Case, Place, draw_case
 from tests.conftest import write_idx_folder
 from tests.hostile import bound_by_modes
 from tests.records import write_run
 
-CASES = settings(
-    max_examples=20 * (settings.default or settings()).max_examples,
-    deadline=None,
-    phases=[Phase.generate],  # a smaller number is no simpler case
-)
+EXAMPLES = 10 * (settings.default or settings()).max_examples
 FOREIGN = {".tmp-notes": b"1", ".tmp-1-results.json": b"2", "x": b"3", ".hidden": b"4"}
 """What a user may have anywhere, and the package has not written."""
 MEMORY = 3_000_000_000
@@ -210,13 +207,35 @@ def make_world(tmp_path: Path, things: Things, monkeypatch: pytest.MonkeyPatch) 
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-@CASES
-@given(seed=st.integers(0, 2**64 - 1))
-def test_the_command_line(seed: int, make_world: Callable[[Case], World]) -> None:
-    """Cases are drawn by numbers, for Hypothesis's own choices are mostly variations of the few before them."""
-    case = draw_case(Random(seed))
-    note(repr(case))
+def try_case(case: Case, make_world: Callable[[Case], World]) -> None:
     world = make_world(case)
     with pytest.MonkeyPatch.context() as patch:
         result = run(world, patch)
     judge(result, world)
+
+
+def test_every_option_and_a_success_of_every_command(make_world: Callable[[Case], World]) -> None:
+    """The first cases that have what none before them had."""
+    wanted: set[tuple[str, object]] = {(command, True) for command in COMMANDS}
+    wanted |= {(command, option.name) for command, (*_, options) in COMMANDS.items() for option in options}
+    cases = (draw_case(Random(number)) for number in count())
+    while wanted:
+        case = next(cases)
+        options = ["" if option == "--" else option for option in case.arguments if isinstance(option, str)]
+        if new := wanted & {(case.command, what) for what in (*options, case.sound)}:
+            try_case(case, make_world)
+            wanted -= new
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(2 * EXAMPLES, marks=pytest.mark.slow)])
+def test_the_command_line(examples: int, make_world: Callable[[Case], World]) -> None:
+    """Cases are drawn by numbers, for Hypothesis's own choices are mostly variations of the few before them."""
+
+    @settings(max_examples=examples, deadline=None, phases=[Phase.generate])  # a smaller number is no simpler case
+    @given(seed=st.integers(0, 2**64 - 1))
+    def check(seed: int) -> None:
+        case = draw_case(Random(seed))
+        note(repr(case))
+        try_case(case, make_world)
+
+    check()

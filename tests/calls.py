@@ -1,0 +1,17 @@
+"""What the tests of `run_parallel` call on workers; it imports little, as every worker does so anew."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+def slow(seconds: int, *, threads: int | None) -> int | None:
+    time.sleep(seconds)
+    return threads
+
+
+def fatal(number: int, *, threads: int | None = None) -> int:
+    if number == 1:
+        os._exit(1)
+    return number
