@@ -22,6 +22,7 @@ from ood_fashion.runs.predictions import saved_classes
 from ood_fashion.runs.search import model_files, model_name
 from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts import orbits
+from ood_fashion.shifts.augmentations import overlaps
 from ood_fashion.shifts.shift import TEST_SETS, Shift
 from ood_fashion.studies import assignment
 
@@ -270,7 +271,7 @@ def sweep(
     chosen = KINDS[kind](*([] if extent is None else [extent]))
     dataset = load_dataset(data)
     test = dataset.with_test_images(limit).test
-    from ood_fashion.runs.model_files import ModelFiles, correct_under, load_scorer
+    from ood_fashion.runs.model_files import ModelFiles, correct_under, load_scorer, run_of
 
     files = model_files(*_runs_and_files([] if models is None else several(models)))
     reference = chosen.reference(reference, list(files), test)
@@ -301,7 +302,9 @@ def sweep(
                 folder,
                 advance,
             )
-        report = chosen.report(list(files), correct, reference, standard=baseline.applies(test))
+        runs = {name: run for name, path in files.items() if (run := run_of(path))}
+        seen = {name: overlaps(run.config.augmentations) for name, run in runs.items()}
+        report = chosen.report(list(files), correct, reference, standard=baseline.applies(test), seen=seen)
         sweeps.write_report(folder, report)
     return SweepResults(str(folder), report)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, Self
 
 from ood_fashion.evaluation import baseline
@@ -60,7 +61,8 @@ class OverShifts(JsonRecord):
     What follows is None where the identity is not among the shifts. `mce` is the mean of `metrics.corruption_errors`,
     None where there are none; `mce_families` is how many that are, and `mce_left_out` the families that have none, None
     in folders of earlier versions; so for relative errors. `effective_robustness` is the mean of
-    `baseline.effective_robustness`, None unless every shift has one.
+    `baseline.effective_robustness`, None unless every shift has one. `seen` names the families of the sweep that the
+    model's training images showed by augmentation, None where no run says so.
     """
 
     model: str
@@ -75,6 +77,7 @@ class OverShifts(JsonRecord):
     relative_mce_families: int | None = None
     relative_mce_left_out: tuple[str, ...] | None = None
     effective_robustness: float | None = None
+    seen: tuple[str, ...] | None = None
 
     def _has_key(self, name: str, default: Any) -> bool:
         measured = self.in_domain is not None and name in ("mce", "relative_mce")
@@ -99,12 +102,17 @@ class SweepReport(JsonRecord):
 
 
 def over_shifts(
-    accuracies: Mapping[str, Mapping[str, float]], reference: str, *, standard: bool = False
+    accuracies: Mapping[str, Mapping[str, float]],
+    reference: str,
+    *,
+    standard: bool = False,
+    seen: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> list[OverShifts]:
     """Summarize each model over all shifts but the identity; none where there is no other.
 
     Accuracies are by the text forms of the shifts, the reference one of the models or `baseline.REFERENCE`; `standard`
-    says whether `baseline.applies` to the images.
+    says whether `baseline.applies` to the images; `seen` has the corruptions in training, of the models of which they
+    are known.
     """
     of_reference = accuracies[reference] if reference in accuracies else baseline.reference()
     found = []
@@ -114,9 +122,11 @@ def over_shifts(
             continue
         worst = min(shifted, key=lambda shift: shifted[shift])
         measured: dict[str, Any] = {}
+        families = {Shift.parse(shift).family for shift in shifted}
+        if model in seen:
+            measured["seen"] = tuple(name for name in seen[model] if name in families)
         if "none" in by_shift:
             measured["in_domain"] = by_shift["none"]
-            families = {Shift.parse(shift).family for shift in shifted}
             for name, relative in (("mce", False), ("relative_mce", True)):
                 errors = corruption_errors(by_shift, of_reference, relative=relative)
                 measured[name] = fmean(errors.values()) if errors else None

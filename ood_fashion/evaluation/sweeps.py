@@ -77,12 +77,12 @@ class Sweep:
         return name
 
     def report(
-        self, models: Sequence[str], correct: Correct, reference: str | None = None, *, standard: bool = False
+        self, models: Sequence[str], correct: Correct, reference: str | None = None, **options: Any
     ) -> SweepReport:
         """Summarize whether each model is right about each image at each point, (points, models, n).
 
-        `reference` is what the method of that name gave, or else the first model; `standard` says whether
-        `baseline.applies` to the images.
+        `reference` is what the method of that name gave, or else the first model; the options are those of
+        `over_shifts`.
         """
         reference = reference or models[0]
         results, worst = [], []
@@ -96,7 +96,8 @@ class Sweep:
             drawn = worst_of_random(of_model, RANDOM_SHIFTS, RANDOM_SEED)
             for name, of in ((f"all {len(correct)}", of_model.all(axis=0)), (f"{RANDOM_SHIFTS} random", drawn)):
                 worst.append(WorstCase(model, name, **asdict(Accuracy.of(of))))
-        over = over_shifts(accuracies, reference, standard=standard)
+        over = over_shifts(accuracies, reference, **options)
+        standard = options.get("standard", False)
         return SweepReport(
             self.kind, tuple(models), tuple(results), tuple(worst), reference, tuple(over), standard=standard
         )

@@ -185,13 +185,21 @@ def sweep_tables(report: SweepReport) -> list[Table]:
             row.model,
             f"{row.mean:.4f}",
             f"{row.worst:.4f} ({row.worst_shift})",
-            *("-" if value is None else f"{value:.3f}" for value in (row.mce, row.relative_mce)),
+            *("-" if value is None else f"{value:.3f}{'*' * bool(row.seen)}" for value in (row.mce, row.relative_mce)),
             *[f"{row.effective_robustness:+.3f}" for _ in range(against_baseline)],
         ]
         for row in report.over_shifts
     ]
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
-    notes = [f"mCE: errors as multiples of those of {printable(report.reference)}.", *_left_out_notes(report)]
+    notes = [
+        f"mCE: errors as multiples of those of {printable(report.reference)}.",
+        *_left_out_notes(report),
+        *(
+            f"* {printable(row.model)} was trained with {', '.join(row.seen)}."
+            for row in report.over_shifts
+            if row.seen
+        ),
+    ]
     return [*parts, Table("Over all shifts", headers, rows, notes, left=(2,))]
 
 

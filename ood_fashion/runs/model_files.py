@@ -30,17 +30,17 @@ def load_model(path: Path, pixel_range: str | None = None, *, trust: bool = Fals
     The path is of a .keras file or a SavedModel folder. The pixel range is as for `model_io.with_pixel_range`, whose
     result is returned, and trust as for `files.load_file`, of a file that no run wrote.
     """
-    name = _trained_model(path) if is_file(path, ModelError) else None
-    model = load_weights(name, path) if name else load_file(path, trust=trust)
+    run = run_of(path) if is_file(path, ModelError) else None
+    model = load_weights(run.config.model, path) if run else load_file(path, trust=trust)
     return with_pixel_range(model, pixel_range)
 
 
-def _trained_model(path: Path) -> str | None:
-    """Name the model in a file that a run wrote."""
+def run_of(path: Path) -> Run | None:
+    """Return the run that wrote a model file, None where none did."""
     with suppress(RunError):
         run = Run.open(path.parent)
         if run.model_path.name == path.name:
-            return run.config.model
+            return run
     return None
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -9,8 +10,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.models.build import build_model
+from ood_fashion.runs.config import TrainConfig
 from tests.conftest import Invoke
+from tests.records import write_run
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +47,23 @@ def test_a_translation_equals_evaluate(invoke: Invoke, options: list[object], sm
     assert matplotlib.image.imread("sweep/translate-axes.png").shape[2] == 4
     with Path("sweep/results.csv").open() as file:
         assert [int(row["correct"]) for row in csv.DictReader(file)] == [r["correct"] for r in report["results"]]
+
+
+def test_a_model_trained_with_corruptions_of_the_sweep_is_marked(invoke: Invoke, small_fashion: Dataset) -> None:
+    """Both runs have noise in training, and the sweeps one corruption that is noise, one that is not."""
+    for path, augment in (("seen", ("noise:0.2", "mirror")), ("wave", ("wave:0.5",))):
+        run = write_run(Path(path), small_fashion, TrainConfig(model="mlp", augment=augment))
+        build_model("mlp").save(run.model_path)
+    arguments = ("sweep", "corruptions", "--run", "seen", "--run", "wave", "--limit", 20, "--reference", "wave")
+    seen = invoke(*arguments, "--corruption", "shot_noise", "--corruption", "fog")
+    assert seen.exit_code == 0, seen.stderr
+    (row,) = re.findall(r"^seen +0\.\d+ .*", seen.stdout.partition("over all shifts")[2], re.MULTILINE)
+    assert row.count("*") == 2  # mCE and relative mCE
+    assert "\n* seen was trained with shot_noise.\n" in seen.stdout
+    (wave,) = re.findall(r"^wave +0\.\d+ .*", seen.stdout.partition("over all shifts")[2], re.MULTILINE)
+    assert "*" not in wave
+    fog = invoke(*arguments, "--corruption", "fog", "--json")
+    assert [row["seen"] for row in json.loads(fog.stdout)["over_shifts"]] == [[], []]
 
 
 def test_the_same_command_again_measures_nothing(
