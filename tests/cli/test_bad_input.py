@@ -38,7 +38,7 @@ LONG = "a" * 300
         ("train --out file", 1, "file: expected a folder to write to. Received: File exists"),
         ("train --out /proc/run", 1, "/proc/run: expected a folder to write to. Received: "),
         ("train --augment translate:1.5", 2, "--augment: expected translate:N with whole pixels N from 1 to 28."),
-        ("train --augment flip", 2, "--augment: expected translate:N, rotate90, mirror or rotate:D, with @SHARE or "),
+        ("train --augment flip", 2, "--augment: expected translate:N, rotate90, mirror, rotate:D, tone:S, "),
         ("train --resume --out incomplete --augment mirror", 1, "Received: --augment ['mirror'] instead of []"),
         ("train --resume --out incomplete --epochs 5", 1, "Received: --epochs 5 instead of 30"),
         ("train --resume --out incomplete", 1, "incomplete: expected the dataset that the run began on"),

@@ -157,7 +157,8 @@ def test_a_study_ends_with_all_its_processes(
         (folder,) = tmp_path.glob("studies/*")
         out = folder.relative_to(tmp_path)
         resume = f"Go on: ood-fashion {' '.join(arguments)} --out {out} --resume"
-        assert errors.replace("\r", "\n").splitlines()[-1] == f"Error: {word}. What is done is in {out}. {resume}"
+        # After it, loky's resource tracker may warn that what it was to delete is gone already.
+        assert f"Error: {word}. What is done is in {out}. {resume}" in errors.replace("\r", "\n").splitlines()
         assert "Traceback" not in errors
     assert_gone(workers)
 
