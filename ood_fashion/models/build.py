@@ -12,6 +12,7 @@ from ood_fashion._tensorflow import default_settings, keras
 from ood_fashion.models import layer_specs, specs
 from ood_fashion.models.blur_pool import MaxBlurPooling2D
 from ood_fashion.models.group_layers import GroupBatchNormalization, GroupConv2D, GroupMaxPooling, LiftingConv2D
+from ood_fashion.models.photometric import PhotometricNormalization
 
 
 def _initialized(seed: int) -> dict[str, Any]:
@@ -40,6 +41,7 @@ LAYERS: dict[type[layer_specs.Layer], Callable[[Any, str, int], keras.layers.Lay
     layer_specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(name=name),
     layer_specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(name=name),
     layer_specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
+    layer_specs.PhotometricNorm: lambda layer, name, seed: PhotometricNormalization(name=name),
     layer_specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
     layer_specs.LinearConv2D: lambda layer, name, seed: keras.layers.Conv2D(**_linear(layer, name, seed)),
     layer_specs.LiftingConv2D: lambda layer, name, seed: LiftingConv2D(

@@ -200,6 +200,13 @@ class ReLU(Layer):
 
 
 @dataclass(frozen=True)
+class PhotometricNorm(ReLU):
+    """Grey levels from the background, in units of the image's range."""
+
+    name = "photometric_norm"
+
+
+@dataclass(frozen=True)
 class BatchNorm(ReLU):
     """Batch normalisation of each channel (Ioffe and Szegedy, ICML 2015).
 
