@@ -6,11 +6,13 @@ import inspect
 import re
 import runpy
 import shlex
+import tomllib
 from collections.abc import Callable
 from functools import cache, partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -95,10 +97,25 @@ def test_files_are_there(page: Path) -> None:
         assert next(ROOT.glob(path.replace("NAME", "*").rstrip("/")), None), path
 
 
-def test_printed_accuracies() -> None:
-    """README's are those that the package's model was measured with."""
+def test_printed_results() -> None:
+    """README's are what its commands print; the accuracies are those that the package's model was measured with."""
+    text = PAGES[0].read_text()
     printed = accuracy_table(ood.pretrained("p4mgap-augmented").results).to_text()
-    assert f"$ ood-fashion evaluate --pretrained p4mgap-augmented --all\n{printed}\n" in PAGES[0].read_text()
+    assert f"$ ood-fashion evaluate --pretrained p4mgap-augmented --all\n{printed}\n" in text
+    commands = re.findall(r"^\$ ood-fashion ((?:compare|params) .*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        result = CliRunner().invoke(main, command.split())
+        assert f"$ ood-fashion {command}\n{result.stdout.rstrip()}\n" in text
+
+
+def test_badges_say_what_is_required() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (tensorflow,) = [name for name in project["dependencies"] if name.startswith("tensorflow>")]
+    required = {"licence": project["license"], "python": project["requires-python"], "tensorflow": tensorflow}
+    for name, text in required.items():
+        badge = ElementTree.parse(ROOT / f"docs/badges/{name}.svg").getroot()
+        assert re.search(r"[\d.]+|[A-Z]+", text)[0] == badge.attrib["aria-label"].partition(": ")[2].rstrip("+")  # type: ignore[index]
 
 
 def test_the_cards_are_what_the_script_prints() -> None:
