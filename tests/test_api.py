@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 import ood_fashion as ood
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.errors import DataError, InvalidValueError
+from ood_fashion.errors import DataError, InvalidValueError, PixelRangeWarning
 from ood_fashion.shifts.shift import TEST_SETS
 from tests.conftest import Invoke
 
@@ -133,6 +134,25 @@ def test_a_scikit_learn_model_takes_rows(small_fashion: Dataset) -> None:
     assert ood.evaluate(classifier.predict, "none", data=small_fashion)["none"].accuracy == expected
     with pytest.raises(InvalidValueError, match=r"`model`: expected a run, a Keras model, .* Received: KNeighbors"):
         ood.evaluate(classifier, "none", data=small_fashion)
+
+
+def test_the_pixels_of_a_model_in_memory(small_fashion: Dataset, tmp_path: Path) -> None:
+    """Told that it takes 0-255, also after it was measured without a word, it is as accurate as from a file."""
+    net = [keras.Input((28, 28, 1)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10)]
+    model = keras.Sequential(net)
+    weights = np.random.default_rng(0).normal(size=(784, 10))
+    model.set_weights([weights, np.arange(10.0)])
+    model.save(tmp_path / "model.keras")
+    expected = np.argmax(small_fashion.test.images.reshape(-1, 784) / 255 @ weights + np.arange(10), axis=1)
+    accuracy = np.mean(expected == small_fashion.test.labels)
+    with pytest.warns(PixelRangeWarning):
+        assert ood.evaluate(model, "none", data=small_fashion)["none"].accuracy != accuracy
+    for one in (model, tmp_path / "model.keras"):
+        told = {"data": small_fashion, "pixel_range": "0-255"}
+        assert ood.evaluate(one, "none", **told)["none"].accuracy == accuracy
+        assert ood.compare(one, model, "none", **told).comparisons[0].accuracy_a == accuracy
+    with pytest.raises(InvalidValueError, match="`pixel_range`: expected a Keras model or a path"):
+        ood.evaluate(model.predict, "none", data=small_fashion, pixel_range="0-255")
 
 
 def test_comparing_models_of_any_kind(run: ood.Run, small_fashion: Dataset) -> None:

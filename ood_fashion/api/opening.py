@@ -130,6 +130,8 @@ class OpenedModel:
 def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = False) -> OpenedModel:
     """Find out what a model is, and load it; the options are those of `model_files.load_model`.
 
+    A run has no use for them: what it takes is known.
+
     Raises:
         InvalidValueError: it is nothing that classifies images.
         RunError: the run is not complete.
@@ -141,6 +143,15 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
         from ood_fashion.runs.model_files import load_model
 
         return OpenedModel(load_model(Path(model), pixel_range, trust=trust), str(model))
+    if is_keras(model) and pixel_range:
+        from ood_fashion.evaluation.model_io import with_pixel_range
+
+        model = with_pixel_range(model, pixel_range)
+    elif callable(model) and pixel_range:
+        raise InvalidValueError(
+            "`pixel_range`: expected a Keras model or a path. Received: a callable. Scale its images in it: "
+            "lambda images: function(255 * images)."
+        )
     if is_keras(model) or callable(model):
         return OpenedModel(model, str(getattr(model, "name", None) or getattr(model, "__name__", "model")))
     raise InvalidValueError(

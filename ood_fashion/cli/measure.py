@@ -95,6 +95,7 @@ def evaluate(
 @click.argument("a", type=ModelType())
 @click.argument("b", type=ModelType())
 @shift_option
+@limit_option
 @pixels_option
 @trust_option
 @device_option

@@ -25,14 +25,15 @@ def with_pixel_range(model: keras.Model, pixel_range: str | None = None) -> kera
     The range is the one of `classifier.PIXEL_RANGES` that this one takes; None stands for 0-255 where its input is
     integers, and else for 0-1, with a `PixelRangeWarning` if one of its layers scales pixels down. The model itself is
     returned where it takes floats in [0, 1], else one around it. Either has the range as `pixel_range`, and comes back
-    from another call as it is.
+    from another call as it is, unless that says that a model of 0-1 takes 0-255.
     """
     if pixel_range not in (None, *PIXEL_RANGES):
         raise InvalidValueError(
             f"pixel_range: expected one of {', '.join(PIXEL_RANGES)}, or None. Received: {pixel_range!r}."
         )
     inputs = getattr(model, "inputs", None) or []
-    if len(inputs) != 1 or hasattr(model, "pixel_range"):
+    known = getattr(model, "pixel_range", None)
+    if len(inputs) != 1 or (known and (known, pixel_range) != ("0-1", "0-255")):
         return model
     dtype = tf.as_dtype(inputs[0].dtype)
     if pixel_range is None and not dtype.is_integer and (layer := _scaling_layer(model)):

@@ -44,7 +44,9 @@ def comparison_tables(
     ]
     headers = ["test set", "A", "B", "A - B", "95% interval", "p", "p (Holm)"]
     names = f"A: {printable(name_a)}\nB: {printable(name_b)}"
-    shown = [Table("", headers, rows, ["", conclusion] * bool(conclusion), left=(4,), text=names)]
+    notes = [f"p (Holm): p adjusted for {len(rows)} test sets by Holm's method."] * (len(rows) > 1)
+    notes += ["", conclusion] * bool(conclusion)
+    shown = [Table("", headers, rows, notes, left=(4,), text=names)]
     for name in ("a", "b"):
         runs = {one.shift: summary for one in comparisons if (summary := getattr(one, f"runs_{name}"))}
         shown += [runs_table(runs, f"{name.upper()} by itself:")] if runs else []

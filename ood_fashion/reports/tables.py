@@ -192,7 +192,9 @@ def sweep_tables(report: SweepReport) -> list[Table]:
     ]
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
     notes = [
-        f"mCE: errors as multiples of those of {printable(report.reference)}.",
+        f"mCE: errors as multiples of those of {printable(report.reference)}"
+        + ", which so has 1." * (report.reference in report.models)
+        + "." * (report.reference not in report.models),
         *_left_out_notes(report),
         *(
             f"* {printable(row.model)} was trained with {', '.join(row.seen)}."
