@@ -38,6 +38,7 @@ KINDS: dict[str, Kind] = {
     "rotate": Kind("rotate:D with degrees D above 0, to 180", 180, 1),
     "tone": _strength("tone:S", 3),
     "filter": _strength("filter:S", 10),
+    "spectrum": _strength("spectrum:S", 4),
     "wave": _strength("wave:S", 4),
     "noise": _strength("noise:S", 2, "gaussian_noise", "shot_noise"),
 }

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ood_fashion._tensorflow import tf
 from ood_fashion.shifts.augmentations import Augmentation
@@ -95,6 +96,28 @@ def _filter(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Te
     return pixels + strength / math.sqrt(3) * draws[9] * tf.add_n(parts)
 
 
+def _spectrum(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Weaken and strengthen spatial frequencies: a random spectral filter (after Modas et al., PRIME, ECCV 2022).
+
+    Those of radius r, from 0 to 1 in the cosine transform, are multiplied by
+    1 + strength * sum over k = 1 to 4 of (2 u_k - 1) sin(pi k r / 2). The mean stays.
+    """
+    height, width = pixels.shape[1:]
+    rows, columns = _cosines(height), _cosines(width)
+    y, x = np.arange(height) / (height - 1), np.arange(width) / (width - 1)
+    radius = (np.hypot(y[:, np.newaxis], x) / math.sqrt(2)).astype(np.float32)
+    bends = [(2 * draw - 1) * np.sin(math.pi / 2 * k * radius) for k, draw in enumerate(draws[:4], start=1)]
+    spectrum = tf.einsum("ui,nij,vj->nuv", rows, pixels, columns) * (1 + strength * tf.add_n(bends))
+    return tf.einsum("ui,nuv,vj->nij", rows, spectrum, columns)
+
+
+def _cosines(size: int) -> NDArray[np.float32]:
+    """Return the matrix of the orthonormal cosine transform (DCT-II)."""
+    from scipy import fft
+
+    return np.asarray(fft.dct(np.eye(size), axis=0, norm="ortho"), np.float32)
+
+
 def _wave(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
     """Add a plane wave of any direction, phase and frequency that pixels can show (Vaish et al., AFA, CVPR 2024)."""
     height, width = pixels.shape[1:]
@@ -134,6 +157,7 @@ def _uniform(draw: tf.Tensor, count: int) -> tf.Tensor:
 _PIXEL_OPS: dict[str, Callable[[tf.Tensor, list[tf.Tensor], float], tf.Tensor]] = {
     "tone": _tone,
     "filter": _filter,
+    "spectrum": _spectrum,
     "wave": _wave,
     "noise": _noise,
 }

@@ -6,6 +6,8 @@ from ood_fashion.errors import InvalidValueError
 from ood_fashion.shifts.augmentations import KINDS, Augmentation, overlaps
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 
+FORMS = "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, spectrum:S, wave:S or noise:S"
+
 
 @pytest.mark.parametrize(
     ("text", "canonical", "draws"),
@@ -30,8 +32,8 @@ def test_text_forms(text: str, canonical: str, draws: int) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, wave:S or noise:S, with @SHARE or without"),
-        ("flip", "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, wave:S or noise:S"),
+        ("", f"{FORMS}, with @SHARE or without"),
+        ("flip", FORMS),
         ("noise:1.5", "noise:S with a strength S above 0, to 1"),
         ("wave", "wave:S with a strength S above 0, to 1"),
         ("translate", "translate:N with whole pixels N from 1 to 28"),

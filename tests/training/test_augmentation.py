@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import signal, stats
+from scipy import fft, signal, stats
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.models.build import build_model
@@ -50,6 +50,11 @@ def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray) -> np.
         case "filter":
             kernel = strength * u[9] / np.sqrt(3) * (2 * u[:9] - 1).reshape(3, 3)
             return pixels + signal.correlate2d(pixels, kernel, "same")
+        case "spectrum":
+            steps = [np.arange(size) / (size - 1) for size in pixels.shape]
+            radius = np.hypot(steps[0][:, np.newaxis], steps[1]) / np.sqrt(2)
+            weights = 1 + strength * sum((2 * u[k - 1] - 1) * np.sin(np.pi / 2 * k * radius) for k in (1, 2, 3, 4))
+            return fft.idctn(weights * fft.dctn(pixels, norm="ortho"), norm="ortho")
         case "wave":
             frequency, angle = u[1] / 2, 2 * np.pi * u[2]  # cycles a pixel: at most that of a chessboard's rows
             along = rows * np.cos(angle) + columns * np.sin(angle)
@@ -73,7 +78,7 @@ def hashed(draw: float, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
-    "texts", [["tone:0.5"], ["filter:1"], ["wave:0.6"], ["noise:0.4"], ["mirror", "noise:0.2@0.5"]]
+    "texts", [["tone:0.5"], ["filter:1"], ["spectrum:1"], ["wave:0.6"], ["noise:0.4"], ["mirror", "noise:0.2@0.5"]]
 )
 def test_pixels_follow_the_formulas(fashion: Dataset, texts: list[str], compiled: bool) -> None:
     augmentations, n = parse(texts), 20
