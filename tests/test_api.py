@@ -148,7 +148,7 @@ def test_the_pixels_of_a_model_in_memory(small_fashion: Dataset, tmp_path: Path)
     with pytest.warns(PixelRangeWarning):
         assert ood.evaluate(model, "none", data=small_fashion)["none"].accuracy != accuracy
     for one in (model, tmp_path / "model.keras"):
-        told = {"data": small_fashion, "pixel_range": "0-255"}
+        told: dict[str, Any] = {"data": small_fashion, "pixel_range": "0-255"}
         assert ood.evaluate(one, "none", **told)["none"].accuracy == accuracy
         assert ood.compare(one, model, "none", **told).comparisons[0].accuracy_a == accuracy
     with pytest.raises(InvalidValueError, match="`pixel_range`: expected a Keras model or a path"):

@@ -41,7 +41,7 @@ def test_every_kind_is_implemented() -> None:
     assert {**_MAPS, **_PIXEL_OPS}.keys() == KINDS.keys()
 
 
-def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray) -> np.ndarray:
+def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray) -> Any:
     """One image in [0, 1], by NumPy and SciPy in double precision, from the formulas in the docstrings."""
     rows, columns = np.indices(pixels.shape)
     match kind:
