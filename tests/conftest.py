@@ -72,6 +72,14 @@ def small_folder(small_fashion: Dataset, tmp_path_factory: pytest.TempPathFactor
     return write_idx_folder(tmp_path_factory.mktemp("data") / "small", as_arrays(small_fashion))
 
 
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave most of the figures of a run's report out, which tests/reports draws and which take seconds."""
+    monkeypatch.setattr("ood_fashion.reports.run_page._confusion_sections", lambda records: [])
+    monkeypatch.setattr("ood_fashion.reports.run_page._GALLERY_CLASSES", 1)
+    monkeypatch.setattr("ood_fashion.reports.run_page._MISTAKES", 1)
+
+
 Invoke = Callable[..., Result]
 
 

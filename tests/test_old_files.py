@@ -86,6 +86,7 @@ def test_a_sweep(old: Path, invoke: Invoke) -> None:
     assert (old / "sweep/hits.jsonl").read_bytes() == correct
 
 
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize("name", ["run", "numpy-run", "study", "sweep", "reproduction"])
 def test_a_report(old: Path, invoke: Invoke, name: str) -> None:
     result = invoke("report", name, "--data-dir", "data.npz")

@@ -108,14 +108,13 @@ def test_a_sweep_and_its_report_take_any_name(tmp_path: Path, sweep: Sweep) -> N
     with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
         written = dict.fromkeys(row["model"] for row in csv.DictReader(file))
     assert list(written) == [name.encode(errors="backslashreplace").decode() for name in NAMES]
-    for draw, _ in sweep_figures.pictures(report).values():
-        figure = draw(report)
-        figure.savefig(io.BytesIO(), dpi=20)
-        shown = {text.get_text().lstrip("\u200b").replace(r"\$", "$") for text in figure.findobj(Text)}
+    page, path = read_page(tmp_path), tmp_path / "page.html"
+    assert write_html(page, path) == []
+    assert [drawing.name for drawing in page.drawings] == list(sweep_figures.pictures(report))
+    for drawing in page.drawings:
+        shown = {text.get_text().lstrip("\u200b").replace(r"\$", "$") for text in drawing.figure.findobj(Text)}
         assert {drawn or plain for plain, drawn in NAMES.values()} <= shown
-    page = tmp_path / "page.html"
-    assert write_html(read_page(tmp_path), page) == []
-    document = Document(page.read_text(encoding="utf-8"))
+    document = Document(path.read_text(encoding="utf-8"))
     check_structure(document)
     for plain, _ in NAMES.values():
         assert plain in document.text

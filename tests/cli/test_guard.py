@@ -36,7 +36,7 @@ from tests.conftest import write_idx_folder
 from tests.hostile import bound_by_modes
 from tests.records import write_run
 
-EXAMPLES = 10 * (settings.default or settings()).max_examples
+EXAMPLES = 5 * (settings.default or settings()).max_examples
 FOREIGN = {".tmp-notes": b"1", ".tmp-1-results.json": b"2", "x": b"3", ".hidden": b"4"}
 """What a user may have anywhere, and the package has not written."""
 MEMORY = 3_000_000_000
@@ -227,7 +227,7 @@ def test_every_option_and_a_success_of_every_command(make_world: Callable[[Case]
             wanted -= new
 
 
-@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(2 * EXAMPLES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(4 * EXAMPLES, marks=pytest.mark.slow)])
 def test_the_command_line(examples: int, make_world: Callable[[Case], World]) -> None:
     """Cases are drawn by numbers, for Hypothesis's own choices are mostly variations of the few before them."""
 

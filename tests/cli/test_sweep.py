@@ -35,15 +35,24 @@ def options(model_files: list[Path], small_folder: Path) -> list[object]:
 
 
 def test_a_translation_equals_evaluate(invoke: Invoke, options: list[object], small_folder: Path) -> None:
-    result = invoke("sweep", "translate", "--max", 4, *options, "--json", "--out", "sweep")
+    result = invoke("sweep", "translate", "--max", 1, *options, "--json", "--out", "sweep")
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert len(report["results"]) == 2 * 81
+    assert len(report["results"]) == 2 * 9
     for model in report["models"]:
-        arguments = ("evaluate", "--model-file", model, "--data-dir", small_folder, "--shift", "up4", "--json")
+        arguments = (
+            "evaluate",
+            "--model-file",
+            model,
+            "--data-dir",
+            small_folder,
+            "--shift",
+            "translate:0,-1",
+            "--json",
+        )
         (expected,) = json.loads(invoke(*arguments).stdout)["results"]
-        (received,) = (r for r in report["results"] if (r["model"], r["dx"], r["dy"]) == (model, 0, -4))
-        assert received == {"model": model, "dx": 0, "dy": -4, **expected}
+        (received,) = (r for r in report["results"] if (r["model"], r["dx"], r["dy"]) == (model, 0, -1))
+        assert received == {"model": model, "dx": 0, "dy": -1, **expected}
     assert matplotlib.image.imread("sweep/translate-axes.png").shape[2] == 4
     with Path("sweep/results.csv").open() as file:
         assert [int(row["correct"]) for row in csv.DictReader(file)] == [r["correct"] for r in report["results"]]
@@ -52,7 +61,7 @@ def test_a_translation_equals_evaluate(invoke: Invoke, options: list[object], sm
 def test_a_model_trained_with_corruptions_of_the_sweep_is_marked(invoke: Invoke, small_fashion: Dataset) -> None:
     """Both runs have noise in training, and the sweeps one corruption that is noise, one that is not."""
     for path, augment in (("seen", ("noise:0.2", "mirror")), ("wave", ("wave:0.5",))):
-        run = write_run(Path(path), small_fashion, TrainConfig(model="mlp", augment=augment))
+        run = write_run(Path(path), small_fashion, TrainConfig(model="mlp", augment=augment), ("none",))
         build_model("mlp").save(run.model_path)
     arguments = ("sweep", "corruptions", "--run", "seen", "--run", "wave", "--limit", 20, "--reference", "wave")
     seen = invoke(*arguments, "--corruption", "shot_noise", "--corruption", "fog")

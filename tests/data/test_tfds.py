@@ -23,12 +23,20 @@ from tests.conftest import as_arrays, write_idx_folder
 from tests.shifts.test_shift import shifts
 
 
+@pytest.fixture(scope="module")
+def few(fashion: Dataset) -> Dataset:
+    """The first real images."""
+    train, test = (Split(split.images[:n], split.labels[:n]) for split, n in ((fashion.train, 60), (fashion.test, 50)))
+    return Dataset(train, test, "the first images")
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _small_source(small_fashion: Dataset, small_folder: Path) -> Iterator[None]:
+def _few_for_all(few: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Take the first images for all of Fashion-MNIST."""
+    folder = write_idx_folder(tmp_path_factory.mktemp("data") / "few", as_arrays(few))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "GENUINE_SHA256", small_fashion.sha256)
-        patch.setenv("OOD_FASHION_DATA", str(small_folder))
+        patch.setattr(dataset, "GENUINE_SHA256", few.sha256)
+        patch.setenv("OOD_FASHION_DATA", str(folder))
         yield
 
 
@@ -36,7 +44,7 @@ class TestOodFashion(tfds.testing.DatasetBuilderTestCase):
     """TensorFlow Datasets' own test of a builder."""
 
     DATASET_CLASS = OodFashion
-    SPLITS: ClassVar = {"train": 600, "test": 200}
+    SPLITS: ClassVar = {"train": 60, "test": 50}
     BUILDER_CONFIG_NAMES_TO_TEST: ClassVar = ["rotate90", "fog-3", config_for(Shift.parse("translate:2,-1.5+jpeg:2"))]
     EXAMPLE_DIR = str(Path(__file__).parent)  # it downloads nothing
 
@@ -58,12 +66,12 @@ def test_named_shifts_and_corruptions_are_listed() -> None:
 
 
 @pytest.mark.parametrize("text", ["rotate90", "translate:0,-4", "up4+impulse_noise:2,3"])
-def test_load(small_fashion: Dataset, tmp_path: Path, text: str) -> None:
+def test_load(few: Dataset, tmp_path: Path, text: str) -> None:
     name = text.replace(":", "-").replace(",", "_")
     loaded, info = tfds.load(f"ood_fashion/{name}", data_dir=tmp_path, with_info=True)
     assert info.features["label"].names == list(FASHION_CLASSES)
     assert "Xiao" in info.citation
-    for split_name, split in (("train", small_fashion.train), ("test", small_fashion.test)):
+    for split_name, split in (("train", few.train), ("test", few.test)):
         examples = list(tfds.as_numpy(loaded[split_name]))
         images = np.stack([example["image"][..., 0] for example in examples])
         np.testing.assert_array_equal(images, Shift.parse(text).apply_uint8(split.images))
@@ -84,26 +92,24 @@ def negative(dataset: Dataset) -> Dataset:
     return Dataset(train, test, "negatives.npz")
 
 
-def test_other_data_is_refused_unless_given(
-    small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_data_is_refused_unless_given(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same shape and as many classes, so that only the content tells them apart."""
-    folder = write_idx_folder(tmp_path / "negative", as_arrays(negative(small_fashion)))
+    folder = write_idx_folder(tmp_path / "negative", as_arrays(negative(few)))
     monkeypatch.setenv("OOD_FASHION_DATA", str(folder))
     with pytest.raises(
         DataError, match=r"expected Fashion-MNIST as published\. .*Give other data as OodFashion\(dataset"
     ):
         OodFashion(config="none", data_dir=tmp_path).download_and_prepare()
-    options = {"dataset": negative(small_fashion)}
+    options = {"dataset": negative(few)}
     loaded = tfds.load("ood_fashion/none", split="test", data_dir=tmp_path / "given", builder_kwargs=options)
     assert len(loaded) == 50
 
 
 @pytest.mark.parametrize("names", [(), tuple("abcdefghij")])
-def test_an_export_says_what_it_was_made_from(small_fashion: Dataset, tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_an_export_says_what_it_was_made_from(few: Dataset, tmp_path: Path, names: tuple[str, ...]) -> None:
     """Only Fashion-MNIST is described, cited and labelled as such."""
-    other = replace(negative(small_fashion), names=names)
-    for folder, source in (("genuine", small_fashion), ("other", other)):
+    other = replace(negative(few), names=names)
+    for folder, source in (("genuine", few), ("other", other)):
         export(source, [Shift.parse("fog:2")], tmp_path / folder, "tfds")
     genuine, info = (
         tfds.builder_from_directory(tmp_path / folder / "ood_fashion/fog-2/1.0.0").info
@@ -120,8 +126,8 @@ def test_an_export_says_what_it_was_made_from(small_fashion: Dataset, tmp_path: 
     assert "zalando" not in info.homepage
 
 
-def test_an_export_is_loaded_without_this_package(small_fashion: Dataset, tmp_path: Path) -> None:
-    export(small_fashion, [Shift.parse("fog:2")], tmp_path / "out", "tfds")
+def test_an_export_is_loaded_without_this_package(few: Dataset, tmp_path: Path) -> None:
+    export(few, [Shift.parse("fog:2")], tmp_path / "out", "tfds")
     program = (
         "import sys, tensorflow_datasets as tfds; tfds.disable_progress_bar(); "
         "images, _ = tfds.load('ood_fashion/fog-2', split='test', data_dir=sys.argv[1], as_supervised=True, "
@@ -129,6 +135,6 @@ def test_an_export_is_loaded_without_this_package(small_fashion: Dataset, tmp_pa
     )
     command = [sys.executable, "-c", program, str(tmp_path / "out")]
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PATH": ""})
-    expected = int(Shift.parse("fog:2").apply_uint8(small_fashion.test.images).astype(int).sum())
+    expected = int(Shift.parse("fog:2").apply_uint8(few.test.images).astype(int).sum())
     assert result.stdout.split() == [str(expected), "False"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dataset.json", "ood_fashion"]

@@ -27,7 +27,7 @@ def test_the_robust_studys_models_are_there() -> None:
     assert SUGGESTED in pretrained_runs()
 
 
-@pytest.mark.parametrize("n", [200, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [50, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", pretrained_runs())
 def test_a_shipped_run(name: str, n: int, fashion: Dataset) -> None:
     """The file is small and has weights alone; it gives the figures of its card, and these are of the genuine data.
@@ -67,17 +67,17 @@ def test_turned_images_get_the_same_answer_all_10000(name: str) -> None:
 
 def test_models_are_opened_by_name(invoke: Invoke, small_folder: Path) -> None:
     data = ["--data-dir", small_folder]
-    by_name = invoke("evaluate", "--pretrained", "p4mcnn", "--shift", "rotate90", *data, "--json")
-    by_run = invoke("evaluate", "--run", pretrained_runs()["p4mcnn"], "--shift", "rotate90", *data, "--json")
+    by_name = invoke("evaluate", "--pretrained", "mlp", "--shift", "rotate90", *data, "--json")
+    by_run = invoke("evaluate", "--run", pretrained_runs()["mlp"], "--shift", "rotate90", *data, "--json")
     assert by_name.exit_code == 0
     assert by_name.stdout == by_run.stdout
     both = invoke("evaluate", "--pretrained", "mlp", "--run", "runs/a")
     assert (both.exit_code, "--run and --pretrained exclude each other" in both.stderr) == (2, True)
-    assert json.loads(by_name.stdout)["model"] == "p4mcnn"
-    models = ("--pretrained", "p4mcnn", "--model", "p4mcnn-augmented")  # the older spelling too
-    own = shutil.copytree(pretrained_runs()["p4mcnn"], "own")
+    assert json.loads(by_name.stdout)["model"] == "mlp"
+    models = ("--pretrained", "mlp", "--model", "cnn2")  # the older spelling too
+    own = shutil.copytree(pretrained_runs()["mlp"], "own")
     swept = invoke("sweep", "rotate", "--step", "180", *models, "--run", own, *data, "--json")
-    assert json.loads(swept.stdout)["models"] == [str(own), "p4mcnn", "p4mcnn-augmented"]
+    assert json.loads(swept.stdout)["models"] == [str(own), "mlp", "cnn2"]
     compared = invoke("compare", "mlp", "cnn3", "--shift", "none", "--data-dir", small_folder)
     assert (compared.exit_code, compared.stderr.count("\n")) == (1, 1)  # they were tested on other images
 

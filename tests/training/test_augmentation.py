@@ -208,7 +208,9 @@ def test_stacks_hold_the_draws_of_the_batches() -> None:
     assert next(batches, None) is None
 
 
-@pytest.mark.parametrize("texts", [["translate:4", "rotate90", "mirror"], ["rotate:20"]])
+@pytest.mark.parametrize(
+    "texts", [["mirror", "rotate:20"], pytest.param(["translate:4", "rotate90", "mirror"], marks=pytest.mark.slow)]
+)
 def test_both_engines_train_alike(small_fashion: Dataset, texts: list[str]) -> None:
     config = TrainConfig(model="mlp", train_size=103, epochs=2, augment=tuple(texts))
     split = Split(small_fashion.train.images[:103], small_fashion.train.labels[:103])
