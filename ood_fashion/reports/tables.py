@@ -190,11 +190,10 @@ def sweep_tables(report: SweepReport) -> list[Table]:
         ]
         for row in report.over_shifts
     ]
+    own = ", which so has 1" * (report.reference in report.models)
     headers = ["over all shifts", "mean", "worst", "mCE", "relative mCE", *["eff. robustness"] * against_baseline]
     notes = [
-        f"mCE: errors as multiples of those of {printable(report.reference)}"
-        + ", which so has 1." * (report.reference in report.models)
-        + "." * (report.reference not in report.models),
+        f"mCE: errors as multiples of those of {printable(report.reference)}{own}.",
         *_left_out_notes(report),
         *(
             f"* {printable(row.model)} was trained with {', '.join(row.seen)}."

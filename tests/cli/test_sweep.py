@@ -113,7 +113,7 @@ def test_as_a_person_sees_it(invoke: Invoke, options: list[object]) -> None:
     text = invoke(*rotated).stdout
     assert "rotate270" in text
     first, second = options[1], options[3]
-    assert f"mCE: errors as multiples of those of {first}." in text
+    assert f"mCE: errors as multiples of those of {first}, which so has 1." in text
     reports = [json.loads(invoke(*rotated, "--json", "--reference", name).stdout) for name in (first, second)]
     (a, b), (c, d) = (report["over_shifts"] for report in reports)
     assert a["mce"] == d["mce"] == 1

@@ -205,7 +205,7 @@ def test_a_sweep_report_shows_its_tables_and_pictures(tmp_path: Path, sweep: Swe
     assert [drawing.name for drawing in page.drawings] == names
     if over:
         assert [row[:2] for row in document.tables[0][1:]] == [[row.model, f"{row.mean:.4f}"] for row in over]
-        assert "mCE: errors as multiples of those of a&b." in document.text
+        assert "mCE: errors as multiples of those of a&b, which so has 1." in document.text
     assert f"mlp, a&b: {len(sweep.shifts)} test sets of 50 images." in document.text
     (tmp_path / "results.json").write_text('{"kind": "rotate"}')
     with pytest.raises(RunError, match=r"results.json: expected a sweep's results. Received: no 'models'"):
