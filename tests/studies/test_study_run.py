@@ -21,7 +21,7 @@ from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
-from ood_fashion.reports import study_figures
+from ood_fashion.reports import study_figures, study_tables
 from ood_fashion.reports.folders import read_page
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import start_run
@@ -319,6 +319,21 @@ def test_every_study_has_a_figure(name: str, seeds: int) -> None:
     if study.figure == "bars":
         bars = [bar.get_facecolor() for bar in figure.axes[0].patches]
         assert len(set(bars)) == len(STUDIES[name].settings)
+
+
+@pytest.mark.parametrize(("seeds", "accuracy"), [(1, "0.5200"), (3, "0.5400 ± 0.0497")])
+def test_what_stopping_early_would_have_cost_is_shown(seeds: int, accuracy: str) -> None:
+    """The validation accuracy rises in every epoch, so that all trainings run on to the third and keep it."""
+    setting = SettingSummary("30 epochs", tuple(range(seeds)), {}, {}, histories(seeds).patience_table(), {})
+    study = STUDIES["early-stopping"]
+    summary = StudySummary(
+        "early-stopping", {}, seeds, study.title, study.factor, (), None, (setting,), (), sha256=GENUINE_SHA256
+    )
+    *_, table = study_tables.study_tables(summary)
+    assert table.title == "Had training stopped early:"
+    assert [row[0] for row in table.rows] == [str(patience) for patience in range(1, 11)]
+    exact = " ± 0.0" * (seeds > 1)
+    assert {tuple(row[1:]) for row in table.rows} == {(f"3.0{exact}", f"3.0{exact}", accuracy, f"0.0{exact}")}
 
 
 def test_every_kind_of_figure_is_drawn_and_asks_for_settings_that_fit() -> None:
