@@ -33,6 +33,14 @@ def test_a_study_report_shows_table_figure_and_settings(small_fashion: Dataset, 
     assert "The assignment's accuracies" not in document.text  # this is not its data
 
 
+def test_the_assignments_accuracies_stand_beside_those_on_its_data(fashion: Dataset, tmp_path: Path) -> None:
+    document = Document(to_html(read_page(write_study(tmp_path / "study", "shifts", fashion, seeds=1).path)))
+    (table,) = [rows for rows in document.tables if rows[0][:2] == ["model", "in-domain"]]
+    assert table[0][1:] == ["in-domain", "up4", "rotate90", "rotate180", "rotate270"]
+    assert table[3] == ["cnn3", "0.8718", "0.5653", "0.0528", "0.0465", "0.0465"]  # problem 4.3 and 4.4
+    assert "it repeats the figure for rotate270" in document.text
+
+
 def test_a_study_with_damaged_trials(invoke: Invoke, small_fashion: Dataset, tmp_path: Path) -> None:
     write_study(tmp_path / "study", "momentum", small_fashion)
     (tmp_path / "study/trials/0.3-s1/config.json").write_text("{")
