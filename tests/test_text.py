@@ -187,7 +187,7 @@ def test_a_sweep_of_any_file_into_any_folder(
     assert "Not drawn" not in result.stderr
     out = tmp_path / folder / "out"
     assert {path.name for path in out.glob("*.*")} == {
-        "hits.jsonl", "in-domain.png", "results.csv", "results.json", "rotate.png", "settings.json",
+        "correct.jsonl", "in-domain.png", "results.csv", "results.json", "rotate.png", "settings.json",
     }  # fmt: skip
     result = invoke("report", f"{folder}/out", "--figures", f"{folder}/figures")
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "bad\\udce9dir/out/report.html"), result.stderr

@@ -111,7 +111,8 @@ def score_callable(
         test: images (n, height, width), uint8 in 0-255 or floats in [0, 1], and the true classes, integers (n,).
         outputs: what `predict` gives, as in `read_outputs`.
         batch_size: images a call; no more than these are held shifted at a time.
-        decide_once: with `outputs` "auto", take all scores for what the first ones are, instead of deciding per shift.
+        decide_once: with `outputs` "auto", find out from the scores under the first shift whether they are logits or
+            probabilities, and take those under all others for the same.
     """
     _check(test)
     images, num_classes = test.images, int(test.labels.max()) + 1

@@ -1,7 +1,7 @@
 """Sweeps: several models' accuracy over many shifts, kept in a folder from which a killed sweep goes on.
 
 settings.json  what decides the numbers; written first
-hits.jsonl     a line per shift: which images each model is right about
+correct.jsonl  a line per shift: which images each model is right about; hits.jsonl in folders of earlier versions
 results.json   what `Sweep.report` makes of them; written last, with results.csv beside it
 """
 
@@ -197,7 +197,8 @@ def measure(
     The function gives shifts, in any order, each with whether each model is right about each image, (models, n).
     Progress is called after each point.
     """
-    path = folder / "hits.jsonl"
+    earlier = folder / "hits.jsonl"
+    path = earlier if is_file(earlier) else folder / "correct.jsonl"
     try:
         known = dict(_read_correct(path, models, n))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -211,11 +212,11 @@ def measure(
     try:
         # What a kill has cut off is left out, so that the next line starts on its own.
         with atomic_write(path) as temporary:
-            temporary.write_text("".join(_correct_line(shift, correct) for shift, correct in known.items()))
+            temporary.write_text("".join(_correct_line(path, shift, correct) for shift, correct in known.items()))
         with path.open("a") as file:
             for shift, correct in function(missing):
                 known[str(shift)] = correct
-                file.write(_correct_line(str(shift), correct))
+                file.write(_correct_line(path, str(shift), correct))
                 file.flush()
                 progress()
     except OSError as error:
@@ -223,16 +224,17 @@ def measure(
     return np.stack([known[str(shift)] for shift in sweep.shifts])
 
 
-def _correct_line(shift: str, correct: Correct) -> str:
+def _correct_line(path: Path, shift: str, correct: Correct) -> str:
+    """Return a line of the file, whose name is that of the key, too."""
     packed = base64.b64encode(np.packbits(correct).tobytes()).decode()
-    return json.dumps({"shift": shift, "hits": packed}) + "\n"
+    return json.dumps({"shift": shift, path.stem: packed}) + "\n"
 
 
 def _read_correct(path: Path, models: int, n: int) -> Iterator[tuple[str, Correct]]:
     for line in path.read_text().splitlines(keepends=True) if is_file(path) else ():
         if line.endswith("\n"):
             record = json.loads(line)
-            bits = np.frombuffer(base64.b64decode(record["hits"]), np.uint8)
+            bits = np.frombuffer(base64.b64decode(record[path.stem]), np.uint8)
             if len(bits) != -(-models * n // 8):
                 raise ValueError(f"{len(bits)} bytes for {models} models and {n} images")
             yield record["shift"], np.unpackbits(bits, count=models * n).reshape(models, n).astype(bool)

@@ -93,7 +93,7 @@ def test_the_same_command_again_measures_nothing(
     assert again.stderr.startswith(f"Sweep folder: {folder}\n")
     assert {path.name for path in folder.iterdir()} == {
         "settings.json",
-        "hits.jsonl",
+        "correct.jsonl",
         "results.csv",
         "results.json",
         "rotate.png",

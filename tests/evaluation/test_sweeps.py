@@ -122,8 +122,8 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         measure(sweep, 2, 7, one_by_one(killed), folder, lambda: None)
-    content = (folder / "hits.jsonl").read_bytes()
-    (folder / "hits.jsonl").write_bytes(content[: len(content) - cut])
+    content = (folder / "correct.jsonl").read_bytes()
+    (folder / "correct.jsonl").write_bytes(content[: len(content) - cut])
     measured: list[str] = []
 
     def again(shift: Shift) -> Correct:
@@ -133,14 +133,16 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path: Path, cut: int) -> None:
     received = measure(sweep, 2, 7, one_by_one(again), open_folder(folder, SETTINGS), lambda: None)
     np.testing.assert_array_equal(received, whole)
     assert measured == [str(shift) for shift in sweep.shifts[5 if cut == 0 else 4 :]]
-    assert (folder / "hits.jsonl").read_bytes() == (tmp_path / "a/hits.jsonl").read_bytes()
+    assert (folder / "correct.jsonl").read_bytes() == (tmp_path / "a/correct.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"shift": "none"}', '{"shift": "none", "hits": "AA=="}', "[" * 100_000])
-def test_damaged_hits_are_refused(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"shift": "none"}', '{"shift": "none", "correct": "AA=="}', "[" * 100_000]
+)
+def test_damaged_records_of_images_are_refused(tmp_path: Path, line: str) -> None:
     folder = open_folder(tmp_path / "sweep", SETTINGS)
-    (folder / "hits.jsonl").write_text(f"{line}\n")
-    with pytest.raises(RunError, match=r"hits.jsonl: expected a line per shift\. Received: "):
+    (folder / "correct.jsonl").write_text(f"{line}\n")
+    with pytest.raises(RunError, match=r"correct.jsonl: expected a line per shift\. Received: "):
         measure(translations(1), 2, 7, lambda shifts: (), folder, lambda: None)
 
 

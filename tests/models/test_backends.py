@@ -33,6 +33,7 @@ for name in names:
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_another_backend_gives_the_same_outputs(tmp_path: Path, backend: str) -> None:
+    # Neither is a dependency of the package or its tests, for they take gigabytes; the models run without them.
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: pip install '.[bench]'")
     rng = np.random.default_rng(0)
