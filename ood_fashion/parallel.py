@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -91,6 +92,8 @@ def _run_on_loky(function: Callable[..., Any], calls: Calls, cores: int, jobs: i
 
     # A process that does all by itself keeps its threads as they are.
     threads = max(1, cores // jobs) if jobs > 1 else None
+    # loky replaces a worker that has grown by 300 MB. As an error, this warning would end the thread that does so.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
     workers = {"inner_max_num_threads": threads, "initializer": _follow, "initargs": (os.getpid(),)}
     try:
         with joblib.parallel_config("loky", n_jobs=jobs, **workers):

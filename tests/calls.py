@@ -15,3 +15,12 @@ def fatal(number: int, *, threads: int | None = None) -> int:
     if number == 1:
         os._exit(1)
     return number
+
+
+_kept: list[bytes] = []
+
+
+def grow(number: int, *, threads: int | None = None) -> int:
+    _kept.append(b"x" * 400_000_000)
+    time.sleep(1.1)  # a worker's memory is measured once a second at most
+    return number

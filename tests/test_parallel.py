@@ -19,7 +19,7 @@ from ood_fashion.files import write_folder
 from ood_fashion.parallel import run_parallel
 from ood_fashion.studies import trials
 from ood_fashion.studies.study_run import StudyRun
-from tests.calls import fatal, slow
+from tests.calls import fatal, grow, slow
 from tests.conftest import Invoke
 
 SMALL = ("momentum", "--implementation", "numpy", "--train-size", "400", "--val-size", "100", "--epochs", "10")
@@ -78,6 +78,11 @@ def test_an_unknown_backend_is_one_line(invoke: Invoke) -> None:
 def test_a_killed_worker_process_is_one_line() -> None:
     with pytest.raises(BackendError, match=r"^expected worker processes that live .* Received: one was killed.*$"):
         list(run_parallel(fatal, [(1,), (2,)], backend="loky", address=None, jobs=2))
+
+
+def test_workers_that_grow_are_replaced() -> None:
+    outcomes = run_parallel(grow, [(number,) for number in range(6)], backend="loky", address=None, jobs=2)
+    assert sorted(outcomes) == list(range(6))
 
 
 def test_a_sweep_on_workers_equals_one_in_this_process(invoke: Invoke, small_folder: Path) -> None:
