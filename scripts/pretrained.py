@@ -135,12 +135,14 @@ def cards() -> None:
 
 
 def _command(config: TrainConfig) -> str:
-    """Return what trains by a config with Keras."""
-    settings, full = config.to_json(), PROTOCOLS["full"]
-    protocol = "full" if settings["train_size"] == full["train_size"] else "assignment"
-    expected = {**TrainConfig().to_json(), **PROTOCOLS[protocol], "model": None, "seed": None}
-    words = ["ood-fashion train", *([] if protocol == "assignment" else ["--protocol full"])]
-    for name, value in settings.items():
+    """Return what trains by a config with Keras, in the fewest words."""
+    return min((_command_by(protocol, config) for protocol in PROTOCOLS), key=len)
+
+
+def _command_by(protocol: str, config: TrainConfig) -> str:
+    expected = {**TrainConfig().to_json(), "model": None, "seed": None, **PROTOCOLS[protocol]}
+    words = ["ood-fashion train", *([] if protocol == "assignment" else [f"--protocol {protocol}"])]
+    for name, value in config.to_json().items():
         if value != expected[name]:
             values = value if isinstance(value, list) else [value]
             words += [f"--{name.replace('_', '-')} {one}" for one in values]

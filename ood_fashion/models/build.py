@@ -36,11 +36,13 @@ LAYERS: dict[type[layer_specs.Layer], Callable[[Any, str, int], keras.layers.Lay
         layer.filters, layer.kernel_size, activation="relu", name=name, **_initialized(seed)
     ),
     layer_specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(layer.pool_size, name=name),
+    layer_specs.AveragePool2D: lambda layer, name, seed: keras.layers.AveragePooling2D(layer.pool_size, name=name),
     layer_specs.MaxBlurPool2D: lambda layer, name, seed: MaxBlurPooling2D(layer.pool_size, name=name),
     layer_specs.ZeroPad2D: lambda layer, name, seed: keras.layers.ZeroPadding2D(layer.padding, name=name),
     layer_specs.GlobalMaxPool2D: lambda layer, name, seed: keras.layers.GlobalMaxPooling2D(name=name),
     layer_specs.GlobalAveragePool2D: lambda layer, name, seed: keras.layers.GlobalAveragePooling2D(name=name),
     layer_specs.ReLU: lambda layer, name, seed: keras.layers.ReLU(name=name),
+    layer_specs.Add: lambda layer, name, seed: keras.layers.Add(name=name),
     layer_specs.PhotometricNorm: lambda layer, name, seed: PhotometricNormalization(name=name),
     layer_specs.BatchNorm: lambda layer, name, seed: keras.layers.BatchNormalization(name=name),
     layer_specs.LinearConv2D: lambda layer, name, seed: keras.layers.Conv2D(**_linear(layer, name, seed)),
@@ -88,11 +90,11 @@ def build_model(
     rows = spec.summary(input_shape, num_classes)
     seeds = np.random.SeedSequence(seed).generate_state(len(rows))
     with default_settings(dtype):
-        layers = [
-            LAYERS[type(layer)](layer, row.name, int(layer_seed))
-            for layer, row, layer_seed in zip(spec.with_logits(num_classes), rows, seeds, strict=True)
-        ]
-        return keras.Sequential([keras.Input(input_shape, dtype=dtype, name="image"), *layers], name=name)
+        maps = [keras.Input(input_shape, dtype=dtype, name="image")]
+        for layer, row, layer_seed in zip(spec.with_logits(num_classes), rows, seeds, strict=True):
+            taken = [maps[-1], maps[-1 - layer.back]] if isinstance(layer, layer_specs.Add) else maps[-1]
+            maps.append(LAYERS[type(layer)](layer, row.name, int(layer_seed))(taken))
+        return keras.Model(maps[0], maps[-1], name=name)
 
 
 def compare_with_spec(name: str) -> list[str]:
@@ -103,7 +105,7 @@ def compare_with_spec(name: str) -> list[str]:
     """
     description, model = specs.describe(name), build_model(name)
     expected = [(row["layer"], tuple(row["output_shape"]), row["parameters"]) for row in description["layers"]]
-    received = [(layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers]
+    received = [(layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers[1:]]
     expected.append(("all layers", tuple(model.output_shape[1:]), description["parameters"]))
     received.append(("all layers", tuple(model.output_shape[1:]), model.count_params()))
     return [

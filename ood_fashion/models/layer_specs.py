@@ -146,6 +146,13 @@ class MaxPool2D(Layer):
 
 
 @dataclass(frozen=True)
+class AveragePool2D(MaxPool2D):
+    """Mean over squares that do not overlap; rows and columns left over are dropped."""
+
+    name = "average_pool2d"
+
+
+@dataclass(frozen=True)
 class MaxBlurPool2D(MaxPool2D):
     """Maximum over all squares, a blur by [1, 2, 1] in both axes, then every pool-th pixel (Zhang, ICML 2019).
 
@@ -197,6 +204,14 @@ class ReLU(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         """Return the input's shape."""
         return shape
+
+
+@dataclass(frozen=True)
+class Add(ReLU):
+    """The input plus what was the input of the layer so many places before (He et al., CVPR 2016)."""
+
+    back: int
+    name = "add"
 
 
 @dataclass(frozen=True)

@@ -62,19 +62,39 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
     def call(self, inputs: Any) -> Any:
         """Pool (n, height, width, channels)."""
-        rows, columns = self.pool_size
-        plain = (self.strides, self.padding, self.data_format)
-        if not _patch_kernels.get() or plain != ((rows, columns), "valid", "channels_last"):
+        if (windows := _windows(self, inputs)) is None:
             return super().call(inputs)
-        height, width = inputs.shape[1] // rows, inputs.shape[2] // columns
-        windows = ops.reshape(
-            inputs[:, : height * rows, : width * columns], (-1, height, rows, width, columns, inputs.shape[3])
-        )
+        rows, columns = self.pool_size
         slices = (windows[:, :, i, :, j] for i in range(rows) for j in range(columns))
         return functools.reduce(ops.maximum, slices)
 
 
-_TWINS: dict[type, Any] = {keras.layers.Conv2D: Conv2D, keras.layers.MaxPooling2D: MaxPooling2D}
+@keras.saving.register_keras_serializable("ood_fashion")
+class AveragePooling2D(keras.layers.AveragePooling2D):
+    """Average pooling as the mean over an axis, where the windows neither overlap nor are padded."""
+
+    def call(self, inputs: Any) -> Any:
+        """Pool (n, height, width, channels)."""
+        windows = _windows(self, inputs)
+        return super().call(inputs) if windows is None else ops.mean(windows, axis=(2, 4))
+
+
+def _windows(layer: keras.layers.Layer, inputs: Any) -> Any:
+    """Return a pooling layer's windows, (n, height, rows, width, columns, channels), for `patch_kernels`, or None."""
+    rows, columns = layer.pool_size
+    plain = (layer.strides, layer.padding, layer.data_format)
+    if not _patch_kernels.get() or plain != ((rows, columns), "valid", "channels_last"):
+        return None
+    height, width = inputs.shape[1] // rows, inputs.shape[2] // columns
+    inside = inputs[:, : height * rows, : width * columns]
+    return ops.reshape(inside, (-1, height, rows, width, columns, inputs.shape[3]))
+
+
+_TWINS: dict[type, Any] = {
+    keras.layers.Conv2D: Conv2D,
+    keras.layers.MaxPooling2D: MaxPooling2D,
+    keras.layers.AveragePooling2D: AveragePooling2D,
+}
 
 
 def with_patch_kernels(layer: keras.layers.Layer) -> keras.layers.Layer:

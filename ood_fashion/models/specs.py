@@ -10,6 +10,8 @@ from typing import Any
 
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.models.layer_specs import (
+    Add,
+    AveragePool2D,
     BatchNorm,
     Conv2D,
     Dense,
@@ -26,6 +28,7 @@ from ood_fashion.models.layer_specs import (
     MaxBlurPool2D,
     MaxPool2D,
     ParameterCount,
+    PhotometricNorm,
     ReLU,
     Shape,
     ZeroPad2D,
@@ -82,6 +85,17 @@ def _group_block(convolution: LiftingConv2D) -> tuple[Layer, ...]:
     return convolution, GroupBatchNorm(reflections=convolution.reflections), ReLU()
 
 
+def _padded_block(convolution: LiftingConv2D) -> tuple[Layer, ...]:
+    """Keep the map's size, and so all that is in it."""
+    return ZeroPad2D(convolution.kernel_size // 2), *_group_block(convolution)
+
+
+def _residual_block(filters: int) -> tuple[Layer, ...]:
+    """Return the two convolutions of a basic block (He et al., CVPR 2016, figure 2) on p4m."""
+    *change, relu = 2 * _padded_block(GroupConv2D(filters, 3, reflections=True))
+    return *change, Add(len(change)), relu
+
+
 MODELS: dict[str, ModelSpec] = {
     "mlp": ModelSpec("MLP", (Flatten(), Dense(128))),
     "cnn2": ModelSpec("CNN-2", (Conv2D(64, 7), MaxPool2D(2), Flatten())),
@@ -106,10 +120,21 @@ MODELS: dict[str, ModelSpec] = {
     "p4mgap": ModelSpec(
         "P4M-GAP",
         (
-            *(ZeroPad2D(2), *_group_block(LiftingConv2D(6, 5, reflections=True)), MaxPool2D(2)),
-            *(ZeroPad2D(1), *_group_block(GroupConv2D(12, 3, reflections=True)), MaxPool2D(2)),
-            *(ZeroPad2D(1), *_group_block(GroupConv2D(20, 3, reflections=True))),
-            *(ZeroPad2D(1), *_group_block(GroupConv2D(24, 3, reflections=True))),
+            *(*_padded_block(LiftingConv2D(6, 5, reflections=True)), MaxPool2D(2)),
+            *(*_padded_block(GroupConv2D(12, 3, reflections=True)), MaxPool2D(2)),
+            *_padded_block(GroupConv2D(20, 3, reflections=True)),
+            *_padded_block(GroupConv2D(24, 3, reflections=True)),
+            *(GroupMaxPool(reflections=True), GlobalAveragePool2D()),
+        ),
+    ),
+    "p4mres": ModelSpec(
+        "P4M-ResNet",
+        (
+            *(PhotometricNorm(), *_padded_block(LiftingConv2D(8, 5, reflections=True)), AveragePool2D(2)),
+            *(*_residual_block(8), AveragePool2D(2)),
+            *_padded_block(GroupConv2D(12, 3, reflections=True)),
+            *(*_residual_block(12), *_residual_block(12)),
+            *_group_block(GroupConv2D(32, 1, reflections=True)),
             *(GroupMaxPool(reflections=True), GlobalAveragePool2D()),
         ),
     ),

@@ -41,6 +41,15 @@ KINDS: dict[str, Kind] = {
     "spectrum": _strength("spectrum:S", 4),
     "wave": _strength("wave:S", 4),
     "noise": _strength("noise:S", 2, "gaussian_noise", "shot_noise"),
+    "impulse": _strength("impulse:S", 2, "impulse_noise"),
+    "blur": Kind(
+        "blur:P with pixels P above 0, to 5",
+        5,
+        1,
+        tuple(f"{name}_blur" for name in ("gaussian", "defocus", "motion", "glass", "zoom")),
+    ),
+    "line": Kind("line:P with pixels P above 0, to 5", 5, 3, ("dotted_line", "zigzag")),
+    "erase": _strength("erase:S", 5, "erase"),
 }
 _FORMS = [kind.usage.partition(" ")[0] for kind in KINDS.values()]
 USAGE = f"{', '.join(_FORMS[:-1])} or {_FORMS[-1]}, with @SHARE or without"

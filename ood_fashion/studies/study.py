@@ -153,17 +153,10 @@ STUDIES: dict[str, Study] = {
             "cnn3-full": TrainConfig(model="cnn3", **PROTOCOLS["full"]),
             "p4cnn": TrainConfig(model="p4cnn", **PROTOCOLS["full"]),
             "p4mcnn": TrainConfig(model="p4mcnn", **PROTOCOLS["full"]),
-            "p4mcnn-augmented": TrainConfig(
-                model="p4mcnn", **{**PROTOCOLS["full"], "epochs": 20}, augment=("translate:4", "rotate:45")
-            ),
             "p4mgap": TrainConfig(model="p4mgap", **PROTOCOLS["full"]),
-            # Less to hold it back, as it has more to learn; and some images unturned, which are sharper.
-            "p4mgap-augmented": TrainConfig(
-                model="p4mgap",
-                **{**PROTOCOLS["full"], "epochs": 20, "learning_rate": 0.004}
-                | {"weight_decay": 0.05, "label_smoothing": 0.0},
-                augment=("translate:4", "rotate:45@0.4"),
-            ),
+            "p4mgap-augmented": TrainConfig(model="p4mgap", **PROTOCOLS["augmented"]),
+            "robust": TrainConfig(**PROTOCOLS["robust"]),
+            "robust-seen": TrainConfig(**PROTOCOLS["robust-seen"]),
         },
         measures=(*_ACCURACIES, "seconds"),
     ),

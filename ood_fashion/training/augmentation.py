@@ -132,6 +132,50 @@ def _noise(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Ten
     return pixels + strength * draws[0] * _normal(draws[1], pixels.shape[1:])
 
 
+def _impulse(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Make pixels black or white, as many of each: a share of them from 0 to the strength."""
+    uniform = tf.reshape(_uniform(draws[1], math.prod(pixels.shape[1:])), (-1, *pixels.shape[1:]))
+    part = strength * draws[0] / 2
+    return tf.where(uniform < part, 0.0, tf.where(uniform >= 1 - part, 1.0, pixels))
+
+
+def _blur(pixels: tf.Tensor, draws: list[tf.Tensor], most: float) -> tf.Tensor:
+    """Blur by a Gaussian of a standard deviation from 0 to so many pixels; outside the image all is 0."""
+    deviation = tf.maximum(most * draws[0], 0.01)
+
+    def matrices(size: int) -> tf.Tensor:
+        offsets = np.arange(1 - size, size, dtype=np.float32)
+        weights = tf.exp(-tf.square(offsets / deviation) / 2)
+        weights /= tf.reduce_sum(weights, axis=-1, keepdims=True)
+        return tf.concat([weights[:, :, size - 1 - i : 2 * size - 1 - i] for i in range(size)], axis=1)
+
+    height, width = pixels.shape[1:]
+    return tf.matmul(tf.matmul(matrices(height), pixels), matrices(width), transpose_b=True)
+
+
+def _line(pixels: tf.Tensor, draws: list[tf.Tensor], width: float) -> tf.Tensor:
+    """Draw a straight line of so many pixels' width, in any direction, place and grey level."""
+    height, columns = pixels.shape[1:]
+    y, x = np.indices((1, height, columns), np.float32)[1:]
+    direction = math.pi * draws[0]
+    normal = tf.cos(direction), tf.sin(direction)
+    place = (2 * draws[1] - 1) / 2 * (height * tf.abs(normal[0]) + columns * tf.abs(normal[1]))
+    distance = (y - (height - 1) / 2) * normal[0] + (x - (columns - 1) / 2) * normal[1] - place
+    return tf.where(tf.abs(distance) <= width / 2, draws[2], pixels)
+
+
+def _erase(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Fill a rectangle with one grey level, whose sides are up to `strength` of the image's (DeVries, Taylor, 2017)."""
+    inside = True
+    for axis, (side, place) in enumerate(zip(draws[:2], draws[2:4], strict=True)):
+        size = pixels.shape[1 + axis]
+        index = np.arange(size, dtype=np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+        length = tf.floor(side * (strength * size + 1))
+        first = tf.floor(place * (size - length + 1))
+        inside &= (index >= first) & (index < first + length)
+    return tf.where(inside, draws[4], pixels)
+
+
 def _normal(draw: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     """Return normal numbers (b, *shape) for draws (b, 1, 1): Box and Muller's of `_uniform`'s."""
     size = math.prod(shape)
@@ -160,6 +204,10 @@ _PIXEL_OPS: dict[str, Callable[[tf.Tensor, list[tf.Tensor], float], tf.Tensor]] 
     "spectrum": _spectrum,
     "wave": _wave,
     "noise": _noise,
+    "impulse": _impulse,
+    "blur": _blur,
+    "line": _line,
+    "erase": _erase,
 }
 
 

@@ -45,7 +45,7 @@ def test_global_pooling_is_exact_for_content_that_stays_inside(monkeypatch: pyte
     layers = (ZeroPad2D(11), Conv2D(4, 5), BatchNorm(), MaxBlurPool2D(2), Conv2D(6, 3), GlobalAveragePool2D())
     monkeypatch.setitem(MODELS, "padded", ModelSpec("", layers))
     model = build_model("padded", seed=1)
-    model.layers[2].set_weights([np.random.default_rng(2).random(4) + 0.5 for _ in range(4)])
+    model.get_layer("batch_norm_3").set_weights([np.random.default_rng(2).random(4) + 0.5 for _ in range(4)])
     images = np.zeros((5, 28, 28, 1), np.float32)
     images[:, 4:24, 4:24] = np.random.default_rng(0).random((5, 20, 20, 1))
     logits = model(images).numpy()

@@ -192,7 +192,7 @@ P4M = ModelSpec(
 )
 
 
-@pytest.mark.parametrize("name", ["p4cnn", "p4mcnn", "p4mgap", "p4m"])
+@pytest.mark.parametrize("name", ["p4cnn", "p4mcnn", "p4mgap", "p4mres", "p4m"])
 def test_a_model_gives_the_same_answer_for_every_element(
     fashion: Dataset, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

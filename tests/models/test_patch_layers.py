@@ -41,6 +41,8 @@ def outputs_and_gradients(layer: keras.layers.Layer, inputs: np.ndarray, patches
         (patch_layers.MaxPooling2D(2), (2, 11, 5, 3)),
         (patch_layers.MaxPooling2D(3), (1, 10, 9, 2)),
         (patch_layers.MaxPooling2D(3, strides=2), (1, 9, 9, 2)),
+        (patch_layers.AveragePooling2D(2), (2, 7, 8, 3)),
+        (patch_layers.AveragePooling2D(3, strides=2), (1, 9, 9, 2)),
     ],
 )
 def test_both_kernels_agree(layer: keras.layers.Layer, shape: tuple[int, ...]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import fft, signal, stats
+from scipy import fft, ndimage, signal, stats
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.models.build import build_model
@@ -59,6 +59,23 @@ def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray) -> Any
             frequency, angle = u[1] / 2, 2 * np.pi * u[2]  # cycles a pixel: at most that of a chessboard's rows
             along = rows * np.cos(angle) + columns * np.sin(angle)
             return pixels + strength * u[0] * np.sin(2 * np.pi * (frequency * along + u[3]))
+        case "impulse":
+            uniform = hashed(u[1], pixels.size).reshape(pixels.shape)
+            return np.select([uniform < strength * u[0] / 2, uniform >= 1 - strength * u[0] / 2], [0, 1], pixels)
+        case "blur":
+            return ndimage.gaussian_filter(pixels, strength * u[0], mode="constant", radius=27)
+        case "line":
+            towards = np.cos(np.pi * u[0]), np.sin(np.pi * u[0])
+            lengths = [(size - 1) / 2 for size in pixels.shape]
+            distance = (rows - lengths[0]) * towards[0] + (columns - lengths[1]) * towards[1]
+            place = (u[1] - 0.5) * np.dot(np.abs(towards), pixels.shape)
+            return np.where(np.abs(distance - place) <= strength / 2, u[2], pixels)
+        case "erase":
+            height, width = (int(part * (strength * size + 1)) for part, size in zip(u[:2], pixels.shape, strict=True))
+            top, left = int(u[2] * (len(pixels) - height + 1)), int(u[3] * (pixels.shape[1] - width + 1))
+            erased = pixels.copy()
+            erased[top : top + height, left : left + width] = u[4]
+            return erased
     uniform = hashed(u[1], 2 * pixels.size)
     normal = np.sqrt(-2 * np.log1p(-uniform[: pixels.size])) * np.cos(2 * np.pi * uniform[pixels.size :])
     return pixels + strength * u[0] * normal.reshape(pixels.shape)
@@ -78,7 +95,11 @@ def hashed(draw: float, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
-    "texts", [["tone:0.5"], ["filter:1"], ["spectrum:1"], ["wave:0.6"], ["noise:0.4"], ["mirror", "noise:0.2@0.5"]]
+    "texts",
+    [
+        *(["tone:0.5"], ["filter:1"], ["spectrum:1"], ["wave:0.6"], ["noise:0.4"], ["mirror", "noise:0.2@0.5"]),
+        *(["impulse:0.3"], ["blur:2"], ["line:2.5"], ["erase:0.5"]),
+    ],
 )
 def test_pixels_follow_the_formulas(fashion: Dataset, texts: list[str], compiled: bool) -> None:
     augmentations, n = parse(texts), 20
