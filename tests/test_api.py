@@ -211,6 +211,9 @@ def test_a_sweep_as_on_the_command_line(run: ood.Run, small_folder: Path, tmp_pa
     assert done.exit_code == 0, done.stderr
     assert {**json.loads(done.stdout), "folder": ""} == {**json.loads(result.to_json()), "folder": ""}
     assert result.plot().axes
+    shown = ood.sweep(run, "rotate", 90, data=small_folder, out=tmp_path / "tta", tta="c4")
+    evaluated = ood.evaluate(run, ["none", "rotate90"], data=small_folder, tta="c4")
+    assert [row.correct for row in shown][:2] == [row.correct for row in evaluated]
     with pytest.raises(InvalidValueError, match="Save it first"):
         ood.sweep(run.model, data=small_folder)
 
@@ -218,7 +221,7 @@ def test_a_sweep_as_on_the_command_line(run: ood.Run, small_folder: Path, tmp_pa
 def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:
     for call, message in (
         (lambda: ood.train("cnn9"), "`model`: expected one of mlp"),
-        (lambda: ood.train("mlp", protocol="none"), "`protocol`: expected one of assignment, full. Received: 'none'"),
+        (lambda: ood.train("mlp", protocol="none"), "`protocol`: expected one of assignment, full, augmented, robust"),
         (lambda: ood.train("mlp", epoch=3), "unknown setting: 'epoch'"),
         (lambda: ood.pretrained("vgg"), "`name`: expected one of cnn2"),
         (lambda: ood.evaluate("cnn3", metrics="f1"), "`metrics`: expected one of accuracy, all. Received: 'f1'"),

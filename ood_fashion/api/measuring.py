@@ -23,6 +23,7 @@ from ood_fashion.runs.search import model_files, model_name
 from ood_fashion.runs.start import require_same_dataset
 from ood_fashion.shifts import orbits
 from ood_fashion.shifts.augmentations import overlaps
+from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.shifts.shift import TEST_SETS, Shift
 from ood_fashion.studies import assignment
 
@@ -58,7 +59,7 @@ def evaluate(
         data: what `load_dataset` takes or gives; unless given, what a run was trained on in this process, else
             Fashion-MNIST.
         metrics: "accuracy", or "all" for likelihood, calibration and more.
-        tta: an orbit for test-time augmentation, such as "c4": the mean over the quarter turns.
+        tta: what is done at test time, such as "c4": the mean over the quarter turns.
         calibrate: fit a temperature on the run's validation images, and show what it changes.
         limit: measure the first `limit` test images only.
         outputs: what the model gives: "probabilities", "logits", "classes", or "auto" to find out.
@@ -221,6 +222,7 @@ def sweep(
     data: Data = None,
     limit: int | None = None,
     reference: str | None = None,
+    tta: str | None = None,
     out: str | Path | None = None,
     jobs: int | None = 1,
     backend: str = "loky",
@@ -244,6 +246,7 @@ def sweep(
         limit: the first `limit` test images only.
         reference: the model whose errors make an mCE of 1, by its name; the assignment's MLP unless given, or the first
             model on other data.
+        tta: as for `evaluate`, for all models.
         out: the folder; sweeps/KIND-HASH unless given.
         jobs: worker processes; 1 measures in this process.
         backend: "loky", worker processes of this machine, or "dask", a cluster.
@@ -276,7 +279,9 @@ def sweep(
     files = model_files(*_runs_and_files([] if models is None else several(models)))
     reference = chosen.reference(reference, list(files), test)
 
-    settings = sweeps.settings(chosen, files, dataset, len(test)) | ({"pixels": pixel_range} if pixel_range else {})
+    settings = sweeps.settings(chosen, files, dataset, len(test)) | (
+        ({"pixels": pixel_range} if pixel_range else {}) | ({"tta": tta} if tta else {})
+    )
     folder = Path(out) if out else sweeps.default_folder(settings)
     asked = ModelFiles(
         paths=tuple(map(absolute, files.values())),
@@ -287,6 +292,7 @@ def sweep(
         content=json.dumps(settings),
         sha256=settings["images"],
         trust=trust,
+        orbit=orbits.parse_orbit(tta) if tta else Orbit(),
     )
     load_scorer(asked, None)  # so that what is wrong with a model is known before there is a folder
     with locked(folder):

@@ -28,7 +28,7 @@ def study(
     backend: str = "loky",
     address: str | None = None,
     device: str = "auto",
-    progress: Progress = lambda outcomes, total: outcomes,
+    progress: Progress = lambda outcomes, trials: outcomes,
     **changes: Any,
 ) -> StudyResults:
     """Train a grid of models over several seeds.
@@ -44,7 +44,7 @@ def study(
         backend: "loky", worker processes of this machine, or "dask", a cluster.
         address: of the cluster.
         device: "auto", "cpu" or "gpu".
-        progress: passes on the outcomes of the trainings, of which it is told the number.
+        progress: passes on the outcomes of the trainings, of which it is told.
         **changes: settings that all trainings have instead of their own: epochs, train_size, val_size, implementation.
 
     Returns:
@@ -83,7 +83,7 @@ def reproduce(
     backend: str = "loky",
     address: str | None = None,
     device: str = "auto",
-    progress: Progress = lambda outcomes, total: outcomes,
+    progress: Progress = lambda outcomes, trials: outcomes,
     **changes: Any,
 ) -> Reproduction:
     """Repeat the whole assignment, and compare its reported values and claims with what is measured.

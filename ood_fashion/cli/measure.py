@@ -22,6 +22,7 @@ from ood_fashion.cli.options import (
     shift_option,
     show_results,
     trust_option,
+    tta_option,
 )
 from ood_fashion.cli.process import say
 from ood_fashion.data.dataset import CLASS_NAMES
@@ -29,7 +30,6 @@ from ood_fashion.data.sources import Source
 from ood_fashion.errors import DataError
 from ood_fashion.files import exists
 from ood_fashion.runs.search import expand
-from ood_fashion.shifts import orbits
 from ood_fashion.shifts.shift import TEST_SETS, Shift
 
 
@@ -45,7 +45,7 @@ from ood_fashion.shifts.shift import TEST_SETS, Shift
     show_default=True,
     help="all: balanced accuracy, likelihood, Brier score, calibration error, flips, the classes hurt most.",
 )
-@click.option("--tta", help=f"Ask about each image under every element of an orbit: {orbits.USAGE}.")
+@tta_option
 @click.option("--calibrate", is_flag=True, help="Fit a temperature on the run's validation images; show before, after.")
 @click.option("--all", "all_sets", is_flag=True, help=f"The assignment's five test sets: {', '.join(TEST_SETS)}.")
 @limit_option
@@ -76,8 +76,6 @@ def evaluate(
     """
     if calibrate and model_file:
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
-    if tta:
-        orbits.parse_orbit(tta)  # so that what is wrong with it is known before a model is loaded
     chosen = [*(TEST_SETS if all_sets else ()), *shifts] or ["none"]
     if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
         if metrics == "all" or tta or calibrate or model_file:

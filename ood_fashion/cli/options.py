@@ -18,6 +18,7 @@ from ood_fashion.evaluation.classifier import PIXEL_RANGES
 from ood_fashion.parallel import DEVICES
 from ood_fashion.runs.config import SETTINGS
 from ood_fashion.runs.search import pretrained_runs
+from ood_fashion.shifts import orbits
 from ood_fashion.shifts.shift import USAGE, Shift
 
 if TYPE_CHECKING:
@@ -118,6 +119,23 @@ device_option = click.option(
 )
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 limit_option = click.option("--limit", type=click.IntRange(min=1), help="Only so many test images, the first.")
+
+
+def _check_orbit(ctx: click.Context, param: click.Parameter, text: str | None) -> str | None:
+    """Say what is wrong with a test-time orbit before a model is loaded."""
+    if text is not None:
+        try:
+            orbits.parse_orbit(text)
+        except InvalidValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return text
+
+
+tta_option = click.option(
+    "--tta",
+    callback=_check_orbit,
+    help=f"What to do at test time: average over an orbit of shifts, or take batch statistics anew. {orbits.USAGE}.",
+)
 resume_option = click.option(
     "--resume",
     is_flag=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,24 @@ from ood_fashion.errors import RunError
 from ood_fashion.files import new_path, read_json
 from ood_fashion.studies.study import STUDIES
 from ood_fashion.studies.study_run import MAX_SEEDS, SEEDS, STUDIES_ROOT, StudySummary
-from ood_fashion.studies.trials import Outcome
+from ood_fashion.studies.trials import Outcome, Trial, estimate_seconds
 
 
-def _progress(where: str, outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """Show on standard error where the results go, and how many trainings have ended."""
-    say(where, err=True)
-    with progress(total, "training") as advance:
+def _progress(where: str, outcomes: Iterator[Outcome], trials: Sequence[Trial]) -> Iterator[Outcome]:
+    """Show on standard error where the results go, how long that may take, and how many trainings have ended."""
+    say(where, f"{len(trials)} trainings, at most about {_duration(estimate_seconds(trials))} on this CPU", err=True)
+    with progress(len(trials), "training") as advance:
         for outcome in outcomes:
             advance()
             yield outcome
+
+
+def _duration(seconds: float) -> str:
+    """Write a time with two digits, in the largest unit of which there are two or more."""
+    for unit, name in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{float(f'{seconds / unit:.2g}'):g} {name}"
+    return f"{max(2, round(seconds))} seconds"
 
 
 _grid_options = combine(

@@ -22,6 +22,7 @@ from ood_fashion.cli.options import (
     quiet_option,
     show_results,
     trust_option,
+    tta_option,
     workers_option,
 )
 from ood_fashion.cli.process import say, working_in
@@ -38,6 +39,7 @@ _sweep_options = combine(
     trust_option,
     click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
                  "[default: the assignment's MLP, else the first model]"),
+    tta_option,
     limit_option,
     click.option("--out", type=click.Path(path_type=Path),
                  help="The folder to write to.  [default: sweeps/KIND-HASH, by models, images and shifts]"),

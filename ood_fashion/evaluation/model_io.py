@@ -54,6 +54,38 @@ def with_pixel_range(model: keras.Model, pixel_range: str | None = None) -> kera
     return model
 
 
+def with_batch_statistics(model: keras.Model) -> keras.Model:
+    """Copy a model whose batch normalisation then takes mean and variance of the images of a call, and keeps its own.
+
+    As the images are shifted, so are these (Schneider et al., NeurIPS 2020, without the training's statistics).
+    """
+    found = False
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        nonlocal found
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return type(layer).from_config(config)
+        found = True
+        # With a momentum of 1 the moving statistics stay as they are.
+        new = type(layer).from_config({**config, "momentum": 1.0})
+        normalize = new.call
+        new.call = lambda inputs, training=None, mask=None: normalize(inputs, training=True)
+        return new
+
+    try:
+        copied = keras.models.clone_model(model, clone_function=copy, recursive=True)
+    except ValueError:  # a model that is its own code
+        found = False
+    if not found:
+        raise InvalidValueError(
+            "test-time batch-statistics: expected a functional or sequential model with batch normalisation. "
+            f"Received: {model.name}, without. Leave it out."
+        )
+    copied.set_weights(model.get_weights())
+    return copied
+
+
 def find_outputs(model: keras.Model, image_shape: Shape) -> str:
     """Say whether a model of images of this shape gives probabilities or logits: once and for all images.
 

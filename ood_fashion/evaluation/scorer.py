@@ -15,7 +15,7 @@ from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.evaluation.classifier import OUTPUTS, Scorer, read_outputs
 from ood_fashion.evaluation.metrics import are_scores, to_logits, to_probabilities
-from ood_fashion.evaluation.model_io import find_outputs, with_pixel_range
+from ood_fashion.evaluation.model_io import find_outputs, with_batch_statistics, with_pixel_range
 from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.models.files import check_fit, summarize_error
 from ood_fashion.shifts.orbits import Orbit
@@ -61,7 +61,7 @@ def make_joint_scorer(
         orbit: geometric shifts g that follow each shift. With more than one, the logits are those of the mean
             p(x) = 1/|G| * sum over g of softmax(f(g x)), or of the softmax(f(g x)) of lowest entropy. Over a group,
             such as the quarter turns, p does not change when x is moved by one of its elements: the same terms come in
-            another order. They are added in order of size, so not a bit changes.
+            another order. They are added in order of size, so not a bit changes. Or another method of test time.
         outputs: "probabilities" or "logits", what the models give; "auto" asks `model_io.find_outputs` of each.
     """
     if outputs not in _OUTPUTS:
@@ -79,6 +79,8 @@ def make_joint_scorer(
             for model, shape in zip(models, shapes, strict=True)
         ]
     given = (split or dataset.test).images
+    if orbit.batch_statistics:
+        models = list(map(with_batch_statistics, models))
     orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit.shifts]
     combine = sharpest_probabilities if orbit.sharpest else mean_probabilities
 

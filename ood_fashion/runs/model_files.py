@@ -17,10 +17,11 @@ from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, ModelError, PixelRangeWarning, RunError
 from ood_fashion.evaluation.classifier import Scorer
 from ood_fashion.evaluation.model_io import with_pixel_range
-from ood_fashion.evaluation.scorer import make_joint_scorer
+from ood_fashion.evaluation.scorer import IDENTITY_ORBIT, make_joint_scorer
 from ood_fashion.files import is_file
 from ood_fashion.models.files import load_file, load_weights
 from ood_fashion.runs.run import Run
+from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.shifts.shift import Shift
 
 
@@ -59,6 +60,7 @@ class ModelFiles:
     content: str
     sha256: str
     trust: bool = False
+    orbit: Orbit = IDENTITY_ORBIT
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +73,7 @@ def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray
     split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
     files_and_ranges = zip(files.paths, files.pixel_ranges, strict=True)
     models = [load_model(path, pixel_range, trust=files.trust) for path, pixel_range in files_and_ranges]
-    return make_joint_scorer(models, dataset, split), split.labels
+    return make_joint_scorer(models, dataset, split, files.orbit), split.labels
 
 
 def correct_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:

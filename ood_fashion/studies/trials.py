@@ -5,17 +5,21 @@ from __future__ import annotations
 import platform
 import tempfile
 import threading
+import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
+from ood_fashion.models.specs import MODELS
 from ood_fashion.parallel import first_line, run_parallel
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.history import History
@@ -65,8 +69,30 @@ class Outcome:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-Progress = Callable[[Iterator[Outcome], int], Iterable[Outcome]]
-"""Passes on the outcomes of trials, of which it is told the number."""
+Progress = Callable[[Iterator[Outcome], Sequence[Trial]], Iterable[Outcome]]
+"""Passes on the outcomes of trials, of which it is told."""
+
+
+def estimate_seconds(trials: Iterable[Trial]) -> float:
+    """Estimate the time that trainings take at most, all epochs of each, on all cores of this machine's CPU.
+
+    A training needs three products for each of a model's, one forward and two backward. They run at about half the rate
+    of large matrix products, which is measured; beside them an update takes some 50 microseconds.
+    """
+    matrix = np.ones((1_000, 1_000), np.float32)
+    seconds_per_product = min(timeit.repeat(lambda: matrix @ matrix, number=1, repeat=5)) / matrix.shape[0] ** 3
+    return sum(
+        _multiply_adds(trial.config) * 2 * seconds_per_product + _updates(trial.config) * 5e-5 for trial in trials
+    )
+
+
+def _multiply_adds(config: TrainConfig) -> int:
+    of_one = sum(row.multiply_adds for row in MODELS[config.model].summary())
+    return 3 * of_one * config.train_size * config.epochs
+
+
+def _updates(config: TrainConfig) -> int:
+    return -(-config.train_size // config.batch_size) * config.epochs
 
 
 def run_trials(
@@ -91,7 +117,7 @@ def run_trials(
         _run_trial, calls, backend=backend, address=address, jobs=jobs, on_loss=_give_up, total=total
     )
     failures = {}
-    for outcome in progress(outcomes, len(trials)) if calls else ():
+    for outcome in progress(outcomes, trials) if calls else ():
         failure = outcome.failure
         if outcome.files:
             try:
@@ -141,7 +167,7 @@ def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | No
         with locked(trial.path, wait=True):  # a process that is ending may still have it
             run = trial.open() if Run(trial.path).has_begun else None
             if run is None or not run.is_complete:
-                dataset = _load_dataset(data_dir)
+                dataset = _load_dataset(data_dir, frozenset((trial.sha256 or {}).items()))
                 if dataset.sha256 != trial.sha256:
                     raise DataError(
                         f"{trial.path}: expected the dataset that the study began on. Received: {dataset.source} on "
@@ -154,6 +180,6 @@ def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | No
 
 
 @lru_cache(maxsize=1)
-def _load_dataset(data_dir: Source | None) -> Dataset:
-    """Load the dataset once a worker."""
+def _load_dataset(data_dir: Source | None, content: frozenset[tuple[str, str]]) -> Dataset:
+    """Load the dataset once a worker, and anew for a study of other content, for a name may stand for either."""
     return load_dataset(data_dir)

@@ -55,7 +55,7 @@ LONG = "a" * 300
         ("evaluate --data-dir a --dataset mnist", 2, "--data-dir and --dataset exclude each other"),
         ("data --dataset nonsense", 2, "expected one of TensorFlow Datasets, such as mnist, kmnist or emnist"),
         ("data --data-dir absent.npz", 1, "absent.npz: expected a readable .npz file. Received: No such file"),
-        ("evaluate --tta c5", 2, "test-time orbit: expected c4, or translate:N with N from 1 to 14, and"),
+        ("evaluate --tta c5", 2, "test-time orbit: expected c4, rotate:N with N from 2 to 45 or translate:N"),
         ("evaluate --model-file absent.keras", 1, "Received: nothing there"),
         ("study", 2, "Choose from: batch-size, early-stopping, momentum"),
         ("evaluate --model-file shape.keras", 1, "expected an input of shape (n, 28, 28, 1)"),

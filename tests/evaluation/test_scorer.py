@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ood_fashion.data.dataset import Dataset, Split
-from ood_fashion.errors import ModelError
+from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.evaluation.classifier import calibrate, evaluate
 from ood_fashion.evaluation.metrics import to_probabilities
 from ood_fashion.evaluation.results import AccuracyResult
@@ -123,6 +123,21 @@ def test_the_orbit_of_turns_makes_any_model_invariant_to_them(small_fashion: Dat
         assert not np.allclose(plain(turn), plain(Shift()), atol=0.01)
     corrupted = Shift.parse("up4+fog:3"), Shift.parse("up4+fog:3+rotate90")
     np.testing.assert_array_equal(averaged(corrupted[1]), averaged(corrupted[0]))
+
+
+def test_batch_statistics_are_those_of_the_shifted_images(small_fashion: Dataset) -> None:
+    """As Keras computes them in training, of all images, for they make one batch; the model stays as it is."""
+    model, shift = build_model("p4cnn", seed=3), Shift.parse("contrast:3")
+    before, images = model.get_weights(), shift.apply(small_fashion.test.images)[..., np.newaxis]
+    score = make_scorer(model, small_fashion, orbit=parse_orbit("batch-statistics"))
+    received, again = score(shift), score(shift)
+    for weight, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    np.testing.assert_array_equal(again, received)
+    np.testing.assert_allclose(received, model(images, training=True), atol=1e-4)
+    assert not np.allclose(received, make_scorer(build_model("p4cnn", seed=3), small_fashion)(shift), atol=0.1)
+    with pytest.raises(InvalidValueError, match="expected a functional or sequential model with batch normalisation"):
+        make_scorer(build_model("cnn3"), small_fashion, orbit=parse_orbit("batch-statistics"))
 
 
 def test_averages_are_those_of_the_chains(small_fashion: Dataset) -> None:

@@ -6,7 +6,10 @@ from ood_fashion.errors import InvalidValueError
 from ood_fashion.shifts.augmentations import KINDS, Augmentation, overlaps
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 
-FORMS = "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, spectrum:S, wave:S or noise:S"
+FORMS = (
+    "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, spectrum:S, wave:S, noise:S, impulse:S, blur:P, line:P "
+    "or erase:S"
+)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import timeit
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,23 @@ import pytest
 from click.testing import CliRunner
 from matplotlib.category import StrCategoryLocator
 
+import ood_fashion as ood
 from ood_fashion.cli import main
+from ood_fashion.cli.studies import _duration
 from ood_fashion.data.dataset import GENUINE_SHA256, Dataset
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import InvalidValueError, RunError
 from ood_fashion.evaluation.stats import summarize
 from ood_fashion.reports import study_figures, study_tables
 from ood_fashion.reports.folders import read_page
+from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import start_run
 from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies.histories import Histories, SettingSummary
 from ood_fashion.studies.study import FIGURES, STUDIES, Study
 from ood_fashion.studies.study_run import StudyRun, StudySummary
-from ood_fashion.studies.trials import Trial, require_replaceable
+from ood_fashion.studies.trials import Trial, estimate_seconds, require_replaceable
 from ood_fashion.training.keras_trainer import train
 from tests.conftest import Invoke
 from tests.records import write_run
@@ -52,7 +57,37 @@ def study_dir(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     done = CliRunner().invoke(main, [*arguments, "--json", "--out", str(path)])
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((path / "summary.json").read_text())
+    assert re.search(r"^5 trainings, at most about \d+ seconds on this CPU$", done.stderr, re.MULTILINE)
     return path
+
+
+def test_two_studies_of_a_process_may_have_other_data(
+    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is what no name stands for at the time."""
+    mlp = Study({"mlp": TrainConfig(model="mlp", train_size=50, val_size=20, epochs=1)})
+    for folder in (small_folder, None):
+        if folder:
+            monkeypatch.setenv("OOD_FASHION_DATA", str(folder))
+        else:
+            monkeypatch.delenv("OOD_FASHION_DATA")
+        assert ood.study(mlp, seeds=1, jobs=1, out=tmp_path / str(folder is None)).failures == []
+
+
+def test_the_time_is_estimated_from_the_models_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 1e-11 s a product of large matrices, which take 1e9 products."""
+    monkeypatch.setattr(timeit, "repeat", lambda *arguments, **options: [0.03, 0.01])
+    config = TrainConfig(model="mlp", train_size=1_003, batch_size=10, epochs=7)
+    trial = Trial(Path("trial"), "mlp", config, None)
+    products = 3 * (784 * 128 + 128 * 10) * 1_003 * 7
+    assert estimate_seconds([trial, trial]) == pytest.approx(2 * (2 * products * 1e-11 + 7 * 101 * 5e-5))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.1, "2 seconds"), (119, "119 seconds"), (125, "2.1 minutes"), (15_432, "4.3 hours")]
+)
+def test_a_duration_has_two_digits(seconds: float, text: str) -> None:
+    assert _duration(seconds) == text
 
 
 def test_a_study_says_what_its_runs_say(study_dir: Path) -> None:
