@@ -33,6 +33,15 @@ def patch_kernels() -> Iterator[None]:
 class Conv2D(keras.layers.Conv2D):
     """A convolution as one matrix product of all patches with the kernel, if it has stride 1 and no padding."""
 
+    def call(self, inputs: Any) -> Any:
+        """Convolve, add the bias, and activate (n, height, width, channels)."""
+        if not (_patch_kernels.get() and self.use_bias and self.activation is keras.activations.relu):
+            return super().call(inputs)
+        products = self.convolution_op(inputs, self.kernel)
+        outputs = self.activation(products + self.bias)
+        outputs.products_and_bias = products, self.bias
+        return outputs
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve (n, height, width, channels) with (rows, columns, channels, filters)."""
         plain = (self.strides, self.dilation_rate, self.groups, self.padding, self.data_format)
@@ -57,16 +66,19 @@ class Conv2D(keras.layers.Conv2D):
 class MaxPooling2D(keras.layers.MaxPooling2D):
     """Max-pooling as the maximum of slices, where the windows neither overlap nor are padded.
 
-    Among equal values the first in reading order takes the gradient, as in the stock kernel.
+    Among equal values the first in reading order takes the gradient, as in the stock kernel. After a convolution, its
+    bias and ReLU, which do not change the order of values, follow the pooling: the map is smaller then.
     """
 
     def call(self, inputs: Any) -> Any:
         """Pool (n, height, width, channels)."""
-        if (windows := _windows(self, inputs)) is None:
+        products, bias = getattr(inputs, "products_and_bias", (inputs, None))
+        if (windows := _windows(self, products)) is None:
             return super().call(inputs)
         rows, columns = self.pool_size
         slices = (windows[:, :, i, :, j] for i in range(rows) for j in range(columns))
-        return functools.reduce(ops.maximum, slices)
+        outputs = functools.reduce(ops.maximum, slices)
+        return outputs if bias is None else ops.relu(outputs + bias)
 
 
 @keras.saving.register_keras_serializable("ood_fashion")
