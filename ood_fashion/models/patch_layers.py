@@ -35,11 +35,12 @@ class Conv2D(keras.layers.Conv2D):
 
     def call(self, inputs: Any) -> Any:
         """Convolve, add the bias, and activate (n, height, width, channels)."""
-        if not (_patch_kernels.get() and self.use_bias and self.activation is keras.activations.relu):
+        kind = (self.activation, self.use_bias, self.data_format)
+        if not _patch_kernels.get() or kind != (keras.activations.relu, True, "channels_last"):
             return super().call(inputs)
-        products = self.convolution_op(inputs, self.kernel)
-        outputs = self.activation(products + self.bias)
-        outputs.products_and_bias = products, self.bias
+        linear = self.convolution_op(inputs, self.kernel) + self.bias
+        outputs = self.activation(linear)
+        outputs.before_relu = linear
         return outputs
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
@@ -66,19 +67,19 @@ class Conv2D(keras.layers.Conv2D):
 class MaxPooling2D(keras.layers.MaxPooling2D):
     """Max-pooling as the maximum of slices, where the windows neither overlap nor are padded.
 
-    Among equal values the first in reading order takes the gradient, as in the stock kernel. After a convolution, its
-    bias and ReLU, which do not change the order of values, follow the pooling: the map is smaller then.
+    Among equal values the first in reading order takes the gradient, as in the stock kernel. The ReLU of a
+    convolution, which does not change the order of values, follows the pooling: the map is smaller then.
     """
 
     def call(self, inputs: Any) -> Any:
         """Pool (n, height, width, channels)."""
-        products, bias = getattr(inputs, "products_and_bias", (inputs, None))
-        if (windows := _windows(self, products)) is None:
+        linear = getattr(inputs, "before_relu", None)
+        if (windows := _windows(self, inputs if linear is None else linear)) is None:
             return super().call(inputs)
         rows, columns = self.pool_size
         slices = (windows[:, :, i, :, j] for i in range(rows) for j in range(columns))
         outputs = functools.reduce(ops.maximum, slices)
-        return outputs if bias is None else ops.relu(outputs + bias)
+        return outputs if linear is None else ops.relu(outputs)
 
 
 @keras.saving.register_keras_serializable("ood_fashion")

@@ -57,7 +57,7 @@ def test_both_kernels_agree(layer: keras.layers.Layer, shape: tuple[int, ...]) -
 
 @pytest.mark.parametrize("bias", [-0.5, 0.5])
 def test_a_convolution_and_its_pooling_agree_together(bias: float) -> None:
-    """Bias and ReLU follow the pooling; in some windows nothing is above 0."""
+    """ReLU follows the pooling; in some windows nothing is above 0."""
     convolution = patch_layers.Conv2D(4, 3, activation="relu", bias_initializer=keras.initializers.Constant(bias))
     layers = keras.Sequential([keras.Input((10, 8, 2)), convolution, patch_layers.MaxPooling2D(2)])
     inputs = np.random.default_rng(0).normal(size=(3, 10, 8, 2)).astype(np.float32)
