@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from ood_fashion import lean_imports
+from ood_fashion import importing
 from ood_fashion.errors import OodFashionError, PixelRangeWarning
 from ood_fashion.text import printable
 
@@ -174,7 +174,7 @@ class CommandGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
         """Parse the arguments, and run the command; without any given, this process is the command's own."""
-        lean_imports.wanted |= args is None
+        importing.in_command |= args is None
         return super().main(args, *more, **kwargs)
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **kwargs: Any) -> click.Context:
