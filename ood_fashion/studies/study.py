@@ -97,7 +97,7 @@ def _is_number(label: str) -> bool:
 
 _MLP = TrainConfig(model="mlp")
 _RECIPE = TrainConfig(model="cnn3", **{**PROTOCOLS["full"], **PROTOCOLS["assignment"]})
-# On few images, so that the study takes an hour.
+# On few images, because all of them would take a day.
 _MOVED = TrainConfig(**{**PROTOCOLS["augmented"], **PROTOCOLS["assignment"], "model": "p4mres", "epochs": 10})
 
 STUDIES: dict[str, Study] = {
