@@ -1,5 +1,6 @@
 from .api.classifying import predict
 from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
+from .api.exporting import export
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
 from .api.studying import report, reproduce, study
@@ -27,6 +28,7 @@ __all__ = [
     "compare",
     "count_parameters",
     "evaluate",
+    "export",
     "load_dataset",
     "load_model",
     "load_run",

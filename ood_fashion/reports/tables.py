@@ -52,6 +52,23 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", Table("", ["class", "train", "test"], rows).to_text()])
 
 
+def export_table(path: str, description: Mapping[str, Any]) -> Table:
+    """Show what an exported model takes and gives, as `ood-fashion export` describes it."""
+    rows = [
+        (role, array["dtype"], f"({', '.join(map(str, array['shape']))})", array["values"])
+        for role, array in ((role, description[role]) for role in ("input", "output"))
+    ]
+    notes = [f"classes: {', '.join(description['classes'])}"] if description["classes"] else []
+    if temperature := description["temperature"]:
+        notes.append(f"calibrated by dividing the logits by {temperature:.3f}, which the model does not do")
+    if check := description.get("check"):
+        notes.append(
+            f"checked on {check['images']:,} test images: another class for {check['other_classes']:,}, scores up to "
+            f"{check['largest_difference']:.1e} off, of scores up to {check['largest_score']:.1f}"
+        )
+    return Table(path, ["", "type", "shape", "values"], rows, notes, left=(1, 2, 3))
+
+
 def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) -> Table:
     """Show accuracies with their intervals, beside the assignment's figures for `model` where it gives any."""
     figures = assignment.ACCURACY.get(model or "", {})
