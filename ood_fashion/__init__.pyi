@@ -3,6 +3,7 @@ from .api.data import count_parameters, load_dataset, shift_images, shifted_data
 from .api.exporting import export
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
+from .api.published import sweep_published
 from .api.studying import report, reproduce, study
 from .api.training import train
 from .data.dataset import Dataset
@@ -40,5 +41,6 @@ __all__ = [
     "shifted_dataset",
     "study",
     "sweep",
+    "sweep_published",
     "train",
 ]

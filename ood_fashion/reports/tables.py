@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ood_fashion.evaluation.published import PublishedPoint, PublishedSummary
 from ood_fashion.evaluation.results import AccuracyResult, Metrics, Prediction
 from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.evaluation.sweep_report import SweepReport
@@ -219,6 +220,34 @@ def sweep_tables(report: SweepReport) -> list[Table]:
         ),
     ]
     return [*parts, Table("Over all shifts", headers, rows, notes, left=(2,))]
+
+
+def published_tables(
+    points: Sequence[PublishedPoint], summaries: Sequence[PublishedSummary], reference: str
+) -> list[Table]:
+    """Lay out models on published sets: a table of the accuracies each, and one over all corruptions."""
+    parts = []
+    for summary in summaries:
+        rows = [
+            [point.corruption, f"{point.accuracy:.4f}", ends(point.ci95), f"{point.n:,}"]
+            for point in points
+            if point.model == summary.model
+        ]
+        headers = ["corruption", "accuracy", "95% interval", "n"]
+        parts.append(Table(f"Accuracy of {summary.model}", headers, rows, left=(2,)))
+    rows = [
+        [
+            one.model,
+            "-" if one.in_domain is None else f"{one.in_domain:.4f}",
+            f"{one.mean:.4f}",
+            f"{one.worst:.4f} ({one.worst_corruption})",
+            "-" if one.mce is None else f"{one.mce:.3f}",
+        ]
+        for one in summaries
+    ]
+    note = f"mCE: errors as multiples of those of {printable(reference)}, which so has 1."
+    headers = ["over all corruptions", "identity", "mean", "worst", "mCE"]
+    return [*parts, Table("Over all corruptions", headers, rows, [note], left=(3,))]
 
 
 _MAX_NAMED = 10
