@@ -10,7 +10,7 @@ from typing import Any
 from ood_fashion import __version__
 from ood_fashion.api.data import Data, load_dataset
 from ood_fashion.api.measuring import _select_device
-from ood_fashion.api.opening import Model, is_keras, open_model
+from ood_fashion.api.opening import Model, is_keras, open_model, refuse_predictions
 from ood_fashion.api.results import Results
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation.records import JsonRecord
@@ -110,7 +110,7 @@ def export(
     from ood_fashion.models import exchange
     from ood_fashion.models.files import check_fit, picture_shape
 
-    opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    opened = open_model(refuse_predictions(model), pixel_range=pixel_range, trust=trust)
     if not is_keras(opened.model):
         raise InvalidValueError("`model`: expected a Keras model. Received: a callable.")
     chosen = exchange.FORMATS.get(file_format)

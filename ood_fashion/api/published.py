@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ood_fashion.api.data import load_dataset
 from ood_fashion.api.measuring import _select_device
-from ood_fashion.api.opening import Model, load_run, open_model, several
+from ood_fashion.api.opening import Model, load_run, open_model, refuse_predictions, several
 from ood_fashion.api.results import Results
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError
@@ -110,7 +110,7 @@ def sweep_published(
     opened = []
     for model in [load_run()] if models is None else several(models):
         _select_device(device, model)
-        opened.append(open_model(model, pixel_range=pixel_range, trust=trust))
+        opened.append(open_model(refuse_predictions(model), pixel_range=pixel_range, trust=trust))
     names = [one.name for one in opened]
     if len(set(names)) < len(names) or (reference is not None and reference not in names):
         raise InvalidValueError(

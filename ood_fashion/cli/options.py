@@ -217,7 +217,8 @@ def model_file_option(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--model-file",
         type=click.Path(path_type=Path),
-        help="A .keras file or SavedModel folder of any origin, instead of a run's.",
+        help="A .keras file or SavedModel folder of any origin, or a .csv or .npz file of predictions, instead of a "
+        "run's.",
     )
     @pixels_option
     @click.option(
