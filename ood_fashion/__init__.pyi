@@ -1,3 +1,4 @@
+from .api.auditing import audit
 from .api.classifying import predict
 from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
 from .api.exporting import export
@@ -25,6 +26,7 @@ __all__ = [
     "Shift",
     "Study",
     "TrainConfig",
+    "audit",
     "build_model",
     "compare",
     "count_parameters",

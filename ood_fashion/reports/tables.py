@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ood_fashion.evaluation.audit import NEAR, NEIGHBOURS, Audit
 from ood_fashion.evaluation.published import PublishedPoint, PublishedSummary
 from ood_fashion.evaluation.results import AccuracyResult, Metrics, Prediction
 from ood_fashion.evaluation.stats import Accuracy
@@ -51,6 +52,32 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     if export := record.get("export"):
         lines.append(f"Written: {printable(export['folder'])}, as {export['format']}: {', '.join(export['shifts'])}")
     return "\n".join([*lines, "", Table("", ["class", "train", "test"], rows).to_text()])
+
+
+def audit_tables(audit: Audit, class_names: Sequence[str]) -> list[Table]:
+    """Show what an audit counted, and the most suspicious labels."""
+    rows = [
+        [title, *(f"{audit.count(pairs, *splits):,}" for splits in (("train",), ("test",), ("train", "test")))]
+        for title, pairs in (("same image", audit.duplicates), (f"differ by {NEAR} at most", audit.near_duplicates))
+    ]
+    for title, places in (
+        ("one grey level", audit.constant),
+        ("saturated", audit.saturated),
+        ("suspicious label", [one.image for one in audit.suspicious]),
+    ):
+        rows.append([title, *(f"{sum(one.split == split for one in places):,}" for split in ("train", "test")), "-"])
+    notes = [
+        "Pairs differ by the root mean square of their pixels in [0, 1].",
+        f"Labels that are the most probable by the {NEIGHBOURS} nearest neighbours: {audit.neighbour_accuracy:.1%}.",
+    ]
+    counts = Table("", ["found", "train", "test", "between them"], rows, notes)
+    doubted = [
+        [f"{one.image.split} {one.image.index}", class_names[one.image.label], class_names[one.suggested],
+         f"{one.margin:.2f}"]
+        for one in audit.suspicious[:_MAX_NAMED]
+    ]  # fmt: skip
+    headers = ["image", "label", "by its neighbours", "margin"]
+    return [counts, Table("The most suspicious labels", headers, doubted, left=(1, 2))]
 
 
 def export_table(path: str, description: Mapping[str, Any]) -> Table:
