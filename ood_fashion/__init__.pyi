@@ -1,7 +1,10 @@
+from .api.auditing import audit
 from .api.classifying import predict
 from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
+from .api.exporting import export
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
+from .api.published import sweep_published
 from .api.studying import report, reproduce, study
 from .api.training import train
 from .data.dataset import Dataset
@@ -23,10 +26,12 @@ __all__ = [
     "Shift",
     "Study",
     "TrainConfig",
+    "audit",
     "build_model",
     "compare",
     "count_parameters",
     "evaluate",
+    "export",
     "load_dataset",
     "load_model",
     "load_run",
@@ -38,5 +43,6 @@ __all__ = [
     "shifted_dataset",
     "study",
     "sweep",
+    "sweep_published",
     "train",
 ]

@@ -10,6 +10,7 @@ import click
 
 from ood_fashion import __version__
 from ood_fashion.cli.data import data, params
+from ood_fashion.cli.export import export
 from ood_fashion.cli.measure import compare, evaluate, predict
 from ood_fashion.cli.process import CommandGroup
 from ood_fashion.cli.report import report
@@ -29,5 +30,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report):
+for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report, export):
     main.add_command(command)
