@@ -5,6 +5,7 @@ from .api.exporting import export
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
 from .api.published import sweep_published
+from .api.ranking import leaderboard
 from .api.studying import report, reproduce, study
 from .api.training import train
 from .data.dataset import Dataset
@@ -32,6 +33,7 @@ __all__ = [
     "count_parameters",
     "evaluate",
     "export",
+    "leaderboard",
     "load_dataset",
     "load_model",
     "load_run",

@@ -123,6 +123,14 @@ def test_the_cards_are_what_the_script_prints() -> None:
     assert CliRunner().invoke(main, ["cards"]).stdout == (ROOT / "docs/pretrained.md").read_text()
 
 
+def test_the_leaderboard_is_what_the_command_prints(tmp_path: Path) -> None:
+    board = ood.leaderboard(page=tmp_path / "page.html")
+    tables = "\n\n".join(table.to_markdown() for table in board.tables)
+    text = (ROOT / "docs/leaderboard.md").read_text()
+    assert f"<!-- tables -->\n\n{tables}\n\n<!-- end of tables -->\n" in text
+    assert (tmp_path / "page.html").read_text() == (ROOT / "docs/leaderboard-page.html").read_text()
+
+
 def commands(page: Path) -> list[str]:
     """Return the command lines that stand alone on a line, in a block or between backticks."""
     text = page.read_text().replace("\\\n", " ")

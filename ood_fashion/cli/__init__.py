@@ -11,7 +11,7 @@ import click
 from ood_fashion import __version__
 from ood_fashion.cli.data import data, params
 from ood_fashion.cli.export import export
-from ood_fashion.cli.measure import compare, evaluate, predict
+from ood_fashion.cli.measure import compare, evaluate, leaderboard, predict
 from ood_fashion.cli.process import CommandGroup
 from ood_fashion.cli.report import report
 from ood_fashion.cli.scratch import scratch
@@ -30,5 +30,7 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report, export):
+for command in (
+    data, params, train, evaluate, compare, predict, sweep, leaderboard, scratch, study, reproduce, report, export,
+):  # fmt: skip
     main.add_command(command)

@@ -132,23 +132,25 @@ def corruptions(names: Iterable[str] = ()) -> Sweep:
     return Sweep("corruptions", ({"corruption": "none", "severity": 0, "shift": Shift()}, *points))
 
 
+def hash_model(path: Path) -> str:
+    """Return the SHA-256 of a model file, or of the files of a SavedModel folder."""
+    with access(path, ModelError, "a model file"):
+        parts = [path]
+        if is_folder(path, ModelError):
+            if not is_file(path / "saved_model.pb", ModelError):
+                raise ModelError(f"{path}: expected a SavedModel folder. Received: one without saved_model.pb.")
+            parts = [part for part in match(path, "**/*", ModelError) if is_file(part, ModelError)]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part.read_bytes())
+        return digest.hexdigest()
+
+
 def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: int) -> dict[str, Any]:
     """Return what decides a sweep's numbers as JSON values."""
-    hashes = {}
-    for name, path in model_files.items():
-        with access(path, ModelError, "a model file"):
-            parts = [path]
-            if is_folder(path, ModelError):
-                if not is_file(path / "saved_model.pb", ModelError):
-                    raise ModelError(f"{path}: expected a SavedModel folder. Received: one without saved_model.pb.")
-                parts = [part for part in match(path, "**/*", ModelError) if is_file(part, ModelError)]
-            digest = hashlib.sha256()
-            for part in parts:
-                digest.update(part.read_bytes())
-            hashes[name] = digest.hexdigest()
     return {
         "kind": sweep.kind,
-        "models": hashes,
+        "models": {name: hash_model(path) for name, path in model_files.items()},
         "images": dataset.sha256["test images"],
         "labels": dataset.sha256["test labels"],
         "n": n,
