@@ -7,6 +7,7 @@ for kind in rotate corruptions; do
 done
 python scripts/pretrained.py sweeps sweeps/rotate sweeps/corruptions
 python scripts/pretrained.py leaderboard
+python scripts/pretrained.py readmes
 python scripts/pretrained.py cards
 """
 
@@ -24,6 +25,7 @@ from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.files import read_json, write_json
 from ood_fashion.models import specs
+from ood_fashion.reports.card import model_card
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.run import Run
@@ -107,6 +109,13 @@ def leaderboard() -> None:
     before, mark, rest = (docs / "leaderboard.md").read_text().partition("<!-- tables -->\n")
     after = rest.partition("<!-- end of tables -->\n")[2]
     (docs / "leaderboard.md").write_text(f"{before}{mark}\n{tables}\n\n<!-- end of tables -->\n{after}")
+
+
+@main.command()
+def readmes() -> None:
+    """Write each model's card, as the Hugging Face Hub reads it, into its folder."""
+    for name, path in pretrained_runs().items():
+        (path / "README.md").write_text(model_card(Run.open(path), name))
 
 
 @main.command()
