@@ -49,7 +49,9 @@ alone. [Robust models](robustness.md) has the means of three trainings.
 Each model is the first of its three trainings, not the best. `ood-fashion study robust --seeds 3 --out studies/robust`
 trained them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them to
 `ood_fashion/runs/pretrained/NAME`. Each folder is the run folder that its training wrote. Its model file is
-`model.keras`, float32, without optimizer state. `python scripts/pretrained.py cards` prints this page.
+`model.keras`, float32, without optimizer state. `python scripts/pretrained.py cards` prints this page. `README.md` in
+the folder is the model's card for the Hugging Face Hub, and `rotate.json` and `corruptions.json` are what sweeps say of
+it, for the [leaderboard](leaderboard.md).
 """
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)

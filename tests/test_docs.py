@@ -24,6 +24,7 @@ import ood_fashion as ood
 from ood_fashion.cli import main
 from ood_fashion.data import sources
 from ood_fashion.reports.tables import accuracy_table
+from ood_fashion.runs import model_files  # noqa: F401 # which takes `sources.load_dataset` as it is at its import
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

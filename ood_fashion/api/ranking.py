@@ -18,7 +18,7 @@ from ood_fashion.evaluation import baseline, classifier, sweeps
 from ood_fashion.evaluation.prediction_files import is_predictions, read_predictions
 from ood_fashion.evaluation.ranking import MEASURES, Entry, LeaderboardRow, rank
 from ood_fashion.evaluation.records import describe_fault
-from ood_fashion.evaluation.results import SCHEMA, AccuracyResult, read_result, require_known_schema
+from ood_fashion.evaluation.results import AccuracyResult, read_result, require_known_schema
 from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.files import is_file, is_folder, read_json
 from ood_fashion.models import specs
@@ -48,7 +48,7 @@ class Leaderboard(Results):
     @property
     def record(self) -> dict[str, Any]:
         """The measure, and a record per model."""
-        return {"schema": SCHEMA, "sort": self.sort, "rows": [row.to_json() for row in self.ranked]}
+        return {"sort": self.sort, "rows": [row.to_json() for row in self.ranked]}
 
     @property
     def rows(self) -> Sequence[LeaderboardRow]:

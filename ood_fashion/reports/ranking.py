@@ -24,7 +24,7 @@ def leaderboard_tables(rows: Sequence[LeaderboardRow], sort: str) -> list[Table]
         both.append((headers, cells))
     (headers, cells), (other_headers, other_cells) = both
     return [
-        Table("", headers, cells, [_sorted_by(sort), *_sizes(rows, _ACCURACIES)], left=(4,)),
+        Table("", headers, cells, [_sorted_by(rows, sort), *_sizes(rows, _ACCURACIES)], left=(4,)),
         Table("", other_headers, other_cells, [*_sizes(rows, _OTHERS), *_explanations(rows)]),
     ]
 
@@ -34,7 +34,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow], sort: str) -> Table:
     names = (*_ACCURACIES, *_OTHERS)
     cells = [[_name(row), *_cells(row, names), *_same(row)] for row in rows]
     headers = ["model", *map(MEASURES.__getitem__, names), "as good"]
-    notes = [_sorted_by(sort), *_sizes(rows, names), *_explanations(rows)]
+    notes = [_sorted_by(rows, sort), *_sizes(rows, names), *_explanations(rows)]
     return Table("", headers, cells, notes, left=(len(headers) - 1,))
 
 
@@ -59,10 +59,12 @@ def _cells(row: LeaderboardRow, names: Sequence[str]) -> list[str]:
     return shown
 
 
-def _sorted_by(sort: str) -> str:
+def _sorted_by(rows: Sequence[LeaderboardRow], sort: str) -> str:
     test = "by overlapping intervals"
     if sort in PAIRED:
         test = f"by McNemar's exact test with p (Holm) of {SIGNIFICANCE} or more, or without predictions {test}"
+    elif not any(row.measures[sort].ci95 for row in rows if sort in row.measures):
+        test = "because it has as many"
     return (
         f"Sorted by {MEASURES[sort]}; in brackets, 95% intervals over test sets. As good: the places that a model "
         f"cannot be told apart from {test}."

@@ -215,6 +215,14 @@ def test_other_bad_input(invoke: Invoke, small_fashion: Dataset, tmp_path: Path)
         ood.leaderboard([tmp_path / "a.csv"])
 
 
+def test_a_model_that_is_named_again_is_one_row() -> None:
+    (row,) = ood.leaderboard(["cnn3", ood.pretrained("cnn3")], names="cnn3", sort="parameters")
+    assert row.sources == (str(pretrained_runs()["cnn3"]),)
+    board = ood.leaderboard(names="p4m*", sort="parameters")
+    assert [row.same for row in board] == [(2, 3), (1, 3), (1, 2)]
+    assert "because it has as many" in str(board)
+
+
 def test_no_model_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError
