@@ -115,9 +115,9 @@ def measure(entry: Entry) -> dict[str, Measurement]:
 
     The interval of one accuracy is Wilson's. That of a mean over shifts, and of mCE, is between the means of the lower
     and of the upper ends: the same images are under all shifts, so it holds however they hang together, and is wider
-    than it need be; the errors of the reference are taken as exact. That of the calibration error takes the bins, and on
-    which side of its confidence each one's accuracy is, as they are: with n_b images and the accuracy a_b in a bin, its
-    variance is sum_b (n_b / n)^2 a_b (1 - a_b) / n_b.
+    than it need be; the errors of the reference are taken as exact. That of the calibration error takes the bins, and
+    on which side of its confidence each one's accuracy is, as they are: with n_b images and the accuracy a_b in a bin,
+    its variance is sum_b (n_b / n)^2 a_b (1 - a_b) / n_b.
     """
     found = {}
     if in_domain := entry.under(["none"]):
