@@ -34,5 +34,5 @@ def test_mlflow_in_a_local_folder(small_fashion: Dataset, tmp_path: Path, monkey
         assert [(one.step, one.value) for one in history] == [
             (epoch, pytest.approx(row[measure])) for epoch, row in enumerate(run.history)
         ]
-    assert logged.data.params["optimizer_name"] == "sgd"
+    assert float(logged.data.params["optimizer_learning_rate"]) == pytest.approx(run.config.learning_rate)
     assert logged.info.status == "FINISHED"
