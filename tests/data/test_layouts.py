@@ -179,7 +179,7 @@ def large(path: Path) -> None:
         ("fog/train_images.npy", lambda path: path.unlink(), "train_images.npy: expected a readable .npy file. Rece"),
         ("fog/test_labels.npy", lambda path: np.save(path, np.zeros(3)), "expected integers (n,). Received: float64"),
         ("fog/test_labels.npy", lambda path: np.save(path, np.arange(9)), "expected a label for each of the 40 images"),
-        ("hub/data/test-00000-of-00001.parquet", lambda path: path.write_bytes(b"PAR1"), "expected a Parquet file wit"),
+        ("hub/data/test-00000-of-00001.parquet", lambda path: path.write_bytes(b"PAR1"), "expected a Parquet file w"),
         ("hub/data/test-00000-of-00001.parquet", lambda path: path.unlink(), "hub: expected a Parquet file named test"),
         ("pictures/test/class 3/x.png", colour, "x.png: expected a grey picture. Received: one in colour. Convert"),
         ("pictures/test/class 3/x.png", large, "x.png: expected a picture of 28x28, as the first. Received: 30x28"),
