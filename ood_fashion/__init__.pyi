@@ -1,5 +1,6 @@
 from .api.classifying import predict
 from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
+from .api.exploring import Explorer
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
 from .api.studying import report, reproduce, study
@@ -19,6 +20,7 @@ __all__ = [
     "STUDIES",
     "TEST_SETS",
     "Dataset",
+    "Explorer",
     "Run",
     "Shift",
     "Study",
