@@ -3,6 +3,7 @@ from .api.data import count_parameters, load_dataset, shift_images, shifted_data
 from .api.exploring import Explorer
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
+from .api.serving import app
 from .api.studying import report, reproduce, study
 from .api.training import train
 from .data.dataset import Dataset
@@ -25,6 +26,7 @@ __all__ = [
     "Shift",
     "Study",
     "TrainConfig",
+    "app",
     "build_model",
     "compare",
     "count_parameters",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ood_fashion.api.measuring import _data_for, _select_device
 from ood_fashion.api.opening import Model, OpenedModel, _as_classifier, is_keras, open_model, several
 from ood_fashion.data import pictures
 from ood_fashion.data.dataset import Dataset, Split
-from ood_fashion.errors import InvalidValueError, ModelError
+from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation.classifier import output_kind, score_callable, top_classes
 from ood_fashion.evaluation.exploring import (
     Answer,
@@ -120,14 +121,26 @@ class Explorer:
             raise InvalidValueError(f"`image`: expected a number from 0 to {len(labels) - 1:,}. Received: {index!r}.")
         return ShownImage(images[int(index)], int(index), int(labels[int(index)]))
 
-    def read(self, path: str | Path) -> tuple[ShownImage, tuple[str, ...]]:
+    def read(self, picture: str | Path | bytes) -> tuple[ShownImage, tuple[str, ...]]:
         """Read a PNG or JPEG picture, prepared as `predict` does; return it, and what was done to it.
+
+        Args:
+            picture: a file's path, or its content.
 
         Raises:
             DataError: it is none, or too large.
         """
-        picture = pictures.read_picture(Path(path), self.dataset.image_shape)
-        return ShownImage(picture.pixels), picture.steps
+        if isinstance(picture, bytes):
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "picture"
+                path.write_bytes(picture)
+                return self.read(path)
+        path = Path(picture)
+        try:
+            read = pictures.read_picture(path, self.dataset.image_shape)
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), path.name)) from error
+        return ShownImage(read.pixels), read.steps
 
     def next_of_class(self, label: int | None, after: int = -1) -> int | None:
         """Return the number of the next test image of a class, or of any; the first where no other follows."""
@@ -171,21 +184,31 @@ class Explorer:
         self, image: ShownImage, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None
     ) -> list[BreakingPoints]:
         """Return at which angles, moves and severities each model's answer for a picture changes."""
-        names = self._named(models)
-        missing = [name for name in names if (image.key, name, corruption, seed) not in self._breaking]
-        if missing:
-            tried = trials(corruption, seed)
-            pixels = np.stack([self.shifted(image, shift) for shift in (Shift(), *tried.values())])
+        for _ in self.find_breaking(image, corruption, seed, models):
+            pass
+        return self.known_breaking(image, corruption, seed, models)
+
+    def find_breaking(
+        self, image: ShownImage, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None
+    ) -> Iterator[str]:
+        """Do the work of `breaking` model by model; give the name of each as it is done."""
+        known = {points.model for points in self.known_breaking(image, corruption, seed, models)}
+        missing = [name for name in self._named(models) if name not in known]
+        if not missing:
+            return
+        tried = trials(corruption, seed)
+        pixels = np.stack([self.shifted(image, shift) for shift in (Shift(), *tried.values())])
         for name in missing:
             probabilities = self._probabilities(name, pixels)
             classes = probabilities.argmax(axis=1)
             stays = dict(zip(tried, (classes[1:] == classes[0]).tolist(), strict=True))
             ((answer,),) = top_classes(probabilities[:1], self.dataset.class_names, 1)
-            points = breaking_points(name, answer.class_name, corruption, stays)
-            if len(self._breaking) >= _MAX_KEPT:
-                self._breaking.clear()
-            self._breaking[image.key, name, corruption, seed] = points
-        return self.known_breaking(image, corruption, seed, names)
+            while len(self._breaking) >= _MAX_KEPT:
+                self._breaking.pop(next(iter(self._breaking)))
+            self._breaking[image.key, name, corruption, seed] = breaking_points(
+                name, answer.class_name, corruption, stays
+            )
+            yield name
 
     def known_breaking(
         self, image: ShownImage, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None
@@ -201,12 +224,20 @@ class Explorer:
 
         What was measured before is not measured again.
         """
-        names, shifts = self._named(models), curve_shifts(axis, corruption, seed)
-        with self._measuring:
-            for shift in shifts.values():
-                missing = [name for name in names if (name, str(shift)) not in self._accuracies]
+        for _ in self.measure_curve(axis, corruption, seed, models):
+            pass
+        return self.known_curve(axis, corruption, seed, models)
+
+    def measure_curve(
+        self, axis: str, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None
+    ) -> Iterator[Shift]:
+        """Do the work of `curve` shift by shift; give each as it is done."""
+        for shift in curve_shifts(axis, corruption, seed).values():
+            with self._measuring:
+                missing = [name for name in self._named(models) if (name, str(shift)) not in self._accuracies]
                 self._accuracies |= self._measure(shift, missing) if missing else {}
-        return self.known_curve(axis, corruption, seed, names)
+            if missing:
+                yield shift
 
     def known_curve(
         self, axis: str, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None

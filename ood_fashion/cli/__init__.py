@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from ood_fashion import __version__
+from ood_fashion.cli.app import app
 from ood_fashion.cli.data import data, params
 from ood_fashion.cli.measure import compare, evaluate, predict
 from ood_fashion.cli.process import CommandGroup
@@ -29,5 +30,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report):
+for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report, app):
     main.add_command(command)
