@@ -245,6 +245,24 @@ def test_pictures_of_ones_own(page: Page, small_fashion: Dataset, tmp_path: Path
     page.wait(lambda: page.shown() == "Your picture under none")
 
 
+def test_a_drawing(chromium: webdriver.Chrome, address: str) -> None:
+    """Prepared as a picture is. Its canvas warns of the browser's software rendering, and of nothing worse."""
+    page = Page(chromium, address)
+    page.click("Draw a picture")
+    page.wait(lambda: chromium.find_elements(By.CSS_SELECTOR, "#ood-drawing canvas"))
+    page.wait(lambda: page.run("document.querySelector('#ood-drawing [aria-label=Brush]').click(); return true"))
+    canvas = page.field("drawing", "canvas")
+    page.run("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    time.sleep(1)
+    line = ActionChains(chromium).move_to_element_with_offset(canvas, -60, -60).click_and_hold()
+    for _ in range(12):
+        line.move_by_offset(10, 8)
+    line.move_by_offset(-60, 10).release().perform()
+    page.wait(lambda: page.shown() == "Your picture under none")
+    assert page.message().startswith("Prepared: light background inverted")
+    assert {entry["level"] for entry in read_log(chromium, "browser")} <= {"WARNING", "INFO"}
+
+
 def test_images_by_class_and_by_failure(page: Page, small_fashion: Dataset) -> None:
     labels = small_fashion.test.labels
     page.write("text", "rotate:45")

@@ -26,6 +26,7 @@ from ood_fashion.shifts.corruptions import CORRUPTIONS, MAX_SEED, SEVERITIES
 LOOPBACK = "127.0.0.1"
 _ANY = "any class"
 _MAX_UPLOAD = "20mb"
+_MAX_SESSIONS = 200
 _REFRESH_S = 0.7
 _HEIGHT = 820
 _FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
@@ -227,26 +228,31 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
         query = gr.Textbox("", elem_classes="ood-hidden")
         notice = gr.Textbox("", elem_classes="ood-hidden")
         clock = gr.Timer(_REFRESH_S, active=not first.is_complete)
-        state = gr.State(start)
+        # By the session, not in Gradio's State, which keeps a connection open for each tab: browsers have six.
+        sessions: dict[str, Screen] = {}
 
         sliders = [dx, dy, angle, corruption, severity, seed]
         fields = [text, *sliders, number, upload, drawing, chosen, notice]
         shown = [picture, answers, curve, link, message]
 
         def refresh(
-            screen: Screen, written: str, right: float, down: float, degrees: float, name: str, level: int,
+            request: Any, written: str, right: float, down: float, degrees: float, name: str, level: int,
             random: int | None, index: int | None, uploaded: str | None, drawn: Any, models: list[str], note: str,
         ) -> list[Any]:  # fmt: skip
+            before, session = sessions.get(request.session_hash) or start, request.session_hash
             controls = Controls(right or 0, down or 0, degrees or 0, name, level or 0, random or 0)
             given = Fields(
-                written, controls, screen.fields.number if index is None else index, uploaded, _drawing(drawn),
+                written, controls, before.fields.number if index is None else index, uploaded, _drawing(drawn),
                 tuple(models), note,
             )  # fmt: skip
-            screen = screen.update(explorer, given)
+            screen = before.update(explorer, given)
+            sessions.pop(session, None)
+            sessions[session] = screen
+            if len(sessions) > _MAX_SESSIONS:
+                sessions.pop(next(iter(sessions)), None)
             found = show(explorer, screen, worker)
             now, kept = screen.fields, gr.skip()
             return [
-                screen,
                 *map(str, (found.picture, found.answers, found.curve, found.link, found.message)),
                 gr.Timer(active=not found.is_complete),
                 kept if now.text == given.text else now.text,
@@ -258,13 +264,6 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
                 kept if now.drawing == given.drawing else None,
             ]
 
-        changes = [one.input for one in (*sliders, chosen)] + [text.submit, text.blur, upload.upload, drawing.change]
-        gr.on(
-            [*changes, number.change, notice.change, clock.tick], refresh, [state, *fields],
-            [state, *shown, clock, text, *sliders, upload, drawing],
-            queue=False, trigger_mode="always_last", show_progress="hidden",
-        )  # fmt: skip
-
         def label_of(name: str) -> int | None:
             return None if name == _ANY else explorer.dataset.class_names.index(name)
 
@@ -274,14 +273,24 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
         def go_on(name: str, index: float | None) -> int | None:
             return explorer.next_of_class(label_of(name), int(index or 0))
 
-        def go_to_failure(screen: Screen, name: str, index: float | None) -> tuple[Any, Any]:
+        def go_to_failure(request: Any, name: str, index: float | None) -> tuple[Any, Any]:
+            screen = sessions.get(request.session_hash) or start
             found = explorer.next_failure(screen.shift, screen.fields.models, label_of(name), int(index or 0))
             return (gr.skip(), "No failure found in the next images.") if found is None else (found, "")
+
+        for function in (refresh, go_to_failure):
+            function.__annotations__["request"] = gr.Request  # by which Gradio knows what to give
+        changes = [one.input for one in (*sliders, chosen)] + [text.submit, text.blur, upload.upload, drawing.change]
+        gr.on(
+            [*changes, number.change, notice.change, clock.tick], refresh, fields,
+            [*shown, clock, text, *sliders, upload, drawing],
+            queue=False, trigger_mode="always_last", show_progress="hidden",
+        )  # fmt: skip
 
         plain: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
         kind.input(go_to_class, [kind, number], number, **plain)
         following.click(go_on, [kind, number], number, **plain)
-        failure.click(go_to_failure, [state, kind, number], [number, notice], **plain)
+        failure.click(go_to_failure, [kind, number], [number, notice], **plain)
 
         def restore(link: str) -> tuple[int, str, list[str], str]:
             try:
