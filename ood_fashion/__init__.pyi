@@ -1,8 +1,11 @@
+from .api.auditing import audit
 from .api.classifying import predict
 from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
 from .api.exploring import Explorer
+from .api.exporting import export
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
+from .api.published import sweep_published
 from .api.serving import app
 from .api.studying import report, reproduce, study
 from .api.training import train
@@ -27,10 +30,12 @@ __all__ = [
     "Study",
     "TrainConfig",
     "app",
+    "audit",
     "build_model",
     "compare",
     "count_parameters",
     "evaluate",
+    "export",
     "load_dataset",
     "load_model",
     "load_run",
@@ -42,5 +47,6 @@ __all__ = [
     "shifted_dataset",
     "study",
     "sweep",
+    "sweep_published",
     "train",
 ]

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from ood_fashion.errors import DeviceError, OodFashionError
-from ood_fashion.native_log import quiet_tensorflow
+from ood_fashion.importing import quiet_tensorflow, without_unused
 
 __all__ = ["default_settings", "keras", "select_device", "tf"]
 
@@ -25,7 +25,7 @@ if "keras" not in sys.modules:
     # Keras would take an empty one for none, and then that of keras.json.
     os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
 try:
-    with quiet_tensorflow():
+    with quiet_tensorflow(), without_unused():
         import keras
 
         if keras.config.backend() == "tensorflow":

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from ood_fashion import importing
 from ood_fashion.errors import BackendError, InvalidValueError, OodFashionError
 
 DEVICES = ("auto", "cpu", "gpu")
@@ -94,11 +95,15 @@ def _run_on_loky(function: Callable[..., Any], calls: Calls, cores: int, jobs: i
     threads = max(1, cores // jobs) if jobs > 1 else None
     # loky replaces a worker that has grown by 300 MB. As an error, this warning would end the thread that does so.
     warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-    workers = {"inner_max_num_threads": threads, "initializer": _follow, "initargs": (os.getpid(),)}
+    workers = {
+        "inner_max_num_threads": threads,
+        "initializer": _follow,
+        "initargs": (os.getpid(), importing.in_command),
+    }
     try:
         with joblib.parallel_config("loky", n_jobs=jobs, **workers):
             yield from joblib.Parallel(return_as="generator_unordered", batch_size=1)(
-                joblib.delayed(function)(*arguments, threads=threads) for arguments in calls
+                joblib.delayed(function)(*call, threads=threads) for call in calls
             )
     except BrokenProcessPool as error:
         raise BackendError(
@@ -107,14 +112,15 @@ def _run_on_loky(function: Callable[..., Any], calls: Calls, cores: int, jobs: i
         ) from error
 
 
-def _follow(parent: int) -> None:
-    """Let this worker process end when its parent has: a worker in a training would not notice before the end."""
+def _follow(parent: int, in_command: bool) -> None:
+    """Let this worker process import as its parent does, and end when that has, which no training would notice."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGKILL)
 
+    importing.in_command = in_command
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
     threading.Thread(target=watch, daemon=True).start()
 

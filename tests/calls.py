@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 
@@ -24,3 +25,9 @@ def grow(number: int, *, threads: int | None = None) -> int:
     _kept.append(b"x" * 400_000_000)
     time.sleep(1.1)  # a worker's memory is measured once a second at most
     return number
+
+
+def imported(number: int, *, threads: int | None = None) -> list[str]:
+    import ood_fashion._tensorflow  # noqa: F401
+
+    return [name for name in ("IPython", "pandas", "sklearn") if name in sys.modules]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.api.measuring import _select_device
-from ood_fashion.api.opening import Model, open_model
+from ood_fashion.api.opening import Model, open_model, refuse_predictions
 from ood_fashion.api.results import Classification
 from ood_fashion.data import pictures
 from ood_fashion.errors import DataError
@@ -49,7 +49,7 @@ def predict(
         Ankle boot
     """
     _select_device(device, model)
-    opened = open_model(model, pixel_range=pixel_range, trust=trust)
+    opened = open_model(refuse_predictions(model), pixel_range=pixel_range, trust=trust)
     from ood_fashion.evaluation.scorer import classify
     from ood_fashion.models.files import picture_shape
 

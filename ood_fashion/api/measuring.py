@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
-from ood_fashion.api.opening import Model, Run, find_run, is_keras, open_model, several
+from ood_fashion.api.opening import Model, Run, find_run, is_keras, open_model, refuse_predictions, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation import baseline, classifier, comparison, sweeps
 from ood_fashion.evaluation.classifier import Shifts, read_shifts
+from ood_fashion.evaluation.prediction_files import is_predictions
 from ood_fashion.files import absolute, locked
 from ood_fashion.parallel import run_parallel
 from ood_fashion.runs.predictions import saved_classes
@@ -53,7 +54,8 @@ def evaluate(
     Args:
         model: a run, a `keras.Model`, a path, the name of a pretrained model, or a callable from images, float32
             (n, height, width) in [0, 1], to scores (n, classes) or classes (n,). A method of a scikit-learn estimator
-            that was fitted on height * width features is given rows. A list means several trainings, whose accuracies
+            that was fitted on height * width features is given rows. The path may be of a .csv or .npz file of
+            predictions, with `index`, `shift`, and `class` or scores. A list means several trainings, whose accuracies
             are summarized.
         shifts: one shift or several, as text or `Shift`; the five test sets unless given.
         data: what `load_dataset` takes or gives; unless given, what a run was trained on in this process, else
@@ -98,7 +100,8 @@ def evaluate(
     test, options = dataset.with_test_images(limit), {"tta": tta} if tta else {}
     full = metrics == "all" or calibrate
     if (tta or calibrate) and not is_keras(opened.model):
-        raise InvalidValueError("`tta`, `calibrate`: expected a Keras model. Received: a callable.")
+        received = "a file of predictions" if is_predictions(model) else "a callable"
+        raise InvalidValueError(f"`tta`, `calibrate`: expected a Keras model. Received: {received}.")
     orbit = orbits.parse_orbit(tta) if tta else None
     make_scorer = partial(opened.scorer, orbit=orbit, outputs=outputs, batch_size=batch_size)
     temperature = run.temperature if full and run and not tta else None
@@ -131,7 +134,7 @@ def _data_for(model: Any, data: Data) -> Data:
 
 def _select_device(device: str, model: Model) -> None:
     """Choose the device for what TensorFlow has to compute; a callable computes where it does."""
-    if isinstance(model, str | Path) or not callable(model):
+    if not is_predictions(model) and (isinstance(model, str | Path) or not callable(model)):
         from ood_fashion._tensorflow import select_device
 
         select_device(device)
@@ -322,7 +325,7 @@ def _runs_and_files(models: Sequence[Model]) -> tuple[list[Path], list[Path]]:
         if run := find_run(model):
             run_dirs.append(run.path)
         elif isinstance(model, str | Path):
-            files.append(Path(model))
+            files.append(Path(refuse_predictions(model)))
         else:
             raise InvalidValueError(
                 "`models`: expected runs, paths or names of pretrained models, which a worker process can load. "

@@ -11,8 +11,9 @@ from typing import Any
 
 from ood_fashion.api.results import Evaluation
 from ood_fashion.data.dataset import Dataset, Split
-from ood_fashion.errors import InvalidValueError
+from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.evaluation.classifier import Scorer, score_callable
+from ood_fashion.evaluation.prediction_files import PredictionFile, is_predictions, read_predictions
 from ood_fashion.files import exists, is_file
 from ood_fashion.runs import run
 from ood_fashion.runs.search import latest_complete_run, model_name, pretrained_runs
@@ -97,12 +98,14 @@ def pretrained(name: str) -> Run:
 
 
 Model = Any
-"""A run, a `keras.Model`, a path, the name of a pretrained model, or a callable from images to scores."""
+"""A run, a `keras.Model`, a path, the name of a pretrained model, or a callable from images to scores.
+
+The path is of a run folder, a model file, or a file of predictions."""
 
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A Keras model or a callable, what to call it, and the run that it comes from, if any."""
+    """A Keras model, a callable or a file of predictions, what to call it, and the run that it comes from, if any."""
 
     model: Any
     name: str
@@ -124,6 +127,8 @@ class OpenedModel:
             from ood_fashion.evaluation.scorer import make_scorer
 
             return make_scorer(self.model, dataset, split, orbit or Orbit(), outputs)
+        if isinstance(self.model, PredictionFile):
+            return self.model.scorer(split or dataset.test, outputs)
         return score_callable(_as_classifier(self.model, dataset), split or dataset.test, outputs=outputs, **options)
 
 
@@ -139,6 +144,10 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
     """
     if run := find_run(model):
         return OpenedModel(run.model, model_name(run), run)
+    if is_predictions(model):
+        if pixel_range:
+            raise InvalidValueError("`pixel_range`: expected a model. Received: a file of predictions. Leave it out.")
+        return OpenedModel(read_predictions(Path(model)), str(model))
     if isinstance(model, str | Path):
         from ood_fashion.runs.model_files import load_model
 
@@ -192,7 +201,16 @@ def load_model(path: str | Path, *, trust: bool = False) -> Any:
         >>> ood.load_model("cnn3").count_params()
         68106
     """
-    return open_model(path, trust=trust).model
+    return open_model(refuse_predictions(path), trust=trust).model
+
+
+def refuse_predictions(model: Model) -> Model:
+    """Return what names a model, unless it names a file of predictions, where a model is to be asked anew."""
+    if is_predictions(model):
+        raise ModelError(
+            f"{model}: expected a model. Received: a file of predictions, which `evaluate` and `compare` read."
+        )
+    return model
 
 
 def find_run(model: Model) -> Run | None:

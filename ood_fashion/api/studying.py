@@ -10,7 +10,7 @@ from typing import Any
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.opening import Run
 from ood_fashion.api.results import Reproduction, StudyResults
-from ood_fashion.files import locked, new_path
+from ood_fashion.files import atomic_write, locked, new_path
 from ood_fashion.studies import reproduction
 from ood_fashion.studies.study import Study
 from ood_fashion.studies.study_run import STUDIES_ROOT, StudyRun, run_studies
@@ -132,12 +132,14 @@ class ReportFiles:
         figures: the paths of the figures.
         damaged: a line for everything that could not be read.
         undrawn: a line for each figure that could not be drawn.
+        card: the path of the model card, if one was asked for.
     """
 
     path: Path
     figures: Sequence[Path]
     damaged: Sequence[str]
     undrawn: Sequence[str]
+    card: Path | None = None
 
 
 def report(
@@ -145,6 +147,7 @@ def report(
     *,
     out: str | Path | None = None,
     figures: str | Path | None = None,
+    card: str | Path | None = None,
     data: Data = None,
 ) -> ReportFiles:
     """Write one HTML page of what a run, a study, a reproduction or a sweep records.
@@ -153,6 +156,7 @@ def report(
         path: its folder.
         out: the HTML file; report.html in the folder unless given.
         figures: a folder to write the figures to, as PNG and SVG.
+        card: a file, such as README.md, to write a run's model card to, as the Hugging Face Hub reads it.
         data: what a run began on, if it is not Fashion-MNIST.
 
     Returns:
@@ -166,12 +170,17 @@ def report(
         >>> ood.report(ood.pretrained("cnn3"), out=folder / "cnn3.html").path.name
         'cnn3.html'
     """
+    from ood_fashion.reports.card import model_card
     from ood_fashion.reports.folders import read_page
-    from ood_fashion.reports.page import write_figures, write_html
+    from ood_fashion.reports.page import folder_name, write_figures, write_html
 
     folder = path.path if isinstance(path, Run) else Path(path)
+    text = model_card(Run.open(folder), folder_name(folder)) if card else ""
     page = read_page(folder, load_dataset(data).origin)
     target = Path(out) if out else folder / "report.html"
     undrawn = write_html(page, target)
     written, unwritten = write_figures(page, Path(figures)) if figures else ([], [])
-    return ReportFiles(target, written, page.damaged, [*undrawn, *unwritten])
+    if card:
+        with atomic_write(Path(card)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return ReportFiles(target, written, page.damaged, [*undrawn, *unwritten], Path(card) if card else None)

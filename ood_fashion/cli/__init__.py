@@ -11,6 +11,7 @@ import click
 from ood_fashion import __version__
 from ood_fashion.cli.app import app
 from ood_fashion.cli.data import data, params
+from ood_fashion.cli.export import export
 from ood_fashion.cli.measure import compare, evaluate, predict
 from ood_fashion.cli.process import CommandGroup
 from ood_fashion.cli.report import report
@@ -30,5 +31,5 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report, app):
+for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report, export, app):
     main.add_command(command)

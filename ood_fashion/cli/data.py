@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ood_fashion.cli.options import data_dir_option, json_option, shift_option, show
+from ood_fashion.cli.progress import progress
 from ood_fashion.data import export, sources
+from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import ModelError
 from ood_fashion.models.specs import MODELS
 from ood_fashion.shifts.shift import SHIFTS, Shift
+
+if TYPE_CHECKING:
+    from ood_fashion.api.auditing import AuditResults
 
 
 @click.command()
@@ -19,6 +25,11 @@ from ood_fashion.shifts.shift import SHIFTS, Shift
 @click.option("--offline", is_flag=True, help="Do not download when no source is there.")
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw an image per class under each shift here.")
 @click.option("--gallery", type=click.Path(path_type=Path), help="Draw every corruption at every severity here.")
+@click.option(
+    "--audit",
+    type=click.Path(path_type=Path),
+    help="Look for duplicates, images that show nothing, and doubtful labels, and write an HTML page of them here.",
+)
 @click.option("--export", "folder", type=click.Path(path_type=Path), help="Write both sets under each shift here.")
 @click.option(
     "--format",
@@ -36,6 +47,7 @@ def data(
     offline: bool,
     preview: Path | None,
     gallery: Path | None,
+    audit: Path | None,
     folder: Path | None,
     file_format: str,
     shifts: tuple[Shift, ...],
@@ -48,6 +60,8 @@ def data(
     Example: ood-fashion data --preview shifts.png --shift up4 --shift rotate:45
 
     Example: ood-fashion data --export shifted --format idx --shift fog:3
+
+    Example: ood-fashion data --audit audit.html
     """
     from ood_fashion.data.dataset import describe
     from ood_fashion.reports import tables
@@ -66,7 +80,17 @@ def data(
         figures.save(figures.shift_gallery(dataset, chosen), preview)
     if gallery:
         figures.save(figures.corruption_gallery(dataset), gallery)
-    show(record, tables.dataset_table(record), as_json)
+    found = _audit(dataset, audit) if audit else None
+    text = "\n\n".join([tables.dataset_table(record), *([str(found)] if found else [])])
+    show({**record, **({"audit": found.record} if found else {})}, text, as_json)
+
+
+def _audit(dataset: Dataset, page: Path) -> AuditResults:
+    from ood_fashion.api.auditing import audit
+    from ood_fashion.evaluation.audit import steps
+
+    with progress(steps(dataset), "block") as advance:
+        return audit(dataset, page=page, progress=advance)
 
 
 @click.command()

@@ -104,9 +104,9 @@ def compare(
 ) -> None:
     """Test whether one model beats another.
 
-    A and B are run folders, .keras files, SavedModel folders, or names of the package's own trained models. A pattern
-    in quotes, such as 'studies/s/trials/cnn2-s*', means several trainings, which are compared over seeds. Without
-    --shift, the assignment's five test sets are used.
+    A and B are run folders, .keras files, SavedModel folders, .csv or .npz files of predictions, or names of the
+    package's own trained models. A pattern in quotes, such as 'studies/s/trials/cnn2-s*', means several trainings,
+    which are compared over seeds. Without --shift, the assignment's five test sets are used.
 
     Example: ood-fashion compare runs/cnn2 runs/cnn3 --shift up4
     """

@@ -67,8 +67,9 @@ def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--data-dir",
         type=click.Path(path_type=Path),
-        help="Folder with the four IDX files of an MNIST-format dataset, or an .npz file with x_test, y_test and, to "
-        "train, x_train, y_train.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
+        help="Folder with the four IDX files of an MNIST-format dataset, or with MNIST-C's or Fashion-MNIST-C's .npy "
+        "files, Parquet files or pictures by class; or an .npz file with x_test, y_test and, to train, x_train, "
+        "y_train.  [default: $OOD_FASHION_DATA or Fashion-MNIST]",
     )
     @click.option(
         "--dataset", help="A dataset of TensorFlow Datasets: fashion_mnist, mnist, kmnist, emnist/letters ..."
@@ -216,7 +217,8 @@ def model_file_option(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--model-file",
         type=click.Path(path_type=Path),
-        help="A .keras file or SavedModel folder of any origin, instead of a run's.",
+        help="A .keras file or SavedModel folder of any origin, or a .csv or .npz file of predictions, instead of a "
+        "run's.",
     )
     @pixels_option
     @click.option(

@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ood_fashion import importing
 from ood_fashion.errors import OodFashionError, PixelRangeWarning
 from ood_fashion.text import printable
 
@@ -170,6 +171,11 @@ def working_in(folder: Path, *, resume: bool) -> Iterator[None]:
 
 class CommandGroup(click.Group):
     """The top of the command line: turns every error into one message and an exit code; nothing else does."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Any:
+        """Parse the arguments, and run the command; without any given, this process is the command's own."""
+        importing.in_command |= args is None
+        return super().main(args, *more, **kwargs)
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments."""

@@ -19,9 +19,19 @@ from ood_fashion.text import printable
 @click.option(
     "--figures", "figures_dir", type=click.Path(path_type=Path), help="Write the figures here as PNG and SVG."
 )
+@click.option(
+    "--card", type=click.Path(path_type=Path), help="Write a run's model card here, such as README.md, for the Hub."
+)
 @data_dir_option
 @json_option
-def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Source | None, as_json: bool) -> None:
+def report(
+    path: Path,
+    out: Path | None,
+    figures_dir: Path | None,
+    card: Path | None,
+    data_dir: Source | None,
+    as_json: bool,
+) -> None:
     """Show what a folder records as one HTML page.
 
     PATH is the folder of a run, a study, a reproduction or a sweep. The page holds its tables and figures, opens from
@@ -31,9 +41,12 @@ def report(path: Path, out: Path | None, figures_dir: Path | None, data_dir: Sou
     """
     from ood_fashion.api.studying import report
 
-    written = report(path, out=out, figures=figures_dir, data=data_dir)
+    written = report(path, out=out, figures=figures_dir, card=card, data=data_dir)
     files = [str(written.path), *map(str, written.figures)]
     record = {"report": files[0], "figures": files[1:], "damaged": list(written.damaged)}
+    if written.card:
+        files.append(str(written.card))
+        record["card"] = files[-1]
     show(record, "\n".join(map(printable, files)), as_json)
     for line in written.undrawn:
         say(f"Not drawn: {line}", err=True)

@@ -126,7 +126,8 @@ def reproduce(out: Path | None, **options: Any) -> None:
 def study(name: str, out: Path | None, **options: Any) -> None:
     """Train a grid of models over several seeds.
 
-    NAME is what is varied, as in the assignment's studies; robust has robust models, recipe how they train.
+    NAME is what is varied, as in the assignment's studies; robust has robust models, recipe and ingredients how they
+    train.
     The result is a folder with a run for every training, summary.json and a figure.
 
     Example: ood-fashion study momentum --seeds 5 --out studies/momentum

@@ -29,7 +29,7 @@ from ood_fashion.cli.process import say, working_in
 from ood_fashion.cli.progress import progress
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 
-_sweep_options = combine(
+_model_options = (
     click.option("--run", "run_dirs", type=click.Path(path_type=Path), multiple=True,
                  help="A run folder; may be repeated.  [default: the latest complete]"),
     pretrained_option(multiple=True),
@@ -37,6 +37,9 @@ _sweep_options = combine(
                  help="A .keras file or SavedModel folder of any origin; may be repeated."),
     pixels_option,
     trust_option,
+)  # fmt: skip
+_sweep_options = combine(
+    *_model_options,
     click.option("--reference", help="The model whose errors make an mCE of 1, by its name in the table.  "
                  "[default: the assignment's MLP, else the first model]"),
     tta_option,
@@ -93,6 +96,34 @@ def corruptions(names: tuple[str, ...], **options: Any) -> None:
     Example: ood-fashion sweep corruptions --limit 1000
     """
     _sweep("corruptions", names, **options)
+
+
+@sweep.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@combine(*_model_options)
+@click.option("--reference", help="The model whose errors make an mCE of 1, by its name.  [default: the first]")
+@limit_option
+@device_option
+@json_option
+def published(
+    folder: Path,
+    run_dirs: tuple[Path, ...],
+    pretrained: tuple[str, ...],
+    model_files: tuple[Path, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Accuracy on published sets, such as MNIST-C.
+
+    FOLDER holds a set for each corruption, named after it: mnist_c/fog/test_images.npy and the like.
+
+    Example: ood-fashion sweep published mnist_c --run runs/mnist
+    """
+    from ood_fashion.api.opening import load_run
+    from ood_fashion.api.published import sweep_published
+
+    models: list[Any] = [*map(load_run, run_dirs), *pretrained, *model_files]
+    show_results(sweep_published(folder, models or None, **options), as_json)
 
 
 def _sweep(

@@ -40,10 +40,14 @@ FILES = {
 }
 
 OTHER_NAMES = {
-    key: (stem.replace("-idx", ".idx"), f"qmnist-{stem.replace('t10k', 'test').replace('idx1-ubyte', 'idx2-int')}")
+    key: (
+        stem.replace("-idx", ".idx"),
+        f"qmnist-{stem.replace('t10k', 'test').replace('idx1-ubyte', 'idx2-int')}",
+        f"fmnist-c-{key.replace(' images', '').replace(' ', '-')}-ubyte",
+    )
     for key, stem in FILES.items()
 }
-"""What some copies call these files, and what QMNIST's are called."""
+"""What some copies call these files, and what QMNIST's and Fashion-MNIST-C's are called."""
 
 GENUINE_SHA256 = {
     "train images": "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",

@@ -59,6 +59,13 @@ def _write_tfds(dataset: Dataset, shift: Shift, folder: Path) -> None:
     tfds.prepare(dataset, shift, folder)
 
 
+PREDICTIONS = {
+    "index": "the image's place in the test set, from 0",
+    "shift": "the shift's text, a value of `shifts`",
+    "class": "the label that the model gives; or, in its place, a column for each class's score, in order",
+}
+"""The columns of a file of answers to what is exported, as `evaluation.prediction_files` reads it."""
+
 FORMATS = {"npz": _write_npz, "idx": _write_idx, "tfds": _write_tfds}
 """What writes a dataset under a shift into a folder, by the name of the format."""
 
@@ -77,6 +84,8 @@ def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format:
         "source": dataset.source,
         "genuine": dataset.is_genuine,
         "sha256": dataset.sha256,
+        "test_images": len(dataset.test),
+        "predictions": PREDICTIONS,
         "ood_fashion": __version__,
     }
     with _new_folder(folder) as temporary:

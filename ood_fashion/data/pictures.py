@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -127,6 +128,14 @@ def read_picture(path: Path, shape: tuple[int, int]) -> Picture:
     return Picture(path, np.asarray(canvas), tuple(steps))
 
 
+def read_grey(path: Path, opened: BinaryIO | None = None) -> NDArray[np.uint8]:
+    """Read a grey PNG or JPEG picture as it is, uint8 (height, width), from a path or from what is open already."""
+    picture, steps = _read(path, opened)
+    if "made grey" in steps:
+        raise DataError(f"{path}: expected a grey picture. Received: one in colour. Convert it to grey.")
+    return np.asarray(picture.convert("L"))
+
+
 def _corners(pixels: NDArray[Any]) -> Any:
     """Return the median of the four corners of an array (height, width, ...)."""
     size = max(1, round(_CORNER * min(pixels.shape[:2])))
@@ -139,10 +148,10 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}x{shape[0]}"
 
 
-def _read(path: Path) -> tuple[Image.Image, list[str]]:
+def _read(path: Path, opened: BinaryIO | None = None) -> tuple[Image.Image, list[str]]:
     """Return a file's picture, in 8 bits, grey or RGB, no larger than needed, and what was done to it."""
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with path.open("rb") if opened is None else nullcontext(opened) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=("PNG", "JPEG")) as image:

@@ -90,26 +90,34 @@ def _fill(file: BinaryIO, content: memoryview) -> int:
     return found
 
 
+_KERAS = ("x_test", "y_test", "x_train", "y_train")
+_MEDMNIST = ("test_images", "test_labels", "train_images", "train_labels")
+
+
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Read x_test and y_test of an .npz file, and x_train and y_train if they are there, as in Keras's `mnist.npz`.
 
+    Or test_images, test_labels, train_images and train_labels, as MedMNIST has them; they are given Keras's names.
     Images are as `to_pixels` takes and returns them, labels as `to_labels` does.
     """
     try:
         with opened_npz(path) as file:
-            names = ["x_test", "y_test", *["x_train", "y_train"] * ("x_train" in file or "y_train" in file)]
+            own = "test_images" in file and "x_test" not in file
+            known = dict(zip(_KERAS, _MEDMNIST if own else _KERAS, strict=True))
+            trains = known["x_train"] in file or known["y_train"] in file
+            names = [known[name] for name in _KERAS if trains or name.endswith("test")]
             if missing := [name for name in names if name not in file]:
                 raise DataError(
                     f"{path}: expected x_test and y_test, and x_train and y_train to train. "
                     f"Received: no {' and no '.join(missing)}, only {', '.join(file.files) or 'an empty archive'}."
                 )
-            arrays = {name: file[name] for name in names}
+            arrays = {name: file[known[name]] for name in _KERAS if known[name] in names}
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
         raise DataError(f"{path}: expected a readable .npz file. Received: {reason(error)}.") from error
     return {
-        name: (to_pixels if name.startswith("x") else to_labels)(array, f"{path}: {name}")
+        name: (to_pixels if name.startswith("x") else to_labels)(array, f"{path}: {known[name]}")
         for name, array in arrays.items()
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.data.dataset import CLASS_NAMES, FILES, OTHER_NAMES, Dataset, Split
+from ood_fashion.data.layouts import read_layout
 from ood_fashion.data.readers import read_idx, read_npz
 from ood_fashion.data.tfds_reader import DownloadError, read_tfds
 from ood_fashion.errors import DataError
@@ -108,8 +109,18 @@ def _find_file(folder: Path, key: str) -> Path | None:
     return next((path for path in map(folder.joinpath, names) if is_file(path, DataError)), None)
 
 
+def _load_path(path: Path) -> Dataset:
+    """Read a folder with IDX files, or one or a file in another of the layouts that are known."""
+    has_idx = any(_find_file(path, key) for key in FILES)
+    layout = None if has_idx else read_layout(path)
+    return make_dataset(layout[0], layout[1], str(path), layout[2]) if layout else load_idx_folder(path, str(path))
+
+
 Source = Path | str
-"""A folder with four IDX files or an .npz file, as a Path, or the name of a TensorFlow Datasets dataset, as a str."""
+"""A folder or a file, as a Path, or the name of a TensorFlow Datasets dataset, as a str.
+
+A folder has four IDX files, or is in a layout of `layouts.read_layout`; a file is an .npz or a Parquet file.
+"""
 
 
 def load_dataset(source: Source | None = None, *, download: bool = True) -> Dataset:
@@ -127,7 +138,7 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
     if source is None and (variable := os.environ.get("OOD_FASHION_DATA")):
         source = Path(variable)
     if isinstance(source, Path):
-        return load_npz(source) if source.suffix == ".npz" else load_idx_folder(source, str(source))
+        return load_npz(source) if source.suffix == ".npz" else _load_path(source)
     if source not in (None, "fashion_mnist"):
         return load_named(source, download=download)
     tried = []

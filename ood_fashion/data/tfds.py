@@ -25,7 +25,7 @@ from ood_fashion.data.dataset import FASHION_CLASSES, Dataset, Split
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import DataError
 from ood_fashion.images import blocks
-from ood_fashion.native_log import quiet_tensorflow
+from ood_fashion.importing import quiet_tensorflow
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
 from ood_fashion.shifts.shift import SHIFTS, Corrupt, Shift, file_name
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.files import locked, match
-from ood_fashion.native_log import quiet_tensorflow
+from ood_fashion.importing import quiet_tensorflow
 
 
 class DownloadError(DataError):

@@ -96,7 +96,8 @@ def find_outputs(model: keras.Model, image_shape: Shape) -> str:
         return known
     contrasts = np.linspace(0, 1, _PROBES, dtype=np.float32).reshape(-1, *[1] * len(image_shape))
     noise = contrasts * np.random.default_rng(0).random((_PROBES, *image_shape), np.float32)
-    scores = tf.function(lambda images: tf.cast(model(images, training=False), tf.float32))(tf.constant(noise)).numpy()
+    run = tf.function(lambda images: tf.cast(model(images, training=False), tf.float32), autograph=False)
+    scores = run(tf.constant(noise)).numpy()
     scores = scores[are_scores(scores)]
     return output_kind(scores) if len(scores) else "logits"
 

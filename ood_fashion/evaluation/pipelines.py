@@ -31,6 +31,7 @@ def shifted_batches(
     height, width = split.images.shape[1:]
     pixels, taps = shift_beforehand(split.images, shift)
 
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator] # TensorFlow gives it no types
     def prepare(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return shift_within(images, taps, image_shape or (height, width, 1)), labels
 

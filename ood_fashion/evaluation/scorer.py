@@ -74,7 +74,7 @@ def make_joint_scorer(
     orbit_taps = [shift_beforehand(given[:0], element)[1] for element in orbit.shifts]
     combine = sharpest_probabilities if orbit.sharpest else mean_probabilities
 
-    @tf.function  # type: ignore[untyped-decorator] # TensorFlow gives it no types
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator] # TensorFlow gives it no types
     def score(images: tf.Tensor, taps: Any) -> tf.Tensor:
         pairs = zip(models, shapes, strict=True)
         scores = [model(shift_within(images, taps, shape), training=False) for model, shape in pairs]

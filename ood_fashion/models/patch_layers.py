@@ -33,6 +33,16 @@ def patch_kernels() -> Iterator[None]:
 class Conv2D(keras.layers.Conv2D):
     """A convolution as one matrix product of all patches with the kernel, if it has stride 1 and no padding."""
 
+    def call(self, inputs: Any) -> Any:
+        """Convolve, add the bias, and activate (n, height, width, channels)."""
+        kind = (self.activation, self.use_bias, self.data_format)
+        if not _patch_kernels.get() or kind != (keras.activations.relu, True, "channels_last"):
+            return super().call(inputs)
+        linear = self.convolution_op(inputs, self.kernel) + self.bias
+        outputs = self.activation(linear)
+        outputs.before_relu = linear
+        return outputs
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve (n, height, width, channels) with (rows, columns, channels, filters)."""
         plain = (self.strides, self.dilation_rate, self.groups, self.padding, self.data_format)
@@ -57,16 +67,19 @@ class Conv2D(keras.layers.Conv2D):
 class MaxPooling2D(keras.layers.MaxPooling2D):
     """Max-pooling as the maximum of slices, where the windows neither overlap nor are padded.
 
-    Among equal values the first in reading order takes the gradient, as in the stock kernel.
+    Among equal values the first in reading order takes the gradient, as in the stock kernel. The ReLU of a
+    convolution, which does not change the order of values, follows the pooling: the map is smaller then.
     """
 
     def call(self, inputs: Any) -> Any:
         """Pool (n, height, width, channels)."""
-        if (windows := _windows(self, inputs)) is None:
+        linear = getattr(inputs, "before_relu", None)
+        if (windows := _windows(self, inputs if linear is None else linear)) is None:
             return super().call(inputs)
         rows, columns = self.pool_size
         slices = (windows[:, :, i, :, j] for i in range(rows) for j in range(columns))
-        return functools.reduce(ops.maximum, slices)
+        outputs = functools.reduce(ops.maximum, slices)
+        return outputs if linear is None else ops.relu(outputs)
 
 
 @keras.saving.register_keras_serializable("ood_fashion")

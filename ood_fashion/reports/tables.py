@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ood_fashion.evaluation.audit import NEAR, NEIGHBOURS, Audit
+from ood_fashion.evaluation.published import PublishedPoint, PublishedSummary
 from ood_fashion.evaluation.results import AccuracyResult, Metrics, Prediction
 from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.evaluation.sweep_report import SweepReport
@@ -50,6 +52,49 @@ def dataset_table(record: Mapping[str, Any]) -> str:
     if export := record.get("export"):
         lines.append(f"Written: {printable(export['folder'])}, as {export['format']}: {', '.join(export['shifts'])}")
     return "\n".join([*lines, "", Table("", ["class", "train", "test"], rows).to_text()])
+
+
+def audit_tables(audit: Audit, class_names: Sequence[str]) -> list[Table]:
+    """Show what an audit counted, and the most suspicious labels."""
+    rows = [
+        [title, *(f"{audit.count(pairs, *splits):,}" for splits in (("train",), ("test",), ("train", "test")))]
+        for title, pairs in (("same image", audit.duplicates), (f"differ by {NEAR} at most", audit.near_duplicates))
+    ]
+    for title, places in (
+        ("one grey level", audit.constant),
+        ("saturated", audit.saturated),
+        ("suspicious label", [one.image for one in audit.suspicious]),
+    ):
+        rows.append([title, *(f"{sum(one.split == split for one in places):,}" for split in ("train", "test")), "-"])
+    notes = [
+        "Pairs differ by the root mean square of their pixels in [0, 1].",
+        f"Labels that are the most probable by the {NEIGHBOURS} nearest neighbours: {audit.neighbour_accuracy:.1%}.",
+    ]
+    counts = Table("", ["found", "train", "test", "between them"], rows, notes)
+    doubted = [
+        [f"{one.image.split} {one.image.index}", class_names[one.image.label], class_names[one.suggested],
+         f"{one.margin:.2f}"]
+        for one in audit.suspicious[:_MAX_NAMED]
+    ]  # fmt: skip
+    headers = ["image", "label", "by its neighbours", "margin"]
+    return [counts, Table("The most suspicious labels", headers, doubted, left=(1, 2))]
+
+
+def export_table(path: str, description: Mapping[str, Any]) -> Table:
+    """Show what an exported model takes and gives, as `ood-fashion export` describes it."""
+    rows = [
+        (role, array["dtype"], f"({', '.join(map(str, array['shape']))})", array["values"])
+        for role, array in ((role, description[role]) for role in ("input", "output"))
+    ]
+    notes = [f"classes: {', '.join(description['classes'])}"] if description["classes"] else []
+    if temperature := description["temperature"]:
+        notes.append(f"calibrated by dividing the logits by {temperature:.3f}, which the model does not do")
+    if check := description.get("check"):
+        notes.append(
+            f"checked on {check['images']:,} test images: another class for {check['other_classes']:,}, scores up to "
+            f"{check['largest_difference']:.1e} off, of scores up to {check['largest_score']:.1f}"
+        )
+    return Table(path, ["", "type", "shape", "values"], rows, notes, left=(1, 2, 3))
 
 
 def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) -> Table:
@@ -202,6 +247,34 @@ def sweep_tables(report: SweepReport) -> list[Table]:
         ),
     ]
     return [*parts, Table("Over all shifts", headers, rows, notes, left=(2,))]
+
+
+def published_tables(
+    points: Sequence[PublishedPoint], summaries: Sequence[PublishedSummary], reference: str
+) -> list[Table]:
+    """Lay out models on published sets: a table of the accuracies each, and one over all corruptions."""
+    parts = []
+    for summary in summaries:
+        rows = [
+            [point.corruption, f"{point.accuracy:.4f}", ends(point.ci95), f"{point.n:,}"]
+            for point in points
+            if point.model == summary.model
+        ]
+        headers = ["corruption", "accuracy", "95% interval", "n"]
+        parts.append(Table(f"Accuracy of {summary.model}", headers, rows, left=(2,)))
+    rows = [
+        [
+            one.model,
+            "-" if one.in_domain is None else f"{one.in_domain:.4f}",
+            f"{one.mean:.4f}",
+            f"{one.worst:.4f} ({one.worst_corruption})",
+            "-" if one.mce is None else f"{one.mce:.3f}",
+        ]
+        for one in summaries
+    ]
+    note = f"mCE: errors as multiples of those of {printable(reference)}, which so has 1."
+    headers = ["over all corruptions", "identity", "mean", "worst", "mCE"]
+    return [*parts, Table("Over all corruptions", headers, rows, [note], left=(3,))]
 
 
 _MAX_NAMED = 10

@@ -272,8 +272,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 }
 """Named sets of settings. "assignment" is the protocol that the other defaults follow too; "full" is a recipe for all
 training images, which the study `recipe` takes apart; "augmented" the same for images that are moved and turned.
-"robust" trains the model that holds against corruptions without showing it any of the test suite's, "robust-seen" with
-some of them."""
+"robust" trains `p4mres` on images whose grey levels are changed too, by none of the test suite's corruptions;
+"robust-seen" by some of them."""
 
 MLP_PROTOCOL: dict[str, Any] = {"model": "mlp", "implementation": "numpy", "epochs": 200, "seed": SEED}
 """How problem 3.1 trains its MLP in NumPy, beside the defaults of `TrainConfig`, by which problem 3.5 trains."""

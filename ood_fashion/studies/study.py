@@ -97,7 +97,8 @@ def _is_number(label: str) -> bool:
 
 _MLP = TrainConfig(model="mlp")
 _RECIPE = TrainConfig(model="cnn3", **{**PROTOCOLS["full"], **PROTOCOLS["assignment"]})
-
+# On few images, because all of them would take a day.
+_MOVED = TrainConfig(**{**PROTOCOLS["augmented"], **PROTOCOLS["assignment"], "model": "p4mres", "epochs": 10})
 
 STUDIES: dict[str, Study] = {
     "batch-size": Study(
@@ -155,6 +156,21 @@ STUDIES: dict[str, Study] = {
             "p4mcnn": TrainConfig(model="p4mcnn", **PROTOCOLS["full"]),
             "p4mgap": TrainConfig(model="p4mgap", **PROTOCOLS["full"]),
             "p4mgap-augmented": TrainConfig(model="p4mgap", **PROTOCOLS["augmented"]),
+        },
+        measures=(*_ACCURACIES, "seconds"),
+    ),
+    "ingredients": Study(
+        title="What each ingredient of the robust model buys",
+        factor="training",
+        settings={
+            "p4mgap": evolve(_MOVED, model="p4mgap"),
+            "p4mres": _MOVED,
+            **{
+                f"p4mres, {text.partition(':')[0]}": evolve(_MOVED, augment=(*_MOVED.augment, text))
+                for text in PROTOCOLS["robust"]["augment"][len(_MOVED.augment) :]
+            },
+            "robust": evolve(_MOVED, augment=PROTOCOLS["robust"]["augment"]),
+            "robust-seen": evolve(_MOVED, augment=PROTOCOLS["robust-seen"]["augment"]),
         },
         measures=(*_ACCURACIES, "seconds"),
     ),

@@ -18,6 +18,10 @@ def augmented(pixels: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augme
     return to_unit_range(augment(pixels, draws, augmentations))
 
 
+# AutoGraph takes longer to rewrite these functions than a small training takes, and finds nothing to rewrite.
+_plain = tf.autograph.experimental.do_not_convert
+
+
 def _epochs(n: int, seed: int, epochs: range, augmentations: Sequence[Augmentation]) -> tf.data.Dataset:
     """Shuffle 0 to n - 1 for each epoch, and draw the augmentations' random numbers for each place in the order.
 
@@ -33,7 +37,7 @@ def _epochs(n: int, seed: int, epochs: range, augmentations: Sequence[Augmentati
         draws = tf.random.stateless_uniform((n, columns), tf.random.experimental.stateless_fold_in(key, 1))
         return order, draws
 
-    return tf.data.Dataset.range(epochs.start, epochs.stop).map(draw)
+    return tf.data.Dataset.range(epochs.start, epochs.stop).map(_plain(draw))
 
 
 def training_batches(
@@ -54,7 +58,9 @@ def training_batches(
     def gather(indices: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return augmented(tf.gather(images, indices), draws, augmentations), tf.gather(labels, indices)
 
-    return _epochs(n, seed, epochs, augmentations).flat_map(batches).map(gather).prefetch(tf.data.AUTOTUNE)
+    return (
+        _epochs(n, seed, epochs, augmentations).flat_map(_plain(batches)).map(_plain(gather)).prefetch(tf.data.AUTOTUNE)
+    )
 
 
 def training_stacks(
@@ -87,4 +93,4 @@ def training_stacks(
         rest = (order[tf.newaxis, full * batch_size :], draws[tf.newaxis, full * batch_size :], 1)
         return given.concatenate(tf.data.Dataset.from_tensors(rest))
 
-    return _epochs(n, seed, epochs, augmentations).flat_map(stacks).prefetch(tf.data.AUTOTUNE)
+    return _epochs(n, seed, epochs, augmentations).flat_map(_plain(stacks)).prefetch(tf.data.AUTOTUNE)

@@ -126,7 +126,7 @@ def test_the_orbit_of_turns_makes_any_model_invariant_to_them(small_fashion: Dat
 
 
 def test_batch_statistics_are_those_of_the_shifted_images(small_fashion: Dataset) -> None:
-    """As Keras computes them in training, of all images, for they make one batch; the model stays as it is."""
+    """One batch has all images, so the scores are those of `training=True`; no weight of the model changes."""
     model, shift = build_model("p4cnn", seed=3), Shift.parse("contrast:3")
     before, images = model.get_weights(), shift.apply(small_fashion.test.images)[..., np.newaxis]
     score = make_scorer(model, small_fashion, orbit=parse_orbit("batch-statistics"))

@@ -55,6 +55,19 @@ def test_both_kernels_agree(layer: keras.layers.Layer, shape: tuple[int, ...]) -
         np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("bias", [-1.0, -0.3])
+def test_a_convolution_and_its_pooling_agree_together(bias: float) -> None:
+    """ReLU follows the pooling; in some windows nothing is above 0."""
+    kernel, constant = keras.initializers.GlorotUniform(seed=1), keras.initializers.Constant(bias)
+    convolution = patch_layers.Conv2D(4, 3, activation="relu", kernel_initializer=kernel, bias_initializer=constant)
+    layers = keras.Sequential([keras.Input((10, 8, 2)), convolution, patch_layers.MaxPooling2D(2)])
+    inputs = np.random.default_rng(0).normal(size=(3, 10, 8, 2)).astype(np.float32)
+    both = [outputs_and_gradients(layers, inputs, patches) for patches in (True, False)]
+    assert 0 < np.count_nonzero(both[0][0]) < both[0][0].size
+    for received, expected in zip(*both, strict=True):
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_first_of_equal_maxima_takes_the_gradient() -> None:
     """Equal values are common: the background's activations are all the same."""
     inputs = np.ones((1, 4, 4, 1), np.float32)

@@ -1,4 +1,4 @@
-"""Keeping what TensorFlow's C++ side logs off standard error."""
+"""Importing TensorFlow without its log, and Keras without what it imports only because it is installed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,27 @@ for line in sys.stdin.buffer:
     log.append(line)
 sys.stderr.buffer.writelines(log)
 """
+
+
+_UNUSED = ("IPython", "matplotlib", "pandas", "sklearn")
+
+in_command = False
+"""Whether this process is a command or one of its workers. A notebook's Keras takes data frames and draws models."""
+
+
+@contextmanager
+def without_unused() -> Iterator[None]:
+    """Import Keras within this: in a command, packages that it has Keras use for nothing seem not to be installed.
+
+    They take a third of the time of the import.
+    """
+    hidden = {name: None for name in _UNUSED if in_command and name not in sys.modules}
+    sys.modules.update(hidden)  # type: ignore[arg-type] # None makes an import fail
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextmanager
