@@ -48,7 +48,7 @@ def address(small_folder: Path) -> Iterator[str]:
         assert process.stdout
         yield process.stdout.readline().strip()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (130, "", "Error: interrupted.\n")
 
 
@@ -85,7 +85,7 @@ class Page:
             lambda: self.answers() and self.run("return document.querySelectorAll('input[type=range]').length") == 4
         )
 
-    def wait(self, is_so: Callable[[], Any], seconds: float = 30) -> Any:
+    def wait(self, is_so: Callable[[], Any], seconds: float = 120) -> Any:
         """Wait until something is so; what is not there yet is waited for."""
         end, last = time.monotonic() + seconds, None
         while time.monotonic() < end:
@@ -393,7 +393,7 @@ def test_ten_tabs_at_once(page: Page, address: str, chromium: webdriver.Chrome) 
         for index, tab in enumerate(tabs):
             chromium.switch_to.window(tab)
             shift = ood.Shift.parse(f"rotate:{index}0")
-            page.wait(lambda index=index, shift=shift: page.shown() == f"Test image {index} under {shift}", 60)  # type: ignore[misc]
+            page.wait(lambda index=index, shift=shift: page.shown() == f"Test image {index} under {shift}")  # type: ignore[misc]
     finally:
         for tab in tabs:
             chromium.switch_to.window(tab)
@@ -415,7 +415,7 @@ def test_a_port_in_use_is_one_line() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with start("--pretrained", "mlp", "--port", port, "--no-browser") as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=240)
     assert (process.returncode, out) == (1, "")
     assert re.fullmatch(f"Error: --port {port}: expected a free port of 127.0.0.1. Received: .*leave it out.\n", err)
 
@@ -429,7 +429,7 @@ def test_without_a_browser_the_address_is_said(tmp_path: Path) -> None:
         assert process.stdout.readline().startswith("http://127.0.0.1:")
         assert process.stderr.readline() == "Expected a browser. Received: none. Open this address in one.\n"
         process.terminate()
-        assert process.wait(30) == 143
+        assert process.wait(120) == 143
 
 
 @pytest.mark.filterwarnings("ignore")
