@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import shutil
 import threading
 from pathlib import Path
 
@@ -195,15 +196,17 @@ def test_links_restore_a_view() -> None:
             View.parse(query, 200, names)
 
 
-def test_models_of_every_kind_stand_beside_each_other(small_fashion: Dataset) -> None:
-    """A Keras model, a run, a function; those of the same name are told apart."""
+def test_models_of_every_kind_stand_beside_each_other(small_fashion: Dataset, tmp_path: Path) -> None:
+    """A Keras model, runs, functions; those of the same name are told apart, and runs of one's own by their paths."""
     model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10)], name="mlp")
 
     def bright(images: np.ndarray) -> np.ndarray:
         return np.pad(images.mean(axis=(1, 2))[:, None], ((0, 0), (3, 6)))
 
-    explorer = ood.Explorer([model, ood.pretrained("cnn2"), bright, bright], small_fashion, pretrained=["mlp"])
-    assert explorer.names == ("mlp", "cnn2", "bright", "bright (2)", "mlp (2)")
+    own = ood.load_run(shutil.copytree(ood.pretrained("mlp").path, tmp_path / "own"))
+    models = [model, ood.pretrained("cnn2"), bright, bright, own]
+    explorer = ood.Explorer(models, small_fashion, pretrained=["mlp"])
+    assert explorer.names == ("mlp", "cnn2", "bright", "bright (2)", str(own.path), "mlp (2)")
     answers = explorer.answers(explorer.image(0), "none")
     assert [answer.top[0].label for answer in answers][2:4] == [3, 3]
     assert explorer.answers(explorer.image(0), "none", ["mlp (2)"])[0].top[0].class_name == "9"

@@ -34,7 +34,7 @@ from ood_fashion.evaluation.exploring import (
 from ood_fashion.evaluation.metrics import to_probabilities
 from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.images import to_unit_range
-from ood_fashion.runs.search import pretrained_runs
+from ood_fashion.runs.search import distinct_name, pretrained_runs
 from ood_fashion.shifts.shift import Shift
 
 DEFAULT_MODELS = ("mlp", "cnn3", "cnn3-full", "p4mgap-augmented", "robust")
@@ -66,7 +66,7 @@ class Explorer:
         trust: as for `load_model`.
 
     Attributes:
-        names: what the models are called.
+        names: what the models are called: runs by their folders, files by their paths.
         dataset: whose test images are shown.
 
     Raises:
@@ -304,17 +304,13 @@ def _shifted(images: NDArray[np.uint8], shift: Shift | str, places: NDArray[np.i
 
 
 def _distinct(models: Sequence[OpenedModel]) -> list[str]:
-    """Name models, those that would be called the same by their folders, or else by numbers."""
-    names = [model.name for model in models]
-    own = [
-        str(model.run.path) if model.run and model.run.path.name != name and names.count(name) > 1 else name
-        for model, name in zip(models, names, strict=True)
-    ]
+    """Name models, runs by their paths, and number those that would be called the same."""
+    names = [distinct_name(model.run) if model.run else model.name for model in models]
     seen: Counter[str] = Counter()
-    for place, name in enumerate(own):
+    for place, name in enumerate(names):
         seen[name] += 1
-        own[place] = name if seen[name] == 1 else f"{name} ({seen[name]})"
-    return own
+        names[place] = name if seen[name] == 1 else f"{name} ({seen[name]})"
+    return names
 
 
 def _ask(opened: OpenedModel, dataset: Dataset) -> Probabilities:

@@ -134,26 +134,28 @@ def corruptions(names: Iterable[str] = ()) -> Sweep:
 
 def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: int) -> dict[str, Any]:
     """Return what decides a sweep's numbers as JSON values."""
-    hashes = {}
-    for name, path in model_files.items():
-        with access(path, ModelError, "a model file"):
-            parts = [path]
-            if is_folder(path, ModelError):
-                if not is_file(path / "saved_model.pb", ModelError):
-                    raise ModelError(f"{path}: expected a SavedModel folder. Received: one without saved_model.pb.")
-                parts = [part for part in match(path, "**/*", ModelError) if is_file(part, ModelError)]
-            digest = hashlib.sha256()
-            for part in parts:
-                digest.update(part.read_bytes())
-            hashes[name] = digest.hexdigest()
     return {
         "kind": sweep.kind,
-        "models": hashes,
+        "models": {name: hash_model(path) for name, path in model_files.items()},
         "images": dataset.sha256["test images"],
         "labels": dataset.sha256["test labels"],
         "n": n,
         "shifts": [str(shift) for shift in sweep.shifts],
     }
+
+
+def hash_model(path: Path) -> str:
+    """Return the SHA-256 of a model file, or of all files of a SavedModel folder."""
+    with access(path, ModelError, "a model file"):
+        parts = [path]
+        if is_folder(path, ModelError):
+            if not is_file(path / "saved_model.pb", ModelError):
+                raise ModelError(f"{path}: expected a SavedModel folder. Received: one without saved_model.pb.")
+            parts = [part for part in match(path, "**/*", ModelError) if is_file(part, ModelError)]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part.read_bytes())
+        return digest.hexdigest()
 
 
 def _as_text(settings: dict[str, Any]) -> str:
@@ -197,13 +199,7 @@ def measure(
     The function gives shifts, in any order, each with whether each model is right about each image, (models, n).
     Progress is called after each point.
     """
-    earlier = folder / "hits.jsonl"
-    path = earlier if is_file(earlier) else folder / "correct.jsonl"
-    try:
-        known = dict(_read_correct(path, models, n))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another folder.") from error
-    missing = []
+    path, known, missing = _correct_path(folder), read_correct(folder, models, n), []
     for shift in sweep.shifts:
         if str(shift) in known:
             progress()
@@ -222,6 +218,20 @@ def measure(
     except OSError as error:
         raise RunError(f"{path}: expected to be able to write it. Received: {reason(error)}.") from error
     return np.stack([known[str(shift)] for shift in sweep.shifts])
+
+
+def _correct_path(folder: Path) -> Path:
+    earlier = folder / "hits.jsonl"
+    return earlier if is_file(earlier) else folder / "correct.jsonl"
+
+
+def read_correct(folder: Path, models: int, n: int) -> dict[str, Correct]:
+    """Return which images each model is right about, (models, n), by the text forms of the shifts measured so far."""
+    path = _correct_path(folder)
+    try:
+        return dict(_read_correct(path, models, n))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another folder.") from error
 
 
 def _correct_line(path: Path, shift: str, correct: Correct) -> str:

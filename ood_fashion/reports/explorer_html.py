@@ -53,9 +53,9 @@ def picture_html(
     """Show a picture under a shift, float32 (height, width) in [0, 1], small as it is, and on a phone the answers."""
     what = "Your picture" if original.index is None else f"Test image {original.index}"
     now = Markup('<img class="now" src="{}" alt="{} under {}">').format(
-        _png(np.rint(shifted * 255).astype(np.uint8)), what, shift
+        image_source(np.rint(shifted * 255).astype(np.uint8)), what, shift
     )
-    before = Markup('<img class="before" src="{}" alt="{} as it is">').format(_png(original.pixels), what)
+    before = Markup('<img class="before" src="{}" alt="{} as it is">').format(image_source(original.pixels), what)
     caption = Markup("<figcaption>{}<br><b>{}</b></figcaption>").format(what, printable(label or "class unknown"))
     said = Markup("").join(
         Markup('<li class="line-{}"><b>{}</b> {} {} {:.0%}</li>').format(
@@ -68,7 +68,8 @@ def picture_html(
     return Markup('<figure class="ood-picture">{}<div>{}{}{}</div></figure>').format(now, before, caption, verdicts)
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
+def image_source(pixels: NDArray[np.uint8]) -> str:
+    """Return pixels, uint8 (height, width), as the source of an HTML image."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
