@@ -173,9 +173,12 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
 
     fonts, mono = _FONTS
     style = {"css": CSS.read_text(), "theme": gr.themes.Base(font=list(fonts), font_mono=list(mono), text_size="sm")}
-    given_later = "css" in inspect.signature(gr.Blocks.launch).parameters  # from Gradio 6 on
+    options = inspect.signature(gr.Blocks.launch).parameters
+    given_later = "css" in options  # from Gradio 6 on
     blocks: dict[str, Any] = {"title": "ood-fashion", "analytics_enabled": False, "delete_cache": (600, 3600)}
     launch: dict[str, Any] = {"footer_links": []} if given_later else {"show_api": False}
+    if "run_history" in options:  # all that was ever shown, which the browser would write anew at every change
+        launch["run_history"] = False
     (launch if given_later else blocks).update(style)
     images, classes = len(explorer.dataset.test), [_ANY, *explorer.dataset.class_names]
     start = Screen.first(explorer)
