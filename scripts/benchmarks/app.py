@@ -43,7 +43,10 @@ def time_function(explorer: ood.Explorer, changes: int) -> list[float]:
 _MEASURE = """
 const [slider, changes, done] = arguments, seconds = [];
 const alt = () => document.querySelector(".ood-picture .now").alt;
-const wait = async (is_so) => { while (!is_so()) await new Promise(next => setTimeout(next, 1)); };
+const wait = (is_so) => new Promise(next => {
+    const observer = new MutationObserver(() => { if (is_so()) { observer.disconnect(); next(); } });
+    observer.observe(document.body, {subtree: true, childList: true, attributes: true});
+});
 (async () => {
     for (let angle = 1; angle <= changes; angle++) {
         const started = performance.now();
