@@ -417,7 +417,18 @@ def test_a_port_in_use_is_one_line() -> None:
         with start("--pretrained", "mlp", "--port", port, "--no-browser") as process:
             out, err = process.communicate(timeout=240)
     assert (process.returncode, out) == (1, "")
-    assert re.fullmatch(f"Error: --port {port}: expected a free port of 127.0.0.1. Received: .*leave it out.\n", err)
+    received = "Received: Address already in use. Choose another one, or leave it out."
+    assert err == f"Error: --port {port}: expected a free port of 127.0.0.1. {received}\n"
+
+
+@pytest.mark.parametrize(
+    "host", ["256.1.1.1", "192.0.2.1", "a\nb", "ü" * 100], ids=["none", "another", "lines", "long"]
+)
+def test_a_host_of_another_machine_is_one_line(invoke: Invoke, host: str) -> None:
+    result = invoke("app", "--pretrained", "mlp", "--host", host, "--no-browser")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert result.stderr.startswith("Error: --host ")
+    assert ": expected an address of this machine. Received: " in result.stderr
 
 
 def test_without_a_browser_the_address_is_said(tmp_path: Path) -> None:

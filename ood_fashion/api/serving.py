@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import os
+import socket
 import sys
 import threading
 import webbrowser
@@ -21,6 +22,7 @@ from ood_fashion.api.opening import Model
 from ood_fashion.api.showing import Fields, Screen, Worker, show
 from ood_fashion.errors import OodFashionError
 from ood_fashion.evaluation.exploring import MAX_MOVE, Controls, View
+from ood_fashion.files import reason
 from ood_fashion.shifts.corruptions import CORRUPTIONS, MAX_SEED, SEVERITIES
 
 LOOPBACK = "127.0.0.1"
@@ -103,7 +105,7 @@ def app(
         The running app, with `address` and `close()`.
 
     Raises:
-        OodFashionError: Gradio is not installed, or the port is in use.
+        OodFashionError: Gradio is not installed, the port is in use, or the host is none of this machine.
         ModelError: a model cannot be loaded, or does not fit the data.
 
     Examples:
@@ -114,6 +116,7 @@ def app(
         >>> running.close()
     """
     gr = import_gradio()
+    _check_free(host, port)
     explorer = Explorer(models, data, pretrained=pretrained, pixel_range=pixel_range, device=device, trust=trust)
     worker = Worker()
     page, style = build_page(explorer, worker)
@@ -125,16 +128,26 @@ def app(
         )  # fmt: skip
     except OSError as error:
         worker.close()
-        where = f"`port` {port}" if port else "`port`"
-        raise OodFashionError(
-            f"{where}: expected a free port of {host}. Received: {' '.join(str(error).split())[:200]} "
-            "Choose another one, or leave it out."
-        ) from error
+        raise OodFashionError(f"`port`: expected a free one of {host}. Received: none. Close other apps.") from error
     opened = in_cell or (browser and _open_browser(shared or address))
     running = RunningApp(address, shared, opened, page, worker)
     if block or (block is None and not in_cell and not hasattr(sys, "ps1")):
         running.wait()
     return running
+
+
+def _check_free(host: str, port: int | None) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for number, expected, remedy in (
+        (0, f"`host` {host}: expected an address of this machine", "Leave it out"),
+        (port, f"`port` {port}: expected a free port of {host}", "Choose another one, or leave it out"),
+    ):
+        try:
+            with socket.socket(family) as server:
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+                server.bind((host, number or 0))
+        except (OSError, TypeError, ValueError) as error:
+            raise OodFashionError(f"{expected}. Received: {reason(error)}. {remedy}.") from error
 
 
 def _open_browser(address: str) -> bool:
