@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 import keras
 import numpy as np
@@ -402,11 +403,13 @@ def test_ten_tabs_at_once(page: Page, address: str, chromium: webdriver.Chrome) 
 
 
 def test_only_this_machine_is_served(address: str) -> None:
-    """The server listens on loopback."""
+    """The server listens on loopback, and tells browsers to ask itself alone."""
     port = urlparse(address).port
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     listening = {row[1].split(":")[0] for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
     assert listening == {"0100007F"}
+    with urlopen(address) as answer:
+        assert answer.headers["content-security-policy"].startswith("default-src 'self' ")
 
 
 def test_a_port_in_use_is_one_line() -> None:

@@ -6,6 +6,7 @@ import doctest
 import math
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 import ood_fashion as ood
+from ood_fashion.api.showing import Screen
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation import exploring
@@ -210,6 +212,19 @@ def test_models_of_every_kind_stand_beside_each_other(small_fashion: Dataset, tm
     answers = explorer.answers(explorer.image(0), "none")
     assert [answer.top[0].label for answer in answers][2:4] == [3, 3]
     assert explorer.answers(explorer.image(0), "none", ["mlp (2)"])[0].top[0].class_name == "9"
+
+
+def test_a_page_that_is_a_step_behind_changes_what_it_changed(explorer: ood.Explorer) -> None:
+    """It still has the text of two angles ago; what the user did is the third angle, and later another image."""
+    start = Screen.first(explorer)
+    first = start.update(explorer, replace(start.fields, controls=Controls(angle=1)))
+    second = first.update(explorer, first.merge(start.fields, replace(start.fields, controls=Controls(angle=2))))
+    third = second.update(explorer, second.merge(first.fields, replace(first.fields, controls=Controls(angle=3))))
+    assert [str(screen.shift) for screen in (first, second, third)] == ["rotate:1", "rotate:2", "rotate:3"]
+    last = third.update(explorer, third.merge(first.fields, replace(first.fields, number=7)))
+    assert (str(last.shift), last.image.index) == ("rotate:3", 7)
+    typed = last.update(explorer, last.merge(last.fields, replace(last.fields, text="rotate:1")))
+    assert (str(typed.shift), typed.fields.controls.angle) == ("rotate:1", 1)
 
 
 def test_what_does_not_fit_is_refused(small_fashion: Dataset) -> None:

@@ -29,6 +29,7 @@ LOOPBACK = "127.0.0.1"
 _ANY = "any class"
 _MAX_UPLOAD = "20mb"
 _MAX_SESSIONS = 200
+_MAX_STEPS = 8
 _REFRESH_S = 0.7
 _HEIGHT = 820
 _FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
@@ -157,6 +158,23 @@ def _open_browser(address: str) -> bool:
         return False
 
 
+class _OnlyItself:
+    """Tells browsers that the page asks its own server alone, whatever Gradio's templates say."""
+
+    _POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_policy(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"content-security-policy", self._POLICY)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
+
+
 def import_gradio() -> Any:
     """Import Gradio, which then reports nothing to its makers.
 
@@ -190,6 +208,7 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
     given_later = "css" in options  # from Gradio 6 on
     blocks: dict[str, Any] = {"title": "ood-fashion", "analytics_enabled": False, "delete_cache": (600, 3600)}
     launch: dict[str, Any] = {"footer_links": []} if given_later else {"show_api": False}
+    launch["app_kwargs"] = {"middleware": [(_OnlyItself, (), {})]}
     if "run_history" in options:  # all that was ever shown, which the browser would write anew at every change
         launch["run_history"] = False
     (launch if given_later else blocks).update(style)
@@ -243,27 +262,31 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
                                            fixed_canvas=True, elem_id="ood-drawing")  # fmt: skip
         query = gr.Textbox("", elem_classes="ood-hidden")
         notice = gr.Textbox("", elem_classes="ood-hidden")
+        step = gr.Textbox("0", elem_classes="ood-hidden")
         clock = gr.Timer(_REFRESH_S, active=not first.is_complete)
         # By the session, not in Gradio's State, which keeps a connection open for each tab: browsers have six.
-        sessions: dict[str, Screen] = {}
+        # The last few of each, by their number: a page may ask before it has what it was given for its last question.
+        sessions: dict[str, dict[str, Screen]] = {}
 
         sliders = [dx, dy, angle, corruption, severity, seed]
-        fields = [text, *sliders, number, upload, drawing, chosen, notice]
+        fields = [text, *sliders, number, upload, drawing, chosen, notice, step]
         shown = [picture, answers, curve, link, message]
 
         def refresh(
             request: Any, written: str, right: float, down: float, degrees: float, name: str, level: int,
             random: int | None, index: int | None, uploaded: str | None, drawn: Any, models: list[str], note: str,
+            number_of_step: str,
         ) -> list[Any]:  # fmt: skip
-            before, session = sessions.get(request.session_hash) or start, request.session_hash
+            earlier = sessions.pop(request.session_hash, {"0": start})
+            last, before = next(reversed(earlier.items()))
+            base, number_of_step = earlier.get(number_of_step, before), str(int(last) + 1)
             controls = Controls(right or 0, down or 0, degrees or 0, name, level or 0, random or 0)
             given = Fields(
-                written, controls, before.fields.number if index is None else index, uploaded, _drawing(drawn),
+                written, controls, base.fields.number if index is None else index, uploaded, _drawing(drawn),
                 tuple(models), note,
             )  # fmt: skip
-            screen = before.update(explorer, given)
-            sessions.pop(session, None)
-            sessions[session] = screen
+            screen = before.update(explorer, before.merge(base.fields, given))
+            sessions[request.session_hash] = dict(list({**earlier, number_of_step: screen}.items())[-_MAX_STEPS:])
             if len(sessions) > _MAX_SESSIONS:
                 sessions.pop(next(iter(sessions)), None)
             found = show(explorer, screen, worker)
@@ -271,6 +294,7 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
             return [
                 *map(str, (found.picture, found.answers, found.curve, found.link, found.message)),
                 gr.Timer(active=not found.is_complete),
+                number_of_step,
                 kept if now.text == given.text else now.text,
                 *(
                     kept if new == old else new
@@ -290,7 +314,7 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
             return explorer.next_of_class(label_of(name), int(index or 0))
 
         def go_to_failure(request: Any, name: str, index: float | None) -> tuple[Any, Any]:
-            screen = sessions.get(request.session_hash) or start
+            screen = next(reversed(sessions.get(request.session_hash, {"0": start}).values()))
             found = explorer.next_failure(screen.shift, screen.fields.models, label_of(name), int(index or 0))
             return (gr.skip(), "No failure found in the next images.") if found is None else (found, "")
 
@@ -299,7 +323,7 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
         changes = [one.input for one in (*sliders, chosen)] + [text.submit, text.blur, upload.upload, drawing.change]
         gr.on(
             [*changes, number.change, notice.change, clock.tick], refresh, fields,
-            [*shown, clock, text, *sliders, upload, drawing],
+            [*shown, clock, step, text, *sliders, upload, drawing],
             queue=False, trigger_mode="always_last", show_progress="hidden",
         )  # fmt: skip
 

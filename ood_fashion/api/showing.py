@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from markupsafe import Markup
 
@@ -80,6 +81,12 @@ class Screen:
         """What a link restores."""
         return View(self.image.index, self.shift, self.fields.models)
 
+    def merge(self, base: Fields, given: Fields) -> Fields:
+        """Return the fields with what is given otherwise than in `base`, which a page had that was a step behind."""
+        controls = _changes(base.controls, given.controls)
+        changes = _changes(base, given) | {"controls": replace(self.fields.controls, **controls)}
+        return replace(self.fields, **changes)
+
     def update(self, explorer: Explorer, given: Fields) -> Screen:
         """Return the screen for what the fields hold now; what differs from before is what the user has done.
 
@@ -121,6 +128,10 @@ class Screen:
             return self
         fields = replace(given, text=str(shift), controls=controls)
         return replace(self, shift=shift, fields=fields, axis=controls.moved(before.controls) or self.axis)
+
+
+def _changes(before: object, after: object) -> dict[str, Any]:
+    return {name: value for name, value in vars(after).items() if value != getattr(before, name)}
 
 
 @dataclass(frozen=True)
