@@ -6,6 +6,7 @@ from .api.exporting import export
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
 from .api.published import sweep_published
+from .api.ranking import leaderboard
 from .api.serving import app
 from .api.studying import report, reproduce, study
 from .api.training import train
@@ -36,6 +37,7 @@ __all__ = [
     "count_parameters",
     "evaluate",
     "export",
+    "leaderboard",
     "load_dataset",
     "load_model",
     "load_run",

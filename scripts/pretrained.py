@@ -2,10 +2,12 @@ r"""Make the trained models that come with the package, and the tables about the
 
 ood-fashion study robust --seeds 3 --out studies/robust
 python scripts/pretrained.py ship studies/robust
-ood-fashion sweep rotate --limit 2000 --out sweeps/angles $(printf -- '--run %s ' studies/robust/trials/*)
-ood-fashion sweep corruptions --limit 2000 --reference mlp --out sweeps/corruptions \
-    $(python scripts/pretrained.py options)
-python scripts/pretrained.py leaderboard studies/robust sweeps/angles sweeps/corruptions
+for kind in rotate corruptions; do
+    ood-fashion sweep $kind --limit 2000 --reference mlp --out sweeps/$kind $(python scripts/pretrained.py options)
+done
+python scripts/pretrained.py sweeps sweeps/rotate sweeps/corruptions
+python scripts/pretrained.py leaderboard
+python scripts/pretrained.py readmes
 python scripts/pretrained.py cards
 """
 
@@ -13,22 +15,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 import click
 
-from ood_fashion.evaluation.stats import summarize, wilson_interval
-from ood_fashion.evaluation.sweep_report import OverShifts, SweepReport
-from ood_fashion.files import read_json
+import ood_fashion as ood
+from ood_fashion.evaluation.stats import wilson_interval
+from ood_fashion.evaluation.sweep_report import SweepReport
+from ood_fashion.files import read_json, write_json
 from ood_fashion.models import specs
-from ood_fashion.reports.study_tables import estimate
+from ood_fashion.reports.card import model_card
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.search import PRETRAINED_ROOT, pretrained_runs
-from ood_fashion.shifts.shift import TEST_SETS
-from ood_fashion.studies.study import STUDIES
 from ood_fashion.studies.study_run import StudyRun
 
 _INTRODUCTION = """# Trained models
@@ -48,7 +49,9 @@ alone. [Robust models](robustness.md) has the means of three trainings.
 Each model is the first of its three trainings, not the best. `ood-fashion study robust --seeds 3 --out studies/robust`
 trained them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them to
 `ood_fashion/runs/pretrained/NAME`. Each folder is the run folder that its training wrote. Its model file is
-`model.keras`, float32, without optimizer state. `python scripts/pretrained.py cards` prints this page.
+`model.keras`, float32, without optimizer state. `python scripts/pretrained.py cards` prints this page. `README.md` in
+the folder is the model's card for the Hugging Face Hub, and `rotate.json` and `corruptions.json` are what sweeps say of
+it, for the [leaderboard](leaderboard.md).
 """
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -82,49 +85,39 @@ def options() -> None:
 
 
 @main.command()
-@click.argument("study", type=FOLDER)
-@click.argument("angles", type=FOLDER)
-@click.argument("corruptions", type=FOLDER)
-def leaderboard(study: Path, angles: Path, corruptions: Path) -> None:
-    """Print the tables of docs/robustness.md from the study's folder and two sweeps' folders."""
-    summary = StudyRun(study).summarize()
-    turned = _over_shifts(angles)
-    errors = {row.model: row.mce for row in _over_shifts(corruptions)}
-    accuracies_by_model, costs = [], []
-    for setting in summary.settings:
-        name, measured = setting.setting, setting.measures
-        description = specs.describe(STUDIES["robust"].settings[name].model)
-        accuracies = {shift: setting.values(f"accuracy {shift}").values() for shift in TEST_SETS}
-        rotations = [accuracies[f"rotate{angle}"] for angle in (90, 180, 270)]
-        every_angle = [row.mean for row in turned if Path(row.model).name.rpartition("-s")[0] == name]
-        worst = [min(values) for values in zip(*accuracies.values(), strict=True)]
-        accuracies_by_model.append(
-            [
-                f"`{name}`",
-                estimate(measured["accuracy none"]),
-                estimate(measured["accuracy up4"]),
-                estimate(summarize([fmean(values) for values in zip(*rotations, strict=True)])),
-                estimate(summarize(every_angle)),
-                estimate(summarize(worst)),
-            ]
-        )
-        costs.append(
-            [
-                f"`{name}`",
-                f"{errors[name]:.2f}",
-                f"{description['parameters']:,}",
-                f"{description['multiply_adds'] / 1e6:.1f} M",
-                f"{min(setting.values('seconds').values()):,.0f} s",
-            ]
-        )
-    headers = ["model", "in-domain", "up 4", "rotated 90, 180, 270", "every angle", "lowest of five"]
-    click.echo(Table("", headers, accuracies_by_model).to_markdown())
-    click.echo()
-    click.echo(Table("", ["model", "mCE", "parameters", "multiply-adds", "training"], costs).to_markdown())
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+def sweeps(folders: tuple[Path, ...]) -> None:
+    """Copy what sweeps say of each model of the package into its folder, for `ood-fashion leaderboard`."""
+    for folder in folders:
+        report = SweepReport.from_json(read_json(folder / "results.json"))
+        for name in report.models:
+            alone = replace(
+                report,
+                models=(name,),
+                results=tuple(one for one in report.results if one.model == name),
+                worst=tuple(one for one in report.worst if one.model == name),
+                over_shifts=tuple(one for one in report.over_shifts if one.model == name),
+            )
+            path = pretrained_runs()[name] / f"{report.kind}.json"
+            write_json(path, alone.to_json())
+            click.echo(f"{path}: {path.stat().st_size:,} bytes")
 
 
-def _over_shifts(sweep: Path) -> tuple[OverShifts, ...]:
-    return SweepReport.from_json(read_json(sweep / "results.json")).over_shifts
+@main.command()
+def leaderboard() -> None:
+    """Bring docs/leaderboard.md and the page beside it up to date."""
+    docs = Path(__file__).parents[1] / "docs"
+    tables = "\n\n".join(table.to_markdown() for table in ood.leaderboard(page=docs / "leaderboard-page.html").tables)
+    before, mark, rest = (docs / "leaderboard.md").read_text().partition("<!-- tables -->\n")
+    after = rest.partition("<!-- end of tables -->\n")[2]
+    (docs / "leaderboard.md").write_text(f"{before}{mark}\n{tables}\n\n<!-- end of tables -->\n{after}")
+
+
+@main.command()
+def readmes() -> None:
+    """Write each model's card, as the Hugging Face Hub reads it, into its folder."""
+    for name, path in pretrained_runs().items():
+        (path / "README.md").write_text(model_card(Run.open(path), name))
 
 
 @main.command()

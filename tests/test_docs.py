@@ -24,6 +24,7 @@ import ood_fashion as ood
 from ood_fashion.cli import main
 from ood_fashion.data import sources
 from ood_fashion.reports.tables import accuracy_table
+from ood_fashion.runs import model_files  # noqa: F401 # which takes `sources.load_dataset` as it is at its import
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -121,6 +122,14 @@ def test_badges_say_what_is_required() -> None:
 def test_the_cards_are_what_the_script_prints() -> None:
     main = runpy.run_path(str(ROOT / "scripts/pretrained.py"))["main"]
     assert CliRunner().invoke(main, ["cards"]).stdout == (ROOT / "docs/pretrained.md").read_text()
+
+
+def test_the_leaderboard_is_what_the_command_prints(tmp_path: Path) -> None:
+    board = ood.leaderboard(page=tmp_path / "page.html")
+    tables = "\n\n".join(table.to_markdown() for table in board.tables)
+    text = (ROOT / "docs/leaderboard.md").read_text()
+    assert f"<!-- tables -->\n\n{tables}\n\n<!-- end of tables -->\n" in text
+    assert (tmp_path / "page.html").read_text() == (ROOT / "docs/leaderboard-page.html").read_text()
 
 
 def commands(page: Path) -> list[str]:

@@ -15,7 +15,7 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.evaluation import classifier, published
 from ood_fashion.evaluation.published import PublishedPoint, PublishedSummary
-from ood_fashion.evaluation.results import AccuracyResult
+from ood_fashion.evaluation.results import SCHEMA, AccuracyResult
 from ood_fashion.files import exists, is_folder, list_folder
 from ood_fashion.reports import tables
 from ood_fashion.reports.table import Table
@@ -45,7 +45,7 @@ class PublishedResults(Results):
         """The folder, the reference, a record per point and one per model."""
         lists = {"results": self.points, "over_corruptions": self.summaries}
         records = {name: [one.to_json() for one in of] for name, of in lists.items()}
-        return {"folder": self.folder, "reference": self.reference, **records}
+        return {"schema": SCHEMA, "folder": self.folder, "reference": self.reference, **records}
 
     @property
     def rows(self) -> Sequence[PublishedPoint]:

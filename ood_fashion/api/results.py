@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ood_fashion.evaluation.comparison import ShiftComparison
 from ood_fashion.evaluation.records import JsonRecord
-from ood_fashion.evaluation.results import Metrics, Prediction
+from ood_fashion.evaluation.results import SCHEMA, Metrics, Prediction
 from ood_fashion.evaluation.stats import RunsSummary
 from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport
 from ood_fashion.reports import study_tables, tables
@@ -92,7 +92,8 @@ class Evaluation(Results):
     @property
     def record(self) -> dict[str, Any]:
         """The model and a record per shift."""
-        return {"model": self.model, **(self.options or {}), "results": [row.to_json() for row in self.results]}
+        results = [row.to_json() for row in self.results]
+        return {"schema": SCHEMA, "model": self.model, **(self.options or {}), "results": results}
 
     @property
     def rows(self) -> Sequence[Any]:
@@ -139,7 +140,7 @@ class RunsEvaluation(Evaluation):
     def record(self) -> dict[str, Any]:
         """The runs and a record per shift."""
         results = [{"shift": shift, **summary.to_json()} for shift, summary in self.summaries.items()]
-        return {"runs": list(self.models), "results": results}
+        return {"schema": SCHEMA, "runs": list(self.models), "results": results}
 
     @property
     def rows(self) -> list[Any]:

@@ -12,7 +12,7 @@ from ood_fashion import __version__
 from ood_fashion.cli.app import app
 from ood_fashion.cli.data import data, params
 from ood_fashion.cli.export import export
-from ood_fashion.cli.measure import compare, evaluate, predict
+from ood_fashion.cli.measure import compare, evaluate, leaderboard, predict
 from ood_fashion.cli.process import CommandGroup
 from ood_fashion.cli.report import report
 from ood_fashion.cli.scratch import scratch
@@ -31,5 +31,8 @@ def main(debug: bool) -> None:
     """
 
 
-for command in (data, params, train, evaluate, compare, predict, sweep, scratch, study, reproduce, report, export, app):
+for command in (
+    data, params, train, evaluate, compare, predict, sweep, leaderboard, scratch, study, reproduce, report, export,
+    app,
+):  # fmt: skip
     main.add_command(command)

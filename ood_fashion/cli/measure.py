@@ -28,6 +28,7 @@ from ood_fashion.cli.process import say
 from ood_fashion.data.dataset import CLASS_NAMES
 from ood_fashion.data.sources import Source
 from ood_fashion.errors import DataError
+from ood_fashion.evaluation.ranking import MEASURES
 from ood_fashion.files import exists
 from ood_fashion.runs.search import expand
 from ood_fashion.shifts.shift import TEST_SETS, Shift
@@ -161,3 +162,25 @@ def predict(
     show_results(results, as_json)
     if results.failures:
         raise DataError(*results.failures)
+
+
+@click.command()
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=ModelType())
+@click.option("--sort", type=click.Choice(list(MEASURES)), default="worst", show_default=True, help="The measure.")
+@click.option("--filter", "names", default="*", help="Only models whose names fit this pattern, such as 'p4*'.")
+@click.option(
+    "--out", "page", type=click.Path(path_type=Path), help="Write a page that sorts and filters to this file."
+)
+@data_dir_option
+@json_option
+def leaderboard(files: tuple[str, ...], *, data_dir: Source | None, as_json: bool, **options: Any) -> None:
+    """Rank models by what result files say of them.
+
+    The models of the package are there already. FILE is a run folder, a folder of a sweep or its results.json, what
+    `ood-fashion evaluate --json` printed, or a .csv or .npz file of predictions. No model is run.
+
+    Example: ood-fashion leaderboard sweeps/robust answers.csv --sort mce --out leaderboard.html
+    """
+    from ood_fashion.api.ranking import leaderboard
+
+    show_results(leaderboard(files, data=data_dir, **options), as_json)

@@ -4,7 +4,7 @@ npz   SHIFT.npz with x_train, y_train, x_test and y_test, as Keras's `mnist.npz`
 idx   SHIFT/ with the four gzipped IDX files, which `--data-dir` and most MNIST readers take
 tfds  ood_fashion/SHIFT/VERSION/, prepared for `tfds.load("ood_fashion/SHIFT", data_dir=FOLDER)`
 
-Beside them, dataset.json says what they were made of.
+Beside them, dataset.json says what they were made of, and croissant.json describes the files for catalogues.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion import __version__
+from ood_fashion.data.croissant import write_croissant
 from ood_fashion.data.dataset import FILES, Dataset
 from ood_fashion.errors import ExportError, InvalidValueError, RunError
 from ood_fashion.files import TEMPORARY, is_vacant, list_folder, locked, read_json, reason, write_json
@@ -92,6 +93,7 @@ def export(dataset: Dataset, shifts: Iterable[Shift], folder: Path, file_format:
         write_json(temporary / _RECORD, record)  # first, so that what a kill leaves is known for an export's
         for shift in chosen:
             FORMATS[file_format](dataset, shift, temporary)
+        write_croissant(temporary, record)
     return record
 
 

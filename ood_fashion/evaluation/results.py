@@ -8,6 +8,9 @@ from typing import Any
 
 from ood_fashion.evaluation.records import JsonRecord
 
+SCHEMA = 1
+"""The version of results.schema.json that results follow; they hold it as `schema`, those of before it do not."""
+
 
 @dataclass(frozen=True)
 class AccuracyResult(JsonRecord):
@@ -78,6 +81,12 @@ class Metrics(AccuracyResult):
     calibrated: CalibrationResult | None = field(default=None, repr=False)
     effective_robustness: float | None = None
     effective_robustness_sd: float | None = None
+
+
+def require_known_schema(record: Mapping[str, Any]) -> None:
+    """Refuse results of a later version of the schema with a ValueError."""
+    if (version := record.get("schema", SCHEMA)) not in range(1, SCHEMA + 1):
+        raise ValueError(f"results of schema {version}, where this version reads {SCHEMA}")
 
 
 def read_result(record: Mapping[str, Any]) -> AccuracyResult:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from ood_fashion.evaluation import baseline
 from ood_fashion.evaluation.metrics import corruption_errors
 from ood_fashion.evaluation.records import JsonRecord
+from ood_fashion.evaluation.results import SCHEMA
 from ood_fashion.evaluation.stats import Interval
 from ood_fashion.shifts.shift import Shift
 
@@ -92,6 +93,7 @@ class SweepReport(JsonRecord):
     whose errors make an mCE of 1; `standard` says whether `baseline.applies` to the images.
     """
 
+    schema: int = field(default=SCHEMA, kw_only=True)
     kind: str
     models: tuple[str, ...]
     results: tuple[SweepPoint, ...]

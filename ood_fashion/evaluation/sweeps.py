@@ -132,20 +132,8 @@ def corruptions(names: Iterable[str] = ()) -> Sweep:
     return Sweep("corruptions", ({"corruption": "none", "severity": 0, "shift": Shift()}, *points))
 
 
-def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: int) -> dict[str, Any]:
-    """Return what decides a sweep's numbers as JSON values."""
-    return {
-        "kind": sweep.kind,
-        "models": {name: hash_model(path) for name, path in model_files.items()},
-        "images": dataset.sha256["test images"],
-        "labels": dataset.sha256["test labels"],
-        "n": n,
-        "shifts": [str(shift) for shift in sweep.shifts],
-    }
-
-
 def hash_model(path: Path) -> str:
-    """Return the SHA-256 of a model file, or of all files of a SavedModel folder."""
+    """Return the SHA-256 of a model file, or of the files of a SavedModel folder."""
     with access(path, ModelError, "a model file"):
         parts = [path]
         if is_folder(path, ModelError):
@@ -156,6 +144,18 @@ def hash_model(path: Path) -> str:
         for part in parts:
             digest.update(part.read_bytes())
         return digest.hexdigest()
+
+
+def settings(sweep: Sweep, model_files: dict[str, Path], dataset: Dataset, n: int) -> dict[str, Any]:
+    """Return what decides a sweep's numbers as JSON values."""
+    return {
+        "kind": sweep.kind,
+        "models": {name: hash_model(path) for name, path in model_files.items()},
+        "images": dataset.sha256["test images"],
+        "labels": dataset.sha256["test labels"],
+        "n": n,
+        "shifts": [str(shift) for shift in sweep.shifts],
+    }
 
 
 def _as_text(settings: dict[str, Any]) -> str:

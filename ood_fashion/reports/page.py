@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import io
 import itertools
 import re
@@ -47,13 +49,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A report. `damaged` has a line for everything that should be in it and cannot be read."""
+    """A report. `damaged` has a line for everything that should be in it and cannot be read.
+
+    Tables of a page that is `sortable` are sorted by a column and filtered by the reader.
+    """
 
     title: str
     kind: str
     lead: str
     sections: Sequence[Section]
     damaged: Sequence[str] = ()
+    sortable: bool = False
 
     @property
     def drawings(self) -> list[Drawing]:
@@ -146,8 +152,15 @@ def to_html(page: Page, undrawn: list[str] | None = None) -> str:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,  # no markup
     )
+    environment.filters["sha256"] = _sha256
     environment.filters["svg"] = functools.partial(_inline_svg, undrawn=[] if undrawn is None else undrawn)
-    return environment.get_template("report.html").render(page=page, version=__version__)
+    script = environment.get_template("sort.js").render() if page.sortable else ""
+    return environment.get_template("report.html").render(page=page, script=script, version=__version__)
+
+
+def _sha256(script: str) -> str:
+    """Return what a page's security policy calls a script that it allows."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _inline_svg(drawing: Drawing, undrawn: list[str]) -> Markup:

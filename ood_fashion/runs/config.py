@@ -259,7 +259,7 @@ _AUGMENTED: dict[str, Any] = {
 _ROBUST: dict[str, Any] = {
     **_AUGMENTED,
     "model": "p4mres",
-    "augment": [*_AUGMENTED["augment"], "tone:0.5@0.4", "spectrum:1@0.5", "wave:0.5@0.5"],
+    "augment": [*_AUGMENTED["augment"], "tone:0.5@0.4", "spectrum:1@0.5", "pixmix:0.8@0.5", "wave:1@0.6"],
 }
 _SEEN = ["blur:2@0.3", "line:2@0.2", "erase:0.5@0.2", "noise:0.4@0.3", "impulse:0.3@0.2"]
 

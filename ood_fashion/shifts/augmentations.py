@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "filter": _strength("filter:S", 10),
     "spectrum": _strength("spectrum:S", 4),
     "wave": _strength("wave:S", 4),
+    "pixmix": _strength("pixmix:S", 4),
     "noise": _strength("noise:S", 2, "gaussian_noise", "shot_noise"),
     "impulse": _strength("impulse:S", 2, "impulse_noise"),
     "blur": Kind(

@@ -127,6 +127,20 @@ def _wave(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tens
     return pixels + strength * amplitude * tf.sin(position + 2 * math.pi * phase)
 
 
+def _pixmix(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
+    """Add or take away small copies of the image before it in the batch (after Hendrycks et al., PixMix, CVPR 2022).
+
+    Every second or every fourth pixel of that image is kept, and repeated as often; mirrored in either axis, or not.
+    """
+    height, width = pixels.shape[1:]
+    other = tf.roll(pixels, 1, axis=0)
+    copies = [tf.tile(other[:, ::step, ::step], [1, step, step])[:, :height, :width] for step in (2, 4)]
+    texture = tf.where(draws[1] < 0.5, *copies)
+    texture = tf.where(draws[2] < 0.5, texture[:, ::-1], texture)
+    texture = tf.where(draws[3] < 0.5, texture[:, :, ::-1], texture)
+    return pixels + strength * (2 * draws[0] - 1) * texture
+
+
 def _noise(pixels: tf.Tensor, draws: list[tf.Tensor], strength: float) -> tf.Tensor:
     """Add normal noise, of a standard deviation from 0 to the strength."""
     return pixels + strength * draws[0] * _normal(draws[1], pixels.shape[1:])
@@ -203,6 +217,7 @@ _PIXEL_OPS: dict[str, Callable[[tf.Tensor, list[tf.Tensor], float], tf.Tensor]] 
     "filter": _filter,
     "spectrum": _spectrum,
     "wave": _wave,
+    "pixmix": _pixmix,
     "noise": _noise,
     "impulse": _impulse,
     "blur": _blur,

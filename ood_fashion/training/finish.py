@@ -13,6 +13,7 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DivergenceError
 from ood_fashion.evaluation.classifier import evaluate
 from ood_fashion.evaluation.metrics import predictions
+from ood_fashion.evaluation.results import SCHEMA
 from ood_fashion.runs.history import History, growing_settings, kept_epoch, training_summary
 from ood_fashion.runs.run import Run
 from ood_fashion.shifts.shift import SHIFTS, TEST_SETS, Shift
@@ -37,7 +38,7 @@ def finish(
     if run.config.implementation == "numpy":
         run.write_result_file(history, results[0].accuracy)
     records, training = [result.to_json() for result in results], training_summary(history, run.config)
-    metrics = {"model": run.config.model, "results": records, **calibration, "training": training}
+    metrics = {"schema": SCHEMA, "model": run.config.model, "results": records, **calibration, "training": training}
     run.write_metrics(metrics)
     return metrics
 

@@ -163,7 +163,7 @@ def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:
     short = ("shift", "accuracy", "correct", "n", "ci95")
     full = json.loads((run_dir / "metrics.json").read_text())["results"]
     metrics = {"results": [{name: record[name] for name in short} for record in full]}
-    assert json.loads(result.stdout) == {"model": "mlp", **metrics}
+    assert json.loads(result.stdout) == {"schema": 1, "model": "mlp", **metrics}
     arguments = ("--model-file", run_dir / "model.keras", "--data-dir", small_folder, "--json")
     result = invoke("evaluate", *arguments, "--shift", "translate:0,-4", "--shift", "rotate:90", "--shift", "up4")
     document = json.loads(result.stdout)

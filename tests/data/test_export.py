@@ -74,9 +74,32 @@ def test_the_same_content_makes_the_same_files(small_fashion: Dataset, tmp_path:
     for name in ("one", "two"):
         export(small_fashion, SHIFTS, tmp_path / name, "idx")
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
-        assert len(files) == 9
+        assert len(files) == 10
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("genuine", [False, True])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib")
+def test_croissant_metadata_are_read_by_its_validator(
+    small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format: str, genuine: bool
+) -> None:
+    croissant = pytest.importorskip("mlcroissant")
+    monkeypatch.setattr(Dataset, "is_genuine", genuine)
+    export(small_fashion, SHIFTS, tmp_path / "out", file_format)
+    metadata = croissant.Dataset(tmp_path / "out/croissant.json").metadata  # raises where one is invalid
+    if genuine:
+        assert metadata.issues.report() == ""
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != "croissant.json"]
+    described = {one.content_url: one for one in metadata.distribution}
+    assert set(described) == {str(path.relative_to(tmp_path / "out")) for path in files}
+    for path in files:
+        one = described[str(path.relative_to(tmp_path / "out"))]
+        assert one.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert one.content_size == f"{path.stat().st_size} B"
+    about = {one.description for name, one in described.items() if name.startswith(("up4", "ood_fashion/up4"))}
+    assert about == {"Under the shift up4."}
 
 
 def test_from_the_command_line(invoke: Invoke, small_folder: Path) -> None:
@@ -96,7 +119,8 @@ def test_from_the_command_line(invoke: Invoke, small_folder: Path) -> None:
     record = json.loads(result.stdout)["export"]
     assert record["shifts"] == {"up4": "up4", "fog-3_4": "fog:3,4"}
     assert json.loads(Path("new/folder/dataset.json").read_text()).items() <= record.items()
-    assert sorted(path.name for path in Path("new").rglob("*")) == ["dataset.json", "fog-3_4.npz", "folder", "up4.npz"]
+    written = sorted(path.name for path in Path("new/folder").iterdir())
+    assert written == ["croissant.json", "dataset.json", "fog-3_4.npz", "up4.npz"]
     assert "Written: other, as idx: up4, fog-3_4" in invoke(*arguments, "--export", "other", "--format", "idx").stdout
 
 
@@ -155,7 +179,7 @@ def test_what_a_killed_export_has_left_is_replaced(
         (tmp_path / ".tmp-out" / name).write_text(content)
     export(small_fashion, SHIFTS[:1], tmp_path / "out", "npz")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dataset.json", "up4.npz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["croissant.json", "dataset.json", "up4.npz"]
 
 
 @pytest.mark.parametrize("name", ["precious", ".tmp-notes", "dataset.json"])

@@ -137,4 +137,8 @@ def test_an_export_is_loaded_without_this_package(few: Dataset, tmp_path: Path) 
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PATH": ""})
     expected = int(Shift.parse("fog:2").apply_uint8(few.test.images).astype(int).sum())
     assert result.stdout.split() == [str(expected), "False"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dataset.json", "ood_fashion"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "croissant.json",
+        "dataset.json",
+        "ood_fashion",
+    ]

@@ -18,9 +18,11 @@ from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import RunError
 from ood_fashion.evaluation.metrics import Predictions
+from ood_fashion.evaluation.ranking import Entry, rank
 from ood_fashion.evaluation.sweeps import Sweep, corruptions, rotations, translations, write_report
 from ood_fashion.reports.folders import read_page
 from ood_fashion.reports.page import Page, to_html
+from ood_fashion.reports.ranking_page import leaderboard_page
 from ood_fashion.reports.sweep_figures import PICTURES
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
@@ -293,6 +295,39 @@ def test_a_report_in_a_browser(browser: webdriver.Chrome, reported: Path, run: R
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [375, 375]
     assert read_log(browser, "browser") == []
+
+
+def test_a_leaderboard_in_a_browser(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """Its one script, which the page's policy allows by its hash, sorts by a column and filters; names stay text."""
+    hostile = "<img src=x onerror=document.body.remove()>"
+    entries = [Entry(name, (), n) for name, n in ((hostile, 20), ("b", 100_000), ("c", None), ("a", 3_000))]
+    document = to_html(leaderboard_page(rank(entries, "worst"), "worst"))
+    (tmp_path / "page.html").write_text(document)
+    browser.get((tmp_path / "page.html").as_uri())
+    read_log(browser, "browser")
+    browser.refresh()
+
+    def parameters() -> list[str]:
+        shown: list[str] = browser.execute_script(
+            "return [...document.querySelectorAll('tbody tr')].filter(row => row.offsetHeight).map(row => "
+            "row.cells[7].innerText)"
+        )
+        return shown
+
+    column = "document.querySelectorAll('th button')[7]"
+    assert browser.execute_script(f"return {column}.innerText") == "parameters"
+    assert parameters() == ["20", "3,000", "100,000", "-"]  # by their names
+    for expected in (["20", "3,000", "100,000", "-"], ["100,000", "3,000", "20", "-"]):
+        browser.execute_script(f"{column}.click()")
+        assert parameters() == expected
+    assert browser.execute_script(f"return {column}.parentElement.ariaSort") == "descending"
+    box = browser.find_element("css selector", "input[type=search]")
+    box.send_keys("ONERROR")
+    assert parameters() == ["20"]
+    assert hostile in browser.execute_script("return document.body.innerText")
+    assert browser.execute_script("return [document.scripts.length, document.images.length]") == [1, 0]
+    assert read_log(browser, "browser") == []
+    assert "script-src" not in to_html(replace(leaderboard_page(rank(entries, "worst"), "worst"), sortable=False))
 
 
 def keep_some(n: int) -> Callable[[Run], None]:

@@ -7,8 +7,8 @@ from ood_fashion.shifts.augmentations import KINDS, Augmentation, overlaps
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 
 FORMS = (
-    "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, spectrum:S, wave:S, noise:S, impulse:S, blur:P, line:P "
-    "or erase:S"
+    "translate:N, rotate90, mirror, rotate:D, tone:S, filter:S, spectrum:S, wave:S, pixmix:S, noise:S, impulse:S, "
+    "blur:P, line:P or erase:S"
 )
 
 

@@ -41,8 +41,11 @@ def test_every_kind_is_implemented() -> None:
     assert {**_MAPS, **_PIXEL_OPS}.keys() == KINDS.keys()
 
 
-def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray) -> Any:
-    """One image in [0, 1], by NumPy and SciPy in double precision, from the formulas in the docstrings."""
+def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray, before: np.ndarray) -> Any:
+    """One image in [0, 1], by NumPy and SciPy in double precision, from the formulas in the docstrings.
+
+    `before` is the image before it in the batch.
+    """
     rows, columns = np.indices(pixels.shape)
     match kind:
         case "tone":
@@ -59,6 +62,11 @@ def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray) -> Any
             frequency, angle = u[1] / 2, 2 * np.pi * u[2]  # cycles a pixel: at most that of a chessboard's rows
             along = rows * np.cos(angle) + columns * np.sin(angle)
             return pixels + strength * u[0] * np.sin(2 * np.pi * (frequency * along + u[3]))
+        case "pixmix":
+            step = 2 if u[1] < 0.5 else 4
+            small = before[::step, ::step]
+            flipped = small[:: -1 if u[2] < 0.5 else 1, :: -1 if u[3] < 0.5 else 1]
+            return pixels + strength * (2 * u[0] - 1) * np.tile(flipped, (step, step))
         case "impulse":
             uniform = hashed(u[1], pixels.size).reshape(pixels.shape)
             return np.select([uniform < strength * u[0] / 2, uniform >= 1 - strength * u[0] / 2], [0, 1], pixels)
@@ -98,7 +106,7 @@ def hashed(draw: float, count: int) -> np.ndarray:
     "texts",
     [
         *(["tone:0.5"], ["filter:1"], ["spectrum:1"], ["wave:0.6"], ["noise:0.4"], ["mirror", "noise:0.2@0.5"]),
-        *(["impulse:0.3"], ["blur:2"], ["line:2.5"], ["erase:0.5"]),
+        *(["pixmix:0.7@0.8"], ["impulse:0.3"], ["blur:2"], ["line:2.5"], ["erase:0.5"]),
     ],
 )
 def test_pixels_follow_the_formulas(fashion: Dataset, texts: list[str], compiled: bool) -> None:
@@ -108,11 +116,12 @@ def test_pixels_follow_the_formulas(fashion: Dataset, texts: list[str], compiled
     run = tf.function(lambda x, u: augment(x, u, augmentations), jit_compile=compiled, autograph=False)
     received = run(tf.constant(images[..., np.newaxis]), tf.constant(draws)).numpy()[..., 0]
     last = augmentations[-1]
-    for image, numbers, pixels in zip(images, draws.astype(np.float64), received, strict=True):
+    all_before = np.roll(images, 1, axis=0) / 255
+    for image, before, numbers, pixels in zip(images, all_before, draws.astype(np.float64), received, strict=True):
         mirrored = texts[0] == "mirror" and numbers[0] < 0.5
         expected = np.array(image[:, ::-1] if mirrored else image) / 255
         if last.share == 1 or numbers[-1] < last.share:
-            expected = np.clip(change(last.kind, last.most, expected, numbers[texts[0] == "mirror" :]), 0, 1)
+            expected = np.clip(change(last.kind, last.most, expected, numbers[texts[0] == "mirror" :], before), 0, 1)
         np.testing.assert_allclose(pixels / 255, expected, atol=2e-5)
 
 

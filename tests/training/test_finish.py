@@ -37,7 +37,7 @@ def test_every_trainer_is_finished_alike(
     run = start_run(tmp_path / "run", TrainConfig(**{**settings, **SIZES}), small_fashion, "cpu")
     metrics = finish(run, small_fashion, HISTORY, lambda shift: score(small_fashion, shift), **calibration)
     assert metrics == Run.open(run.path).read_metrics()
-    assert list(metrics) == ["model", "results", *calibration, "training"]
+    assert list(metrics) == ["schema", "model", "results", *calibration, "training"]
     assert [record["shift"] for record in metrics["results"]] == list(run.read_predictions()) == list(TEST_SETS)
     assert metrics["results"][0]["accuracy"] == 1
     assert all(("calibrated" in record) == (calibration == {"temperature": 2.0}) for record in metrics["results"])
