@@ -332,11 +332,13 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
         following.click(go_on, [kind, number], number, **plain)
         failure.click(go_to_failure, [kind, number], [number, notice], **plain)
 
-        def restore(link: str) -> tuple[int, str, list[str], str]:
+        def restore(link: str) -> tuple[Any, ...]:
             try:
                 view = View.parse(link, images, explorer.names)
             except OodFashionError as error:
                 return 0, "none", list(start.fields.models), f"Link: {error}"
+            if view == View():  # so that what the user has done by now stays
+                return (gr.skip(),) * 4
             return view.image or 0, str(view.shift), list(view.models or start.fields.models), " "
 
         page.load(restore, query, [number, text, chosen, notice], js="() => window.location.search", **plain)
