@@ -1,11 +1,13 @@
 from .api.auditing import audit
 from .api.classifying import predict
 from .api.data import count_parameters, load_dataset, shift_images, shifted_dataset
+from .api.exploring import Explorer
 from .api.exporting import export
 from .api.measuring import compare, evaluate, sweep
 from .api.opening import Run, load_model, load_run, pretrained
 from .api.published import sweep_published
 from .api.ranking import leaderboard
+from .api.serving import app
 from .api.studying import report, reproduce, study
 from .api.training import train
 from .data.dataset import Dataset
@@ -23,10 +25,12 @@ __all__ = [
     "STUDIES",
     "TEST_SETS",
     "Dataset",
+    "Explorer",
     "Run",
     "Shift",
     "Study",
     "TrainConfig",
+    "app",
     "audit",
     "build_model",
     "compare",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from ood_fashion import __version__
+from ood_fashion.cli.app import app
 from ood_fashion.cli.data import data, params
 from ood_fashion.cli.export import export
 from ood_fashion.cli.measure import compare, evaluate, leaderboard, predict
@@ -32,5 +33,6 @@ def main(debug: bool) -> None:
 
 for command in (
     data, params, train, evaluate, compare, predict, sweep, leaderboard, scratch, study, reproduce, report, export,
+    app,
 ):  # fmt: skip
     main.add_command(command)

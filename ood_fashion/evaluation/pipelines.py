@@ -63,3 +63,13 @@ def shift_within(images: tf.Tensor, taps: Taps, image_shape: Shape) -> tf.Tensor
     for indices, weights in taps:
         pixels = tf.add_n([tf.gather(pixels, indices[k], axis=1) * weights[k] for k in range(indices.shape[0])])
     return tf.reshape(pixels, (-1, *image_shape))
+
+
+def shifted_pixels(images: NDArray[np.uint8], shift: Shift, indices: Indices | None = None) -> NDArray[np.float32]:
+    """Shift images, uint8 (n, height, width), at once: float32 of the same shape, the pixels of `shifted_batches`.
+
+    The indices are those of `Shift.apply`.
+    """
+    pixels, taps = shift_beforehand(images, shift, indices)
+    shifted: NDArray[np.float32] = shift_within(tf.constant(pixels), taps, images.shape[1:]).numpy()
+    return shifted

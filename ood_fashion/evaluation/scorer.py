@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from ood_fashion.evaluation.metrics import are_scores, to_logits, to_probabiliti
 from ood_fashion.evaluation.model_io import find_outputs, with_batch_statistics, with_pixel_range
 from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
 from ood_fashion.models.files import check_fit, summarize_error
+from ood_fashion.models.layer_specs import Shape
 from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.shifts.shift import Shift
 
@@ -26,6 +27,8 @@ _IMAGES_AT_A_TIME = 50 * EVALUATION_BATCH_SIZE
 
 IDENTITY_ORBIT = Orbit()
 """The orbit of the image as it is."""
+ImageScorer = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
+"""From images, (n, height, width) in [0, 1], to logits (n, classes)."""
 _OUTPUTS = [kind for kind in OUTPUTS if kind != "classes"]
 
 
@@ -64,20 +67,7 @@ def make_joint_scorer(
             another order. They are added in order of size, so not a bit changes. Or another method of test time.
         outputs: "probabilities" or "logits", what the models give; "auto" asks `model_io.find_outputs` of each.
     """
-    if outputs not in _OUTPUTS:
-        raise InvalidValueError(f"outputs: expected one of {', '.join(_OUTPUTS)}. Received: {outputs!r}.")
-    models = [with_pixel_range(model) for model in models]
-    or_more = not dataset.knows_all_classes
-    shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
-    if len(widths := {model.output_shape[1] for model in models}) > 1:
-        raise ModelError(
-            f"models: expected as many scores from each. Received: {sorted(widths)}. Take them one by one."
-        )
-    with _model_errors(models):
-        kinds = [
-            find_outputs(model, shape) if outputs == "auto" else outputs
-            for model, shape in zip(models, shapes, strict=True)
-        ]
+    models, shapes, kinds = _prepare(models, dataset, outputs)
     given = (split or dataset.test).images
     if orbit.batch_statistics:
         models = list(map(with_batch_statistics, models))
@@ -96,10 +86,7 @@ def make_joint_scorer(
         with _model_errors(models):
             batches = [score(images[start : start + EVALUATION_BATCH_SIZE], tensors) for start in starts]
         scores: NDArray[np.float32] = np.concatenate(batches, axis=1)
-        for model, of_one in zip(models, scores, strict=True):
-            if not are_scores(of_one).all():
-                raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
-        return np.stack([read_outputs(of_one, 1, kind) for of_one, kind in zip(scores, kinds, strict=True)])
+        return np.stack(list(map(_read_scores, models, scores, kinds)))
 
     @default_settings()
     def score_under(shift: Shift) -> NDArray[np.floating[Any]]:
@@ -117,6 +104,56 @@ def make_joint_scorer(
         return np.stack([to_logits(of_one) for of_one in combine(probabilities)])
 
     return score_under
+
+
+def _prepare(
+    models: Sequence[keras.Model], dataset: Dataset, outputs: str
+) -> tuple[list[keras.Model], list[Shape], list[str]]:
+    """Return the models with their pixels scaled, the shape in which each takes an image, and what each gives."""
+    if outputs not in _OUTPUTS:
+        raise InvalidValueError(f"outputs: expected one of {', '.join(_OUTPUTS)}. Received: {outputs!r}.")
+    models = [with_pixel_range(model) for model in models]
+    or_more = not dataset.knows_all_classes
+    shapes = [check_fit(model, dataset.image_shape, dataset.num_classes, or_more=or_more) for model in models]
+    if len(widths := {model.output_shape[1] for model in models}) > 1:
+        raise ModelError(
+            f"models: expected as many scores from each. Received: {sorted(widths)}. Take them one by one."
+        )
+    with _model_errors(models):
+        kinds = [
+            find_outputs(model, shape) if outputs == "auto" else outputs
+            for model, shape in zip(models, shapes, strict=True)
+        ]
+    return models, shapes, kinds
+
+
+def _read_scores(model: keras.Model, scores: NDArray[np.float32], kind: str) -> NDArray[np.floating[Any]]:
+    if not are_scores(scores).all():
+        raise ModelError(f"model {model.name}: expected finite scores. Received: NaN or infinity.")
+    return np.asarray(read_outputs(scores, 1, kind))
+
+
+def make_image_scorer(model: keras.Model, dataset: Dataset, outputs: str = "auto") -> ImageScorer:
+    """Prepare to score images that are shifted already: float32 (n, height, width) in [0, 1] to logits (n, classes).
+
+    The model is compiled once, for any number of images.
+    """
+    (model,), (shape,), (kind,) = _prepare([model], dataset, outputs)
+
+    @tf.function(  # type: ignore[untyped-decorator] # TensorFlow gives it no types
+        input_signature=[tf.TensorSpec((None, *dataset.image_shape), tf.float32)]
+    )
+    def score(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(tf.reshape(images, (-1, *shape)), training=False), tf.float32)
+
+    @default_settings()
+    def score_images(images: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+        starts = range(0, len(images), EVALUATION_BATCH_SIZE)
+        with _model_errors([model]):
+            batches = [score(images[start : start + EVALUATION_BATCH_SIZE]) for start in starts]
+        return _read_scores(model, np.concatenate(batches), kind)
+
+    return score_images
 
 
 @contextmanager

@@ -199,13 +199,7 @@ def measure(
     The function gives shifts, in any order, each with whether each model is right about each image, (models, n).
     Progress is called after each point.
     """
-    earlier = folder / "hits.jsonl"
-    path = earlier if is_file(earlier) else folder / "correct.jsonl"
-    try:
-        known = dict(_read_correct(path, models, n))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another folder.") from error
-    missing = []
+    path, known, missing = _correct_path(folder), read_correct(folder, models, n), []
     for shift in sweep.shifts:
         if str(shift) in known:
             progress()
@@ -224,6 +218,20 @@ def measure(
     except OSError as error:
         raise RunError(f"{path}: expected to be able to write it. Received: {reason(error)}.") from error
     return np.stack([known[str(shift)] for shift in sweep.shifts])
+
+
+def _correct_path(folder: Path) -> Path:
+    earlier = folder / "hits.jsonl"
+    return earlier if is_file(earlier) else folder / "correct.jsonl"
+
+
+def read_correct(folder: Path, models: int, n: int) -> dict[str, Correct]:
+    """Return which images each model is right about, (models, n), by the text forms of the shifts measured so far."""
+    path = _correct_path(folder)
+    try:
+        return dict(_read_correct(path, models, n))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{path}: expected a line per shift. Received: {error!r}. Choose another folder.") from error
 
 
 def _correct_line(path: Path, shift: str, correct: Correct) -> str:

@@ -1,4 +1,4 @@
-"""Reports: a folder's records as a page. Nothing is computed anew but what the predictions say.
+"""Reports: a folder's records as a page. Nothing is computed anew but what the predictions and the models say.
 
 To report another kind of folder, add to `KINDS` a function that turns it into a `Page`.
 """

@@ -23,7 +23,7 @@ from ood_fashion.evaluation.metrics import (
 )
 from ood_fashion.evaluation.results import AccuracyResult, Metrics
 from ood_fashion.models.specs import MODELS
-from ood_fashion.reports import run_figures, tables
+from ood_fashion.reports import failure_gallery, run_figures, tables
 from ood_fashion.reports.figures import test_set
 from ood_fashion.reports.page import Drawing, Page, Section, configuration_section, folder_name
 from ood_fashion.reports.table import Table
@@ -130,6 +130,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
             *_metrics_sections(records),
             *_confusion_sections(records),
             _mistakes_section(records),
+            failure_gallery.run_section(records.run, records.dataset, records.predictions, data_dir),
             configuration_section([config], [records.run.record]),
         ],
     )

@@ -9,7 +9,7 @@ from ood_fashion.errors import RunError
 from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.files import read_json
-from ood_fashion.reports import sweep_figures, tables
+from ood_fashion.reports import failure_gallery, sweep_figures, tables
 from ood_fashion.reports.page import Drawing, Page, Section, folder_name
 
 
@@ -33,5 +33,6 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
         sections=[
             Section("Over all shifts", tables=[last], drawings=drawings),
             Section("Tables", tables=others),
+            failure_gallery.sweep_section(path, data_dir),
         ],
     )

@@ -132,7 +132,7 @@ def metrics_table(results: Sequence[Metrics], class_names: Sequence[str], title:
         if against_baseline:
             robustness, spread = result.effective_robustness, result.effective_robustness_sd
             row.append("-" if robustness is None or spread is None else f"{robustness:+.3f} ({spread:.3f})")
-        rows.append([*row, *_hurt(result.class_change, class_names)])
+        rows.append([*row, *class_changes(result.class_change, class_names)])
     notes = [
         "Effective robustness: accuracy less what standard models as good in-domain have; in brackets, their own "
         "standard deviation."
@@ -141,7 +141,8 @@ def metrics_table(results: Sequence[Metrics], class_names: Sequence[str], title:
     return Table(title, headers, rows, notes, left=(len(headers) - 2, len(headers) - 1))
 
 
-def _hurt(changes: Sequence[float | None], class_names: Sequence[str]) -> tuple[str, str]:
+def class_changes(changes: Sequence[float | None], class_names: Sequence[str]) -> tuple[str, str]:
+    """Name the classes whose accuracy falls and rises most, with their changes."""
     names = class_names if len(class_names) == len(changes) else list(map(str, range(len(changes))))
     known = [(change, name) for change, name in zip(changes, names, strict=True) if change is not None]
     if not any(change for change, _ in known):

@@ -67,10 +67,16 @@ def pretrained_runs() -> dict[str, Path]:
 
 def model_name(run: Run) -> str:
     """Return what a run's model is called: its architecture, or if it comes with the package, its folder's name."""
-    return run.path.name if _is_pretrained(run) else run.config.model
+    return run.path.name if is_pretrained(run) else run.config.model
 
 
-def _is_pretrained(run: Run) -> bool:
+def distinct_name(run: Run) -> str:
+    """Return what tells a run's model from those of all others: its path, or the name of one of the package."""
+    return run.path.name if is_pretrained(run) else str(run.path)
+
+
+def is_pretrained(run: Run) -> bool:
+    """Say whether a run comes with the package."""
     return run.path.absolute().parent == PRETRAINED_ROOT.absolute()
 
 
@@ -96,7 +102,7 @@ def model_files(run_dirs: Sequence[Path], files: Sequence[Path]) -> dict[str, Pa
         chosen = [latest_complete_run()]
     names = [model_name(run) for run in chosen]
     named = [
-        (name if names.count(name) == 1 or _is_pretrained(run) else str(run.path), run.model_path)
+        (name if names.count(name) == 1 or is_pretrained(run) else str(run.path), run.model_path)
         for name, run in zip(names, chosen, strict=True)
     ]
     named += [(str(path), path) for path in files]

@@ -8,13 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.data.sources import load_dataset
@@ -28,6 +26,7 @@ from ood_fashion.reports.ranking_page import leaderboard_page
 from ood_fashion.reports.sweep_figures import PICTURES
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
+from tests.browser import read_log, read_requests, start_chromium
 from tests.conftest import Invoke, as_arrays, write_idx_folder
 from tests.documents import Document, check_structure
 from tests.records import write_run, write_study
@@ -236,25 +235,9 @@ def test_the_command_writes_page_and_figures_without_tensorflow(reported: Path) 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium, as Debian packages it."""
-    paths = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    assert all(paths.values()), f"expected chromium and chromedriver, which scripts/setup.sh test installs: {paths}"
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(paths["chromium"])
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    profile = tmp_path_factory.mktemp("profile")
-    for switch in (*switches.split(), "disable-component-update", "disable-sync", f"user-data-dir={profile}"):
-        options.add_argument(f"--{switch}")
-    driver = webdriver.Chrome(options, Service(paths["chromedriver"]))
+    driver = start_chromium(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
-
-
-def read_log(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
-    """Return what was logged since the last time."""
-    entries: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]
-    return entries
 
 
 def test_hostile_names_stay_text_in_a_browser(
@@ -283,11 +266,7 @@ def test_a_report_in_a_browser(browser: webdriver.Chrome, reported: Path, run: R
     for kind in ("browser", "performance"):
         read_log(browser, kind)
     browser.get(address)
-    requests = [
-        message["params"]["request"]["url"]
-        for entry in read_log(browser, "performance")
-        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
-    ]
+    requests = read_requests(browser)
     assert [url for url in requests if not url.startswith("data:")] == [address]
     widths = browser.execute_async_script(
         """const done = arguments[0];
