@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -30,8 +29,6 @@ import ood_fashion as ood
 from ood_fashion.data.dataset import Dataset
 from tests.browser import PHONE, read_log, read_requests, start_chromium
 from tests.conftest import Invoke
-
-pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="the extra `app` is not installed")
 
 NAMES = ("mlp", "cnn3-full", "p4mgap-augmented")
 

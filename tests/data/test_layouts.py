@@ -81,7 +81,9 @@ def png(image: Any) -> bytes:
 
 
 def write_parquet(folder: Path, dataset: Dataset, name: str = "data/{}-00000-of-00001.parquet") -> None:
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     for split_name, split in splits(dataset).items():
         rows = [{"bytes": png(image), "path": None} for image in split.images]
         table = pa.table({"image": rows, "label": split.labels})
@@ -89,7 +91,7 @@ def write_parquet(folder: Path, dataset: Dataset, name: str = "data/{}-00000-of-
         described = {"info": {"features": {"image": {"_type": "Image"}, "label": label}}}
         path = folder / name.format(split_name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pa.parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(described)}), path)
+        pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(described)}), path)
 
 
 def write_converted_parquet(folder: Path, dataset: Dataset) -> None:
@@ -114,8 +116,6 @@ WRITERS: list[Callable[[Path, Dataset], None]] = [
 def test_a_published_layout_is_read(
     write: Callable[[Path, Dataset], None], few: Dataset, tmp_path: Path, invoke: Invoke
 ) -> None:
-    if "parquet" in write.__name__:
-        pytest.importorskip("pyarrow.parquet")
     write(tmp_path / "set", few)
     path = tmp_path / ("set.npz" if write is write_medmnist else "set")
     dataset = load_dataset(path)
@@ -155,7 +155,6 @@ def test_a_test_set_alone_is_enough(few: Dataset, tmp_path: Path) -> None:
         (tmp_path / f"fog/{name}.npy").unlink()
     dataset = load_dataset(tmp_path / "fog")
     assert (len(dataset.train), len(dataset.test)) == (0, N)
-    pytest.importorskip("pyarrow.parquet")
     write_parquet(tmp_path / "hub", few)
     alone = load_dataset(tmp_path / "hub/data/test-00000-of-00001.parquet")
     assert (len(alone.train), alone.sha256["test images"]) == (0, few.sha256["test images"])
@@ -200,7 +199,6 @@ def test_what_is_damaged_is_named(
 
 
 def test_large_files_and_a_missing_package(few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyarrow.parquet")
     write_parquet(tmp_path / "hub", few)
     write_pictures(tmp_path / "pictures", few)
     monkeypatch.setattr(layouts, "MAX_UNPACKED", 10_000)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -18,8 +19,6 @@ from ood_fashion.evaluation.sweep_report import SweepReport
 from ood_fashion.runs.search import pretrained_runs
 from tests.conftest import Invoke
 from tests.records import write_run
-
-jsonschema = pytest.importorskip("jsonschema")
 
 SCHEMA = json.loads(Path(results.__file__).with_name("results.schema.json").read_text())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import huggingface_hub as hub
 import pytest
 
 import ood_fashion as ood
@@ -13,8 +14,6 @@ from ood_fashion.reports.card import model_card
 from ood_fashion.runs.search import pretrained_runs
 from tests.conftest import Invoke
 from tests.records import write_run
-
-hub = pytest.importorskip("huggingface_hub")
 
 
 @pytest.mark.parametrize("name", pretrained_runs())
