@@ -35,7 +35,8 @@ NAMES = ("mlp", "cnn3-full", "p4mgap-augmented")
 
 def start(*options: object, **more: Any) -> subprocess.Popen[str]:
     """Start the command; Gradio, which leaves event loops open, is in a process of its own."""
-    command = [sys.executable, "-m", "ood_fashion", "app", *map(str, options)]
+    # A shell's background jobs ignore SIGINT, and so would what the tests start among them.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ood_fashion", "app", *map(str, options)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 

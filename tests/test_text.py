@@ -268,4 +268,4 @@ def test_a_picture_beside_an_export(invoke: Invoke, small_folder: Path, tmp_path
     result = invoke(*arguments, "absent/shifts.png")
     assert result.exit_code == 1
     assert "shifts.png: expected to be able to write it" in result.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"dataset.json", "up4.npz"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"croissant.json", "dataset.json", "up4.npz"}

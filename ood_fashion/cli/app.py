@@ -47,7 +47,7 @@ def app(
     data_dir: Source | None,
     **options: Any,
 ) -> None:
-    """Move, rotate and corrupt a picture in the browser, and watch what each model makes of it.
+    """Turn a picture and watch what models say.
 
     Runs and model files stand beside trained models of the package's own: a few, or those of --pretrained. The page is
     shown until the command is interrupted, to this machine's browsers only, and asks the network for nothing.

@@ -50,7 +50,7 @@ class _Known:
     """
 
     name: str
-    options: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
     ask: Ask | None = None
     reason: str = ""
 
@@ -58,7 +58,7 @@ class _Known:
 def run_section(run: Run, dataset: Dataset, predictions: Mapping[str, Predictions], data_dir: Source | None) -> Section:
     """Show each shift's failures of a run by its predictions; its model is asked for the least shifts alone."""
     labels, found = dataset.test.labels, []
-    option = "--pretrained" if is_pretrained(run) else "--run"
+    option = "pretrained" if is_pretrained(run) else "run"
     if "none" not in predictions:
         return Section(_TITLE, "Not drawn: the run has no predictions for the images as they are.")
     known = _load(run.model_path, dataset, distinct_name(run), option)
@@ -134,16 +134,16 @@ def _find(name: str, sha256: str, dataset: Dataset, settings: Mapping[str, objec
     with suppress(OodFashionError):
         for run in runs:
             if is_file(run.path / "config.json") and exists(run.model_path) and hash_model(run.model_path) == sha256:
-                option = "--pretrained" if is_pretrained(run) else "--run"
+                option = "pretrained" if is_pretrained(run) else "run"
                 return _load(run.model_path, dataset, distinct_name(run), option, settings)
         if exists(Path(name)) and hash_model(Path(name)) == sha256:
-            return _load(Path(name), dataset, name, "--model-file", settings)
+            return _load(Path(name), dataset, name, "model-file", settings)
     return _Known("", (), reason=f"the model {name} of the sweep is not found")
 
 
 def _load(path: Path, dataset: Dataset, name: str, option: str, settings: Mapping[str, object] | None = None) -> _Known:
-    pixel_range = (settings or {}).get("pixels") if option == "--model-file" else None
-    options = (option, name, *(("--pixels", str(pixel_range)) if pixel_range else ()))
+    pixel_range = (settings or {}).get("pixels") if option == "model-file" else None
+    options = ((option, name), *((("pixels", str(pixel_range)),) if pixel_range else ()))
     if (settings or {}).get("tta"):
         return _Known(name, options, reason="the sweep was made with test-time augmentation")
     if not exists(path) or path.suffix == ".npz":
@@ -167,10 +167,10 @@ def _load(path: Path, dataset: Dataset, name: str, option: str, settings: Mappin
 def _section(
     dataset: Dataset, found: Sequence[tuple[str, Failures, _Known]], data_dir: Source | None, missing: str
 ) -> Section:
-    options = dict.fromkeys(known.options for _, _, known in found)
-    command = ["ood-fashion", "app", *(word for words in options for word in words)]
+    options = [option for options in dict.fromkeys(known.options for _, _, known in found) for option in options]
     if data_dir and not dataset.is_genuine:
-        command += ["--data-dir", str(data_dir)]
+        options.append(("data-dir", str(data_dir)))
+    command = ["ood-fashion", "app", *(word for name, value in options for word in (f"--{name}", value))]
     text = (
         "Images that a model gets right as they are and wrong under the shift; first those that it is surest of. The "
         "least shift is the first that is enough, of those tried from none to this one. The links open an image in the "
