@@ -150,7 +150,9 @@ def make_image_scorer(model: keras.Model, dataset: Dataset, outputs: str = "auto
     def score_images(images: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         starts = range(0, len(images), EVALUATION_BATCH_SIZE)
         with _model_errors([model]):
-            batches = [score(images[start : start + EVALUATION_BATCH_SIZE]) for start in starts]
+            # Called itself, TensorFlow would take one function a model for one that is traced again and again.
+            program = score.get_concrete_function()
+            batches = [program(images[start : start + EVALUATION_BATCH_SIZE]) for start in starts]
         return _read_scores(model, np.concatenate(batches), kind)
 
     return score_images

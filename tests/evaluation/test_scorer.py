@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.evaluation.classifier import calibrate, evaluate
 from ood_fashion.evaluation.metrics import to_probabilities
 from ood_fashion.evaluation.results import AccuracyResult
-from ood_fashion.evaluation.scorer import classify, make_joint_scorer, make_scorer
+from ood_fashion.evaluation.scorer import classify, make_image_scorer, make_joint_scorer, make_scorer
 from ood_fashion.evaluation.stats import wilson_interval
 from ood_fashion.models.build import build_model
 from ood_fashion.shifts.orbits import parse_orbit
@@ -187,3 +188,15 @@ def test_scores_are_the_same_under_other_global_settings(fashion: Dataset) -> No
         assert settings() == before
     for array, reference in zip(received, expected, strict=True):
         np.testing.assert_array_equal(array, reference)
+
+
+def test_many_models_are_not_taken_for_one_traced_again(
+    small_fashion: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a warning of TensorFlow's, which would count their programs as one that changes."""
+    monkeypatch.setattr(logging.getLogger("tensorflow"), "propagate", True)
+    images = small_fashion.test.images[:3] / np.float32(255)
+    for seed in range(6):
+        scores = make_image_scorer(build_model("mlp", seed=seed), small_fashion)(images)
+        assert scores.shape == (3, 10)
+    assert "retracing" not in caplog.text
