@@ -1,4 +1,4 @@
-"""Draw the README's picture: ten garments under four shifts, with what CNN-3 and the robust model say of each.
+"""Draw the README's picture: ten garments under five shifts, with what CNN-3 and the robust model say of each.
 
 The garments are the first test image of each class.
 
@@ -18,12 +18,13 @@ from matplotlib.figure import Figure
 
 import ood_fashion as ood
 
-MODELS = {"CNN-3": "cnn3-full", "robust": "p4mgap-augmented"}
+MODELS = {"CNN-3": "cnn3-full", "robust": "robust"}
 SHIFTS = {
     "none": "as it is",
     "up4": "moved up\nby 4 pixels",
     "rotate90": "rotated\nby 90°",
     "rotate:45": "rotated\nby 45°",
+    "fog:4": "in fog",
 }
 RIGHT, WRONG = "#1a7f37", "#c4320a"
 
@@ -34,7 +35,7 @@ def draw() -> Figure:
     images, labels = data.test
     chosen = [int(np.flatnonzero(labels == label)[0]) for label in range(data.num_classes)]
     models = {title: ood.load_model(name) for title, name in MODELS.items()}
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = Figure(figsize=(12, 8.7), layout="constrained")
     axes = figure.subplots(len(SHIFTS), len(chosen))
     for row, (shift, title) in zip(axes, SHIFTS.items(), strict=True):
         moved = ood.shift_images(images[chosen], shift)

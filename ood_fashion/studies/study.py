@@ -156,6 +156,7 @@ STUDIES: dict[str, Study] = {
             "p4mcnn": TrainConfig(model="p4mcnn", **PROTOCOLS["full"]),
             "p4mgap": TrainConfig(model="p4mgap", **PROTOCOLS["full"]),
             "p4mgap-augmented": TrainConfig(model="p4mgap", **PROTOCOLS["augmented"]),
+            "robust": TrainConfig(**PROTOCOLS["robust"]),
         },
         measures=(*_ACCURACIES, "seconds"),
     ),

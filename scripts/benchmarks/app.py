@@ -20,10 +20,9 @@ import click
 import numpy as np
 
 import ood_fashion as ood
+from ood_fashion.api.exploring import DEFAULT_MODELS as MODELS
 from ood_fashion.api.showing import Screen, Worker, show
 from ood_fashion.evaluation.exploring import Controls
-
-MODELS = ("mlp", "cnn3", "cnn3-full", "p4mgap", "p4mgap-augmented")
 
 
 def time_function(explorer: ood.Explorer, changes: int) -> list[float]:

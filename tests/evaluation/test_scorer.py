@@ -195,7 +195,7 @@ def test_many_models_are_not_taken_for_one_traced_again(
 ) -> None:
     """Without a warning of TensorFlow's, which would count their programs as one that changes."""
     monkeypatch.setattr(logging.getLogger("tensorflow"), "propagate", True)
-    images = small_fashion.test.images[:3] / np.float32(255)
+    images = np.asarray(small_fashion.test.images[:3] / 255, np.float32)
     for seed in range(6):
         scores = make_image_scorer(build_model("mlp", seed=seed), small_fashion)(images)
         assert scores.shape == (3, 10)
