@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 from urllib.request import urlopen
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 
 import ood_fashion as ood
 from ood_fashion.data.dataset import Dataset
+from tests.app_page import Page, start_app
 from tests.browser import PHONE, read_log, read_requests, start_chromium
-from tests.conftest import Invoke
 
 NAMES = ("mlp", "cnn3-full", "p4mgap-augmented")
-
-
-def start(*options: object, **more: Any) -> subprocess.Popen[str]:
-    """Start the command; Gradio, which leaves event loops open, is in a process of its own."""
-    # A shell's background jobs ignore SIGINT, and so would what the tests start among them.
-    command = ["/usr/bin/env", "--default-signal=INT", sys.executable, "-m", "ood_fashion", "app", *map(str, options)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 
 @pytest.fixture(scope="module")
 def address(small_folder: Path) -> Iterator[str]:
     """Where the command shows the first 200 test images."""
     models = [word for name in NAMES for word in ("--pretrained", name)]
-    with start("--data-dir", small_folder, "--no-browser", *models) as process:
+    with start_app("--data-dir", small_folder, "--no-browser", *models) as process:
         assert process.stdout
         yield process.stdout.readline().strip()
         process.send_signal(signal.SIGINT)
@@ -70,83 +55,6 @@ def page(address: str, chromium: webdriver.Chrome) -> Iterator[Page]:
     hosts = {urlparse(url).hostname for url in read_requests(chromium) if url.startswith(("http", "ws"))}
     assert hosts <= {"127.0.0.1"}
     assert read_log(chromium, "browser") == []
-
-
-class Page:
-    """The page as a user has it."""
-
-    def __init__(self, browser: webdriver.Chrome, address: str, query: str = "") -> None:
-        self.browser = browser
-        self.open(f"{address}{query}")
-
-    def open(self, address: str) -> None:
-        self.browser.get(address)
-        self.wait(
-            lambda: self.answers() and self.run("return document.querySelectorAll('input[type=range]').length") == 4
-        )
-
-    def wait(self, is_so: Callable[[], Any], seconds: float = 120) -> Any:
-        """Wait until something is so; what is not there yet is waited for."""
-        end, last = time.monotonic() + seconds, None
-        while time.monotonic() < end:
-            try:
-                if last := is_so():
-                    return last
-            except (AttributeError, IndexError, ValueError, JavascriptException) as error:
-                last = error
-            time.sleep(0.05)
-        raise AssertionError(f"expected something to be so. Received: {last!r}; {self.shift()!r}, {self.message()!r}")
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.browser.execute_script(script, *arguments)
-
-    def answers(self) -> dict[str, list[tuple[str, str]]]:
-        """The classes and percentages that are shown, by model."""
-        rows = self.run(
-            """return [...document.querySelectorAll(".ood-answers li")].map(card => [card.dataset.model,
-            [...card.querySelectorAll("tr")].map(row => [row.cells[0].innerText, row.cells[2].innerText])])"""
-        )
-        return {name: [tuple(row) for row in of_one] for name, of_one in rows}
-
-    def verdicts(self) -> dict[str, str]:
-        rows = self.run(
-            """return [...document.querySelectorAll(".ood-answers li")].map(card =>
-            [card.dataset.model, card.querySelector("header span").innerText])"""
-        )
-        return dict(rows)
-
-    def shown(self) -> str:
-        """What is said of the picture."""
-        return str(self.run("return document.querySelector('.ood-picture .now').alt"))
-
-    def message(self) -> str:
-        return str(self.run("return [...document.querySelectorAll('[role=alert]')].map(m => m.innerText).join()"))
-
-    def field(self, name: str, kind: str = "input, textarea") -> WebElement:
-        """The field of a name; of a slider, its number."""
-        return self.browser.find_element(By.CSS_SELECTOR, f"#ood-{name} :is({kind})")
-
-    def slider(self, name: str) -> WebElement:
-        return self.field(name, "input[type=range]")
-
-    def shift(self) -> str:
-        return str(self.field("text").get_property("value"))
-
-    def slide(self, label: str, value: float) -> None:
-        self.run(
-            """arguments[0].value = arguments[1];
-            arguments[0].dispatchEvent(new Event("input", {bubbles: true}));""",
-            self.slider(label),
-            value,
-        )
-
-    def write(self, label: str, text: str) -> None:
-        field = self.field(label)
-        field.send_keys(Keys.CONTROL, "a")
-        field.send_keys(text, Keys.ENTER)
-
-    def click(self, text: str) -> None:
-        self.browser.find_element(By.XPATH, f"//button[contains(., '{text}')]").click()
 
 
 def expected_answers(image: np.ndarray, shift: str, index: int = 0) -> dict[str, list[tuple[str, str]]]:
@@ -217,7 +125,7 @@ def test_a_link_restores_what_is_shown(page: Page, address: str) -> None:
     assert link == f"{address}?image=12&shift=up4+fog:3,2&model=mlp&model=p4mgap-augmented"
     page.open(link)
     page.wait(lambda: page.shown() == "Test image 12 under up4+fog:3,2" and page.answers() == before)
-    assert page.slider("dy").get_property("value") == "-4"
+    page.wait(lambda: page.slider("dy").get_property("value") == "-4")
     page.open(f"{address}?image=9999&shift=up4")
     page.wait(lambda: page.message() == "Link: `image`: expected a number from 0 to 199. Received: '9999'.")
 
@@ -411,61 +319,3 @@ def test_only_this_machine_is_served(address: str) -> None:
     assert listening == {"0100007F"}
     with urlopen(address) as answer:
         assert answer.headers["content-security-policy"].startswith("default-src 'self' ")
-
-
-def test_a_port_in_use_is_one_line() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with start("--pretrained", "mlp", "--port", port, "--no-browser") as process:
-            out, err = process.communicate(timeout=240)
-    assert (process.returncode, out) == (1, "")
-    received = "Received: Address already in use. Choose another one, or leave it out."
-    assert err == f"Error: --port {port}: expected a free port of 127.0.0.1. {received}\n"
-
-
-@pytest.mark.parametrize(
-    "host", ["256.1.1.1", "192.0.2.1", "a\nb", "ü" * 100], ids=["none", "another", "lines", "long"]
-)
-def test_a_host_of_another_machine_is_one_line(invoke: Invoke, host: str) -> None:
-    result = invoke("app", "--pretrained", "mlp", "--host", host, "--no-browser")
-    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
-    assert result.stderr.startswith("Error: --host ")
-    assert ": expected an address of this machine. Received: " in result.stderr
-
-
-def test_without_a_browser_the_address_is_said(tmp_path: Path) -> None:
-    with start(
-        "--pretrained", "mlp", env={**os.environ, "PATH": str(tmp_path), "BROWSER": "", "DISPLAY": ""}
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        assert process.stdout.readline().startswith("http://127.0.0.1:")
-        assert process.stderr.readline() == "Expected a browser. Received: none. Open this address in one.\n"
-        process.terminate()
-        assert process.wait(120) == 143
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_model_that_does_not_fit_is_one_line(tmp_path: Path, invoke: Invoke) -> None:
-    model = keras.Sequential([keras.Input((20, 20, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
-    model.save(tmp_path / "small.keras")
-    result = invoke("app", "--model-file", "small.keras", "--no-browser")
-    assert result.exit_code == 1
-    assert re.fullmatch(
-        r"Error: model .*: expected an input of shape \(n, 28, 28, 1\).*another model\.\n", result.stderr
-    )
-
-
-def test_without_gradio_one_line_says_what_to_install(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    result = invoke("app", "--no-browser")
-    message = "Error: expected the package gradio. Received: none. Install it: pip install 'ood-fashion[app]'\n"
-    assert (result.exit_code, result.stdout, result.stderr) == (1, "", message)
-
-
-def test_the_example_runs() -> None:
-    code = "import doctest, ood_fashion.api.serving as m; print(doctest.testmod(m))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "TestResults(failed=0, attempted=4)\n"

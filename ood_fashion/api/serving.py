@@ -9,8 +9,9 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,8 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
 
     Whatever a user does goes through one event, whose function gives the whole page anew: while it runs, the browser
     keeps only the latest change (`always_last`), so that no older answer comes after a newer one. It goes around
-    Gradio's queue, which would let pages wait for each other.
+    Gradio's queue, which would let pages wait for each other. Fields that are to change, which is rare, have an event
+    of their own, since Gradio builds anew every field among an event's outputs, changed or not: half of its time.
     """
     gr = import_gradio()
     from ood_fashion.reports.explorer_html import CSS
@@ -263,45 +265,55 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
         query = gr.Textbox("", elem_classes="ood-hidden")
         notice = gr.Textbox("", elem_classes="ood-hidden")
         step = gr.Textbox("0", elem_classes="ood-hidden")
+        behind = gr.Textbox("", elem_classes="ood-hidden")
         clock = gr.Timer(_REFRESH_S, active=not first.is_complete)
         # By the session, not in Gradio's State, which keeps a connection open for each tab: browsers have six.
         # The last few of each, by their number: a page may ask before it has what it was given for its last question.
-        sessions: dict[str, dict[str, Screen]] = {}
+        sessions: OrderedDict[str, dict[str, Screen]] = OrderedDict()
 
         sliders = [dx, dy, angle, corruption, severity, seed]
-        fields = [text, *sliders, number, upload, drawing, chosen, notice, step]
+        fields = [text, *sliders, number, upload, drawing, chosen, notice, step, behind]
         shown = [picture, answers, curve, link, message]
 
         def refresh(
             request: Any, written: str, right: float, down: float, degrees: float, name: str, level: int,
             random: int | None, index: int | None, uploaded: str | None, drawn: Any, models: list[str], note: str,
-            number_of_step: str,
+            number_of_step: str, corrections: str,
         ) -> list[Any]:  # fmt: skip
-            earlier = sessions.pop(request.session_hash, {"0": start})
+            earlier = sessions.get(request.session_hash, {"0": start})
             last, before = next(reversed(earlier.items()))
-            base, number_of_step = earlier.get(number_of_step, before), str(int(last) + 1)
+            base, next_step = earlier.get(number_of_step, before), str(int(last) + 1)
             controls = Controls(right or 0, down or 0, degrees or 0, name, level or 0, random or 0)
             given = Fields(
                 written, controls, base.fields.number if index is None else index, uploaded, _drawing(drawn),
                 tuple(models), note,
             )  # fmt: skip
             screen = before.update(explorer, before.merge(base.fields, given))
-            sessions[request.session_hash] = dict(list({**earlier, number_of_step: screen}.items())[-_MAX_STEPS:])
-            if len(sessions) > _MAX_SESSIONS:
-                sessions.pop(next(iter(sessions)), None)
             found = show(explorer, screen, worker)
-            now, kept = screen.fields, gr.skip()
+            screen = replace(screen, is_complete=found.is_complete)
+            sessions[request.session_hash] = dict(list({**earlier, next_step: screen}.items())[-_MAX_STEPS:])
+            sessions.move_to_end(request.session_hash)
+            if len(sessions) > _MAX_SESSIONS:
+                sessions.popitem(last=False)
+            wrong = screen.corrections(given)
+            if wrong or screen.is_complete != before.is_complete:
+                corrections = " ".join((next_step, *wrong))
+            else:
+                number_of_step = next_step
+            parts = found.picture, found.answers, found.curve, found.link, found.message
+            written = gr.skip() if screen.fields.text == written else screen.fields.text  # where one may be typing
+            return [*map(str, parts), written, number_of_step, corrections]
+
+        def correct(request: Any, corrections: str) -> list[Any]:
+            number_of_step, *names = corrections.split()
+            screen, kept = sessions.get(request.session_hash, {}).get(number_of_step), gr.skip()
+            if screen is None:  # many steps later, which are corrected themselves
+                return [kept] * (4 + len(sliders))
+            values = {**vars(screen.fields.controls), "upload": None, "drawing": None}
             return [
-                *map(str, (found.picture, found.answers, found.curve, found.link, found.message)),
-                gr.Timer(active=not found.is_complete),
+                gr.Timer(active=not screen.is_complete),
                 number_of_step,
-                kept if now.text == given.text else now.text,
-                *(
-                    kept if new == old else new
-                    for new, old in zip(vars(now.controls).values(), vars(controls).values(), strict=True)
-                ),
-                kept if now.upload == given.upload else None,
-                kept if now.drawing == given.drawing else None,
+                *(value if name in names else kept for name, value in values.items()),
             ]
 
         def label_of(name: str) -> int | None:
@@ -318,16 +330,15 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
             found = explorer.next_failure(screen.shift, screen.fields.models, label_of(name), int(index or 0))
             return (gr.skip(), "No failure found in the next images.") if found is None else (found, "")
 
-        for function in (refresh, go_to_failure):
+        for function in (refresh, correct, go_to_failure):
             function.__annotations__["request"] = gr.Request  # by which Gradio knows what to give
+        plain: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
         changes = [one.input for one in (*sliders, chosen)] + [text.submit, text.blur, upload.upload, drawing.change]
         gr.on(
             [*changes, number.change, notice.change, clock.tick], refresh, fields,
-            [*shown, clock, step, text, *sliders, upload, drawing],
-            queue=False, trigger_mode="always_last", show_progress="hidden",
+            [*shown, text, step, behind], trigger_mode="always_last", **plain,
         )  # fmt: skip
-
-        plain: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+        behind.change(correct, behind, [clock, step, *sliders, upload, drawing], **plain)
         kind.input(go_to_class, [kind, number], number, **plain)
         following.click(go_on, [kind, number], number, **plain)
         failure.click(go_to_failure, [kind, number], [number, notice], **plain)

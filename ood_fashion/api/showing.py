@@ -53,6 +53,7 @@ class Screen:
         axis: the slider that moved last.
         note: what was done to a picture of one's own.
         error: what is wrong with a field, which then changes nothing else.
+        is_complete: whether nothing more is to come for it.
     """
 
     fields: Fields
@@ -61,6 +62,7 @@ class Screen:
     axis: str = "angle"
     note: str = ""
     error: str = ""
+    is_complete: bool = True
 
     @classmethod
     def first(cls, explorer: Explorer) -> Screen:
@@ -87,6 +89,11 @@ class Screen:
         controls = _changes(base.controls, given.controls)
         changes = _changes(base, given) | {"controls": replace(self.fields.controls, **controls)}
         return replace(self.fields, **changes)
+
+    def corrections(self, given: Fields) -> list[str]:
+        """Name the fields, of sliders and pictures of one's own, that the page has otherwise than they are to be."""
+        changes = _changes(given, self.fields)
+        return [*_changes(given.controls, self.fields.controls), *({"upload", "drawing"} & changes.keys())]
 
     def update(self, explorer: Explorer, given: Fields) -> Screen:
         """Return the screen for what the fields hold now; what differs from before is what the user has done.

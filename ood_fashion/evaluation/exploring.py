@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
@@ -192,7 +194,8 @@ class CurvePoint:
     accuracy: Accuracy
 
 
-def curve_shifts(axis: str, corruption: str, seed: int = 0) -> dict[int, Shift]:
+@lru_cache(maxsize=64)  # the page asks at every change
+def curve_shifts(axis: str, corruption: str, seed: int = 0) -> Mapping[int, Shift]:
     """Return the shift at each value of a slider, with all others at 0.
 
     Raises:
@@ -202,7 +205,8 @@ def curve_shifts(axis: str, corruption: str, seed: int = 0) -> dict[int, Shift]:
         raise InvalidValueError(f"`axis`: expected one of {', '.join(AXES)}. Received: {axis!r}.")
     still = Controls(corruption=corruption, seed=seed)
     places: list[dict[str, Any]] = [{axis: value} for value in AXES[axis]]
-    return {value: replace(still, **place).shift for value, place in zip(AXES[axis], places, strict=True)}
+    shifts = [replace(still, **place).shift for place in places]
+    return MappingProxyType(dict(zip(AXES[axis], shifts, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -136,22 +136,27 @@ def _read_scores(model: keras.Model, scores: NDArray[np.float32], kind: str) -> 
 def make_image_scorer(model: keras.Model, dataset: Dataset, outputs: str = "auto") -> ImageScorer:
     """Prepare to score images that are shifted already: float32 (n, height, width) in [0, 1] to logits (n, classes).
 
-    The model is compiled once, for any number of images.
+    The model is compiled twice, for any number of images and, by XLA, for a single one.
     """
     (model,), (shape,), (kind,) = _prepare([model], dataset, outputs)
 
-    @tf.function(  # type: ignore[untyped-decorator] # TensorFlow gives it no types
-        input_signature=[tf.TensorSpec((None, *dataset.image_shape), tf.float32)]
-    )
     def score(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(tf.reshape(images, (-1, *shape)), training=False), tf.float32)
+
+    def signature(count: int | None) -> dict[str, Any]:
+        return {"input_signature": [tf.TensorSpec((count, *dataset.image_shape), tf.float32)]}
+
+    score_many = tf.function(score, **signature(None))
+    # One image is little work: most of the time would go into starting a hundred kernels, one after another.
+    by_xla = all(layer.supports_jit for layer in model.layers)
+    score_one = tf.function(score, **signature(1), jit_compile=by_xla)
 
     @default_settings()
     def score_images(images: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
         starts = range(0, len(images), EVALUATION_BATCH_SIZE)
         with _model_errors([model]):
             # Called itself, TensorFlow would take one function a model for one that is traced again and again.
-            program = score.get_concrete_function()
+            program = (score_one if len(images) == 1 else score_many).get_concrete_function()
             batches = [program(images[start : start + EVALUATION_BATCH_SIZE]) for start in starts]
         return _read_scores(model, np.concatenate(batches), kind)
 
