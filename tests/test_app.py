@@ -239,7 +239,7 @@ def test_maps_and_curves_come_later(page: Page, small_fashion: Dataset) -> None:
     read = ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in accuracies.items())
     page.wait(lambda: page.run(label) == f"Accuracy over severity of fog. At 3: {read}.")
     caption = page.run("return document.querySelector('.ood-curve figcaption').innerText")
-    assert caption == "Accuracy on the first 200 test images (n = 200), all other sliders at 0; bands: 95% intervals."
+    assert caption == "Accuracy on the first 200 test images, all other sliders at 0; bands: 95% intervals."
 
 
 def test_the_keyboard_suffices(page: Page) -> None:

@@ -20,6 +20,7 @@ from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
 from ood_fashion.evaluation import exploring
 from ood_fashion.evaluation.exploring import AXES, Controls, ShownImage, View, curve_shifts, describe_move
+from ood_fashion.reports import explorer_html
 from ood_fashion.shifts.corruptions import CORRUPTIONS
 from ood_fashion.shifts.shift import Shift
 
@@ -163,6 +164,25 @@ def test_curves_equal_evaluate(explorer: ood.Explorer, small_fashion: Dataset, a
         assert (row.correct, row.n, row.ci95) == (accuracy.correct, 60, accuracy.ci95)
     with pytest.raises(InvalidValueError, match="`axis`: expected one of dx, dy, angle, severity"):
         curve_shifts("size", "fog")
+
+
+def test_curves_of_the_package_are_its_sweeps(fashion: Dataset, tmp_path: Path) -> None:
+    """On its data: for another seed, which no sweep has, for moves and for other models accuracy is measured."""
+    shutil.copy(ood.pretrained("mlp").model_path, tmp_path / "own.keras")
+    explorer = ood.Explorer(tmp_path / "own.keras", fashion, pretrained=["mlp"], images=20)
+    own, shipped = explorer.names
+    for axis in ("angle", "severity"):
+        known = explorer.known_curve(axis, "spatter")
+        assert [(point.model, point.value) for point in known] == [(shipped, value) for value in AXES[axis]]
+        shifts = curve_shifts(axis, "spatter")
+        expected = ood.evaluate("mlp", shifts.values(), data=fashion, limit=2000)
+        assert all(point.accuracy.correct == expected[str(shifts[int(point.value)])].correct for point in known)
+    found = explorer.curve("severity", "spatter")
+    assert {point.model: point.accuracy.n for point in found} == {own: 20, shipped: 2000}
+    assert {point.accuracy.n for point in explorer.curve("severity", "spatter", seed=1)} == {20}
+    assert {point.accuracy.n for point in explorer.curve("dx")} == {20}
+    shown = explorer_html.curve_html(found, "severity", None, explorer.names, [])
+    assert f"Accuracy on the first 20 ({own}) or 2,000 (mlp) test images, all other" in shown
 
 
 def test_the_next_failure(explorer: ood.Explorer, small_fashion: Dataset) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from ood_fashion.api.opening import Model, OpenedModel, _as_classifier, is_keras
 from ood_fashion.data import pictures
 from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import DataError, InvalidValueError, ModelError
+from ood_fashion.evaluation import baseline
 from ood_fashion.evaluation.classifier import output_kind, score_callable, top_classes
 from ood_fashion.evaluation.exploring import (
     Answer,
@@ -34,13 +35,13 @@ from ood_fashion.evaluation.exploring import (
 from ood_fashion.evaluation.metrics import to_probabilities
 from ood_fashion.evaluation.stats import Accuracy
 from ood_fashion.images import to_unit_range
-from ood_fashion.runs.search import distinct_name, pretrained_runs
+from ood_fashion.runs.search import distinct_name, pretrained_runs, shipped_sweeps
 from ood_fashion.shifts.shift import Shift
 
 DEFAULT_MODELS = ("mlp", "cnn3", "cnn3-full", "p4mgap-augmented", "robust")
 """The pretrained models that are shown, those of them that the package has."""
 CURVE_IMAGES = 300
-"""How many test images, the first, accuracy is measured on."""
+"""How many test images, the first, accuracy is measured on where the package's sweeps have none."""
 MAX_SCANNED = 2_000
 """How many test images a search for a failure goes through."""
 _AT_A_TIME = 50
@@ -60,7 +61,7 @@ class Explorer:
         data: what `load_dataset` takes or gives; unless given, what a run was trained on in this process, else
             Fashion-MNIST.
         pretrained: the names of pretrained models; a few that differ unless given.
-        images: the number of test images, the first, that accuracy is measured on.
+        images: the number of test images, the first, that accuracy is measured on where the package's sweeps have none.
         pixel_range: as for `evaluate`, of all `models`.
         device: "auto", "cpu" or "gpu".
         trust: as for `load_model`.
@@ -108,6 +109,12 @@ class Explorer:
         self._compute = _Turns()
         self._measuring = threading.Lock()
         self._accuracies: dict[tuple[str, str], Accuracy] = {}
+        self._shipped = {
+            (name, point.shift): Accuracy(point.accuracy, point.correct, point.n, point.ci95)
+            for name, model in zip(self.names, opened, strict=True)
+            if model.run and baseline.applies(self.dataset.test)
+            for point in shipped_sweeps(model.run)
+        }
         self._breaking: dict[tuple[bytes, str, str, int], BreakingPoints] = {}
 
     def image(self, index: int) -> ShownImage:
@@ -220,9 +227,10 @@ class Explorer:
     def curve(
         self, axis: str, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None
     ) -> list[CurvePoint]:
-        """Measure each model's accuracy over the values of a slider, "dx", "dy", "angle" or "severity".
+        """Return each model's accuracy over the values of a slider, "dx", "dy", "angle" or "severity".
 
-        What was measured before is not measured again.
+        For the package's models on Fashion-MNIST it is that of the package's sweeps over angles and corruptions, on the
+        first 2,000 test images. What else there is is measured, once.
         """
         for _ in self.measure_curve(axis, corruption, seed, models):
             pass
@@ -232,9 +240,11 @@ class Explorer:
         self, axis: str, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None
     ) -> Iterator[Shift]:
         """Do the work of `curve` shift by shift; give each as it is done."""
-        for shift in curve_shifts(axis, corruption, seed).values():
+        shifts = curve_shifts(axis, corruption, seed)
+        names = [name for name in self._named(models) if len(self._known(name, shifts)) < len(shifts)]
+        for shift in shifts.values():
             with self._measuring:
-                missing = [name for name in self._named(models) if (name, str(shift)) not in self._accuracies]
+                missing = [name for name in names if (name, str(shift)) not in self._accuracies]
                 self._accuracies |= self._measure(shift, missing) if missing else {}
             if missing:
                 yield shift
@@ -242,13 +252,19 @@ class Explorer:
     def known_curve(
         self, axis: str, corruption: str = "fog", seed: int = 0, models: Sequence[str] | None = None
     ) -> list[CurvePoint]:
-        """Return what `curve` has measured already, without asking a model."""
-        points = [
-            (name, value, self._accuracies.get((name, str(shift))))
+        """Return what of `curve` is known already, without asking a model."""
+        shifts = curve_shifts(axis, corruption, seed)
+        return [
+            CurvePoint(name, value, accuracy)
             for name in self._named(models)
-            for value, shift in curve_shifts(axis, corruption, seed).items()
+            for value, accuracy in self._known(name, shifts).items()
         ]
-        return [CurvePoint(name, value, accuracy) for name, value, accuracy in points if accuracy]
+
+    def _known(self, name: str, shifts: Mapping[int, Shift]) -> dict[int, Accuracy]:
+        """Return a model's accuracies under shifts: those of the package if it has all, since others have another n."""
+        keys = {value: (name, str(shift)) for value, shift in shifts.items()}
+        known = self._shipped if self._shipped.keys() >= set(keys.values()) else self._accuracies
+        return {value: known[key] for value, key in keys.items() if key in known}
 
     def _measure(self, shift: Shift, names: Sequence[str]) -> dict[tuple[str, str], Accuracy]:
         images, labels = self._first

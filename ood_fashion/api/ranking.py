@@ -19,18 +19,15 @@ from ood_fashion.evaluation.prediction_files import is_predictions, read_predict
 from ood_fashion.evaluation.ranking import MEASURES, Entry, LeaderboardRow, rank
 from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.evaluation.results import AccuracyResult, read_result, require_known_schema
-from ood_fashion.evaluation.sweep_report import SweepReport
+from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport
 from ood_fashion.files import is_file, is_folder, read_json
 from ood_fashion.models import specs
 from ood_fashion.reports import ranking
 from ood_fashion.reports.table import Table
 from ood_fashion.runs.predictions import saved_classes
 from ood_fashion.runs.run import Run
-from ood_fashion.runs.search import pretrained_runs
+from ood_fashion.runs.search import distinct_name, pretrained_runs, shipped_sweeps
 from ood_fashion.shifts.augmentations import overlaps
-
-SHIPPED = ("rotate.json", "corruptions.json")
-"""What a run folder of the package has of the sweeps over its model."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,14 +153,9 @@ def _read(file: str | Path | Run, dataset: Dataset) -> Iterator[tuple[str, Entry
 def _read_run(run: Run, dataset: Dataset) -> Entry:
     correct = {shift: classes == dataset.test.labels for shift, classes in saved_classes(run, dataset).items()}
     described = specs.describe(run.config.model)
-    shipped = pretrained_runs().get(run.path.name) == run.path
-    results = run.read_results()
-    for name in SHIPPED:
-        if shipped and is_file(run.path / name):
-            results += _accuracies(SweepReport.from_json(read_json(run.path / name)), run.path.name)
     return Entry(
-        run.path.name if shipped else str(run.path),
-        tuple(results),
+        distinct_name(run),
+        (*run.read_results(), *map(_accuracy, shipped_sweeps(run))),
         parameters=described["parameters"],
         multiply_adds=described["multiply_adds"],
         seen=overlaps(run.config.augmentations),
@@ -182,16 +174,12 @@ def _read_sweep(path: Path, report: SweepReport) -> Iterator[tuple[str, Entry]]:
     seen = {row.model: row.seen for row in report.over_shifts}
     for model in report.models:
         key = settings["models"][model] if settings else f"{path} {model}"
-        results = tuple(_accuracies(report, model))
+        results = tuple(_accuracy(one) for one in report.results if one.model == model)
         yield key + tta, Entry(f"{model}{tta} ({path})", results, seen=seen.get(model), sources=(str(path),))
 
 
-def _accuracies(report: SweepReport, model: str) -> list[AccuracyResult]:
-    return [
-        AccuracyResult(one.shift, one.accuracy, one.correct, one.n, one.ci95)
-        for one in report.results
-        if one.model == model
-    ]
+def _accuracy(point: SweepPoint) -> AccuracyResult:
+    return AccuracyResult(point.shift, point.accuracy, point.correct, point.n, point.ci95)
 
 
 def _read_predictions(path: Path, dataset: Dataset) -> Entry:

@@ -232,8 +232,7 @@ def curve_html(
     measured, asked = len(points), len(values) * len(chosen)
     caption = f"Measuring: {measured} of {asked} points. " if measured < asked else ""
     if points:
-        n = f"{points[0].accuracy.n:,}"
-        caption += f"Accuracy on the first {n} test images (n = {n}), all other sliders at 0; bands: 95% intervals."
+        caption += f"Accuracy on the first {_counts(points)}, all other sliders at 0; bands: 95% intervals."
     return Markup(
         '<figure class="ood-curve"><svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg><ul>{}</ul>'
         "<figcaption>{}</figcaption></figure>"
@@ -241,6 +240,16 @@ def curve_html(
         _WIDTH, _HEIGHT, f"Accuracy over {name}. {_reading(points, axis, controls)}", Markup("").join(parts),
         Markup("").join(legend), caption,
     )  # fmt: skip
+
+
+def _counts(points: Sequence[CurvePoint]) -> str:
+    """Say how many test images each model was measured on."""
+    models: dict[int, dict[str, None]] = {}
+    for point in points:
+        models.setdefault(point.accuracy.n, {})[point.model] = None
+    if len(models) == 1:
+        return f"{next(iter(models)):,} test images"
+    return " or ".join(f"{n:,} ({printable(', '.join(names))})" for n, names in models.items()) + " test images"
 
 
 def _reading(points: Sequence[CurvePoint], axis: str, controls: Controls | None) -> str:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.errors import RunError
-from ood_fashion.files import exists, list_folder, match, new_path
+from ood_fashion.evaluation.sweep_report import SweepPoint, SweepReport
+from ood_fashion.files import exists, is_file, list_folder, match, new_path, read_json
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.run import Run
+
+_SWEEPS = ("rotate.json", "corruptions.json")
 
 RUNS_ROOT = Path("runs")
 """Where runs go and are looked for when none is named."""
@@ -78,6 +81,12 @@ def distinct_name(run: Run) -> str:
 def is_pretrained(run: Run) -> bool:
     """Say whether a run comes with the package."""
     return run.path.absolute().parent == PRETRAINED_ROOT.absolute()
+
+
+def shipped_sweeps(run: Run) -> list[SweepPoint]:
+    """Return what the package's sweeps over Fashion-MNIST say of a run's model, if it comes with the package."""
+    paths = [run.path / name for name in _SWEEPS if is_pretrained(run)]
+    return [point for path in paths if is_file(path) for point in SweepReport.from_json(read_json(path)).results]
 
 
 def latest_complete_run() -> Run:
