@@ -1,12 +1,12 @@
 """Measure speed against other ways of doing the same work, as ratios within one run.
 
-steps    one process, the contenders in turn: updates a second of this package, stock Keras, PyTorch, JAX and NumPy
+steps    the contenders in turn: updates a second of this package, stock Keras, PyTorch, JAX, NumPy and scikit-learn
 process  whole processes: `ood-fashion train` against scripts/benchmarks/stock_keras.py, from start-up to evaluation
 shifts   images a second of sweeps, against plain batched `predict` of the images as they are
 augment  images a second of the compiled engine with and without augmentations
 scaling  seconds and peak memory of `ood-fashion train` from 1,000 to 59,000 training images
 
-PyTorch and JAX come with the extra `bench`; what is not installed is named as absent.
+PyTorch, JAX and scikit-learn come with the extra `bench`; what is not installed is named as absent.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from ood_fashion.models import specs
 from ood_fashion.studies.assignment import PARAMETERS
 
 
-def work_for(model: str, batch_size: int) -> Work:
-    """Take epochs of the assignment's 10,000 images, so many that stock Keras takes some seconds."""
+def work_for(model: str, batch_size: int, images: int = 10_000) -> Work:
+    """Take epochs of so many images, the assignment's 10,000 unless given; stock Keras takes some seconds for those."""
     epochs = min(25, batch_size) if model == "mlp" else 1
-    return Work(model, batch_size, 10_000, epochs)
+    return Work(model, batch_size, images, epochs)
 
 
 def flops_per_image(model: str) -> int:
@@ -67,7 +67,7 @@ def gemm_rate() -> float:
 def environment() -> dict[str, Any]:
     """Say what was measured with what."""
     versions = {}
-    for name in ("ood-fashion", "tensorflow", "keras", "numpy", "torch", "jax"):
+    for name in ("ood-fashion", "tensorflow", "keras", "numpy", "torch", "jax", "scikit-learn"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
@@ -102,18 +102,26 @@ def _write(path: Path | None, **content: Any) -> None:
 @click.option("--batch-size", "batch_sizes", type=int, multiple=True, help="[default: 1, 5, 50, 500; CNNs 5, 32]")
 @click.option("--contender", "names", type=click.Choice(list(CONTENDERS)), multiple=True, default=list(CONTENDERS))
 @_rounds_option
+@click.option("--quick", is_flag=True, help="A first look: batches of 5 of fewer images, in 3 rounds.")
 @_json_option
 def steps(
-    models: tuple[str, ...], batch_sizes: tuple[int, ...], names: tuple[str, ...], rounds: int, json_path: Path | None
+    models: tuple[str, ...],
+    batch_sizes: tuple[int, ...],
+    names: tuple[str, ...],
+    rounds: int,
+    quick: bool,
+    json_path: Path | None,
 ) -> None:
     """Time the same updates in every contender, in turn, after warming up."""
     train = load_dataset(download=False).train
     rate = gemm_rate()
-    click.echo(f"Matrix products: {rate / 1e9:.0f} GFLOP/s")
+    click.echo(f"{environment()['cpu']}, {environment()['threads']} threads; products of {rate / 1e9:.0f} GFLOP/s")
     results = []
+    rounds = min(rounds, 3) if quick else rounds
     for model in models:
-        for batch_size in batch_sizes or ((1, 5, 50, 500) if model == "mlp" else (5, 32)):
-            work = work_for(model, batch_size)
+        for batch_size in batch_sizes or ((5,) if quick else (1, 5, 50, 500) if model == "mlp" else (5, 32)):
+            images = 10_000 if not quick else 4_000 if model == "mlp" else 1_000
+            work = work_for(model, batch_size, images)
             split = Split(train.images[: work.images], train.labels[: work.images])
             runs: dict[str, tuple[Run, str]] = {}
             absent: dict[str, str] = {}

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
+import shutil
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial, reduce
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ood_fashion.data.dataset import Split
 from ood_fashion.models import layer_specs, specs
@@ -90,106 +98,187 @@ def prepare_stock_steps(work: Work, split: Split) -> tuple[Run, str]:
     return _better(candidates)
 
 
+def prepare_stock_jax(work: Work, split: Split) -> tuple[Run, str]:
+    """Set up Keras's `fit` on JAX, in a process of its own, since a process has one backend."""
+    if find_spec("jax") is None:
+        raise ImportError("No module named 'jax'")
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = "jax"
+    try:
+        context.Process(target=_serve_stock, args=(work, split, theirs), daemon=True).start()
+    finally:
+        os.environ.pop("KERAS_BACKEND")
+        os.environ |= {"KERAS_BACKEND": before} if before else {}
+
+    def run() -> None:
+        ours.send("run")
+        ours.recv()
+
+    return run, ""
+
+
+def _serve_stock(work: Work, split: Split, connection: Any) -> None:
+    """Train at every message, until the other end is closed."""
+    run = _stock(work, split, 1)
+    with suppress(EOFError):
+        while connection.recv():
+            run()
+            connection.send("done")
+
+
+def _initial_weights(work: Work) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Return each layer's kernel and bias, those that Keras starts from."""
+    from ood_fashion.models.build import build_model
+
+    weights = build_model(work.model).get_weights()
+    return list(zip(weights[::2], weights[1::2], strict=True))
+
+
 def prepare_pytorch(work: Work, split: Split) -> tuple[Run, str]:
-    """Set up PyTorch in eager mode, channels last for the CNNs."""
+    """Set up PyTorch, channels last for the CNNs: the better of eager mode and `torch.compile`."""
     import torch
     from torch import nn
 
+    class Flatten(nn.Module):  # type: ignore[misc] # PyTorch need not be installed
+        def forward(self, x: Any) -> Any:
+            return x.permute(0, 2, 3, 1).flatten(1)  # in Keras's order, and in that of the memory
+
     layers: list[Any] = []
-    for row, layer in zip(specs.MODELS[work.model].summary(), specs.MODELS[work.model].with_logits(10), strict=True):
-        fan_in = (row.parameters.value // row.output_shape[-1]) - 1
-        if isinstance(layer, layer_specs.Conv2D):
-            layers += [nn.Conv2d(fan_in // layer.kernel_size**2, layer.filters, layer.kernel_size), nn.ReLU()]
-        elif isinstance(layer, layer_specs.MaxPool2D):
-            layers += [nn.MaxPool2d(layer.pool_size)]
-        elif isinstance(layer, layer_specs.Flatten):
-            layers += [nn.Flatten()]
-        else:
-            layers += [nn.Linear(fan_in, row.output_shape[0])]
-            layers += [] if isinstance(layer, layer_specs.Logits) else [nn.ReLU()]
+    weights = iter(_initial_weights(work))
+    for layer in specs.MODELS[work.model].with_logits(10):
+        if isinstance(layer, layer_specs.MaxPool2D):
+            layers.append(nn.MaxPool2d(layer.pool_size))
+            continue
+        if isinstance(layer, layer_specs.Flatten):
+            layers.append(Flatten())
+            continue
+        kernel, bias = next(weights)
+        *_, fan_in, units = kernel.shape
+        convolves = isinstance(layer, layer_specs.Conv2D)
+        linear = nn.Conv2d(fan_in, units, kernel.shape[0]) if convolves else nn.Linear(fan_in, units)
+        linear.load_state_dict({"weight": torch.from_numpy(kernel.transpose(-1, -2, *range(kernel.ndim - 2)).copy()),
+                                "bias": torch.from_numpy(bias)})  # fmt: skip
+        layers += [linear] if isinstance(layer, layer_specs.Logits) else [linear, nn.ReLU()]
     model = nn.Sequential(*layers).to(memory_format=torch.channels_last)
     x = torch.from_numpy(split.images[:, np.newaxis].astype(np.float32) / 255)
     x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(split.labels)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     loss = nn.CrossEntropyLoss()
 
-    def run() -> None:
+    def train(forward: Any) -> None:
         for _ in range(work.epochs):
             for batch in torch.randperm(len(x)).split(work.batch_size):
                 optimizer.zero_grad()
-                loss(model(x[batch]), y[batch]).backward()
+                loss(forward(x[batch]), y[batch]).backward()
                 optimizer.step()
 
-    return run, f"{torch.get_num_threads()} threads"
+    candidates: dict[str, Run] = {"eager": partial(train, model)}
+    if shutil.which("g++"):  # which it compiles with
+        candidates["torch.compile"] = partial(train, torch.compile(model))
+    run, name = _better(candidates)
+    return run, f"{name}, {torch.get_num_threads()} threads"
 
 
 def prepare_jax(work: Work, split: Split) -> tuple[Run, str]:
-    """Set up JAX: the better of a scan over the epoch and a compiled step in a loop."""
+    """Set up JAX: the best of its convolutions or ours, in a scan over the epoch or a compiled step in a loop."""
     import jax
     from jax import lax
     from jax import numpy as jnp
 
     layers = specs.MODELS[work.model].with_logits(10)
+    initial = [[jnp.asarray(array) for array in pair] for pair in _initial_weights(work)]
     rng = np.random.default_rng(0)
-    initial: list[Any] = []
-    shape: layer_specs.Shape = specs.IMAGE_SHAPE
-    for layer in layers:
-        if isinstance(layer, layer_specs.Conv2D):
-            kernel_shape: layer_specs.Shape = (layer.kernel_size, layer.kernel_size, shape[-1], layer.filters)
-        else:
-            kernel_shape = (*shape, getattr(layer, "units", 0))
-        shape = layer.output_shape(shape)
-        if layer.parameters(kernel_shape).value and not isinstance(layer, layer_specs.Flatten | layer_specs.MaxPool2D):
-            scale = 1 / math.sqrt(math.prod(kernel_shape[:-1]))
-            initial.append([jnp.asarray(rng.normal(0, scale, kernel_shape), jnp.float32), jnp.zeros(kernel_shape[-1])])
 
-    def loss(parameters: Any, x: Any, y: Any) -> Any:
+    def convolve(x: Any, kernel: Any) -> Any:
+        return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def pool(x: Any, size: int) -> Any:
+        window = (1, size, size, 1)
+        return lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+
+    def convolve_patches(x: Any, kernel: Any) -> Any:
+        rows, columns = (x.shape[axis] - kernel.shape[0] + 1 for axis in (1, 2))
+        places = np.ndindex(*kernel.shape[:2])
+        patches = jnp.concatenate([x[:, i : i + rows, j : j + columns] for i, j in places], axis=-1)
+        return patches @ kernel.reshape(-1, kernel.shape[-1])
+
+    def pool_slices(x: Any, size: int) -> Any:
+        rows, columns = (x.shape[axis] // size * size for axis in (1, 2))
+        return reduce(jnp.maximum, [x[:, i:rows:size, j:columns:size] for i, j in np.ndindex(size, size)])
+
+    def loss(kernels: Any, parameters: Any, x: Any, y: Any) -> Any:
+        convolve, pool = kernels
         remaining = iter(parameters)
         for layer in layers:
             if isinstance(layer, layer_specs.Flatten):
                 x = x.reshape(len(x), -1)
             elif isinstance(layer, layer_specs.MaxPool2D):
-                window = (1, layer.pool_size, layer.pool_size, 1)
-                x = lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID")
+                x = pool(x, layer.pool_size)
             else:
                 kernel, bias = next(remaining)
-                convolution = isinstance(layer, layer_specs.Conv2D)
-                x = lax.conv_general_dilated(
-                    x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-                ) if convolution else x @ kernel  # fmt: skip
-                x = x + bias
+                x = (convolve(x, kernel) if isinstance(layer, layer_specs.Conv2D) else x @ kernel) + bias
                 x = x if isinstance(layer, layer_specs.Logits) else jax.nn.relu(x)
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), y[:, jnp.newaxis], axis=1))
 
-    def step(parameters: Any, batch: Any, x: Any, y: Any) -> Any:
+    x, y = jnp.asarray(split.images[..., np.newaxis]), jnp.asarray(split.labels)
+
+    def step(kernels: Any, parameters: Any, batch: Any, x: Any, y: Any) -> Any:
         pixels = x[batch].astype(jnp.float32) / 255
-        gradients = jax.grad(loss)(parameters, pixels, y[batch])
+        gradients = jax.grad(partial(loss, kernels))(parameters, pixels, y[batch])
         return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradients)
 
-    def epoch(parameters: Any, batches: Any, x: Any, y: Any) -> Any:
-        return lax.scan(lambda p, batch: (step(p, batch, x, y), None), parameters, batches)[0]
-
-    compiled_epoch, compiled_step = jax.jit(epoch), jax.jit(step)
-    x, y = jnp.asarray(split.images[..., np.newaxis]), jnp.asarray(split.labels)
-    states = {"scan": initial, "loop": initial}
+    def epoch(kernels: Any, parameters: Any, batches: Any, x: Any, y: Any) -> Any:
+        return lax.scan(lambda p, batch: (step(kernels, p, batch, x, y), None), parameters, batches)[0]
 
     def batches() -> list[Any]:
         return np.array_split(rng.permutation(work.images), range(work.batch_size, work.images, work.batch_size))
 
-    def scan() -> None:
-        for _ in range(work.epochs):
-            *full, last = batches()
-            state = compiled_epoch(states["scan"], np.stack(full), x, y) if full else states["scan"]
-            states["scan"] = compiled_step(state, last, x, y)
-        jax.block_until_ready(states["scan"])
+    def train(kernels: Any, scans: bool) -> Run:
+        compiled_epoch, compiled_step = jax.jit(partial(epoch, kernels)), jax.jit(partial(step, kernels))
+        state: list[Any] = [initial]
 
-    def loop() -> None:
-        for _ in range(work.epochs):
-            for batch in batches():
-                states["loop"] = compiled_step(states["loop"], batch, x, y)
-        jax.block_until_ready(states["loop"])
+        def run() -> None:
+            for _ in range(work.epochs):
+                *full, last = batches()
+                if scans and full:
+                    state[0] = compiled_epoch(state[0], np.stack(full), x, y)
+                for batch in [last] if scans else [*full, last]:
+                    state[0] = compiled_step(state[0], batch, x, y)
+            jax.block_until_ready(state[0])
 
-    return _better({"lax.scan": scan, "jitted step": loop})
+        return run
+
+    kinds = {"": (convolve, pool)} | ({"patches, ": (convolve_patches, pool_slices)} if work.model != "mlp" else {})
+    return _better(
+        {
+            f"{kind}{how}": train(kernels, how == "lax.scan")
+            for kind, kernels in kinds.items()
+            for how in ("lax.scan", "jitted step")
+        }
+    )
+
+
+def prepare_scikit_learn(work: Work, split: Split) -> tuple[Run, str]:
+    """Set up scikit-learn's MLP, float32, which keeps the mean loss too."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    if work.model != "mlp":
+        raise ImportError("the MLP only")
+    network = MLPClassifier(
+        128, solver="sgd", alpha=0, batch_size=work.batch_size, learning_rate_init=LEARNING_RATE, momentum=0,
+        max_iter=work.epochs, n_iter_no_change=work.epochs + 1,
+    )  # fmt: skip
+    x = split.images.reshape(-1, 784).astype(np.float32) / 255
+
+    def run() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # it is to end after these epochs
+            network.fit(x, split.labels)
+
+    return run, ""
 
 
 def prepare_numpy(work: Work, split: Split) -> tuple[Run, str]:
@@ -197,8 +286,7 @@ def prepare_numpy(work: Work, split: Split) -> tuple[Run, str]:
     if work.model != "mlp":
         raise ImportError("the MLP only")
     rng = np.random.default_rng(0)
-    w1, b1 = rng.normal(0, 0.1, (784, 128)).astype(np.float32), np.zeros(128, np.float32)
-    w2, b2 = rng.normal(0, 0.1, (128, 10)).astype(np.float32), np.zeros(10, np.float32)
+    (w1, b1), (w2, b2) = _initial_weights(work)
     x, y = split.images.reshape(-1, 784).astype(np.float32) / np.float32(255), split.labels
     rate = np.float32(LEARNING_RATE)
 
@@ -243,8 +331,10 @@ CONTENDERS: dict[str, Callable[[Work, Split], tuple[Run, str]]] = {
     "ood-fashion": prepare_ours,
     "Keras fit": prepare_stock,
     "Keras fit, best steps_per_execution": prepare_stock_steps,
-    "PyTorch eager": prepare_pytorch,
+    "Keras fit on JAX": prepare_stock_jax,
+    "PyTorch": prepare_pytorch,
     "JAX": prepare_jax,
     "NumPy": prepare_numpy,
     "from scratch (NumPy)": prepare_from_scratch,
+    "scikit-learn": prepare_scikit_learn,
 }
