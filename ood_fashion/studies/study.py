@@ -157,6 +157,7 @@ STUDIES: dict[str, Study] = {
             "p4mgap": TrainConfig(model="p4mgap", **PROTOCOLS["full"]),
             "p4mgap-augmented": TrainConfig(model="p4mgap", **PROTOCOLS["augmented"]),
             "robust": TrainConfig(**PROTOCOLS["robust"]),
+            "robust-seen": TrainConfig(**PROTOCOLS["robust-seen"]),
         },
         measures=(*_ACCURACIES, "seconds"),
     ),
