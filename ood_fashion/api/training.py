@@ -26,6 +26,7 @@ def train(
     callbacks: Sequence[Any] = (),
     tensorboard: bool = False,
     device: str = "auto",
+    threads: int | None = None,
     verbose: bool = True,
     **settings: Any,
 ) -> Run:
@@ -43,6 +44,7 @@ def train(
         callbacks: more `keras.callbacks.Callback` objects for `fit`.
         tensorboard: write logs for TensorBoard into the run folder too.
         device: "auto", "cpu" or "gpu".
+        threads: of the CPU, to be chosen before TensorFlow computes anything; one a core unless given.
         verbose: show progress on standard error.
         **settings: fields of `TrainConfig`, such as `seed=1`, `epochs=10` or `augment=["translate:4"]`.
 
@@ -53,6 +55,7 @@ def train(
         InvalidValueError: a setting does not exist or is out of range.
         DataError: the dataset is absent, damaged or too small.
         RunError: the folder holds something else, is in use, or cannot be written.
+        DeviceError: the device or the threads cannot be had.
         DivergenceError: a loss was not finite; the last good weights are in the run's model file.
 
     Examples:
@@ -68,9 +71,8 @@ def train(
     with locked(path):
         if run is None or not run.is_complete:
             dataset = load_dataset(data)
-            run = train_run(
-                run, path, config, dataset, device, callbacks=callbacks, tensorboard=tensorboard, verbose=verbose
-            )
+            options: dict[str, Any] = {"callbacks": callbacks, "tensorboard": tensorboard, "verbose": verbose}
+            run = train_run(run, path, config, dataset, device, threads=threads, **options)
         else:
             run.tidy()
     return Run(path, dataset)

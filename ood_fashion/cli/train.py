@@ -38,6 +38,11 @@ from ood_fashion.runs.config import PROTOCOLS, SETTINGS
 )
 @click.option("--tensorboard", is_flag=True, help="Write logs for TensorBoard into the run folder too.")
 @device_option
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of the CPU.  [default: 1 where an update is little work, as the MLP's at small batches; else all]",
+)
 @data_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder.  [default: runs/TIME-MODEL-sSEED]")
 @resume_option
@@ -49,6 +54,7 @@ def train(
     no_early_stopping: bool,
     tensorboard: bool,
     device: str,
+    threads: int | None,
     data_dir: Source | None,
     out: Path | None,
     resume: bool,
@@ -75,8 +81,9 @@ def train(
         given["patience"] = None
     config, path = plan(given_settings(None, protocol, given), out, resume=resume)
     with working_in(path, resume=True):
-        run = train(
-            config, data_dir, out=path, resume=resume, tensorboard=tensorboard, device=device, verbose=not quiet
-        )
+        from ood_fashion.training.engine import choose_threads
+
+        options: dict[str, Any] = {"device": device, "threads": threads or choose_threads(config, device)}
+        run = train(config, data_dir, out=path, resume=resume, tensorboard=tensorboard, verbose=not quiet, **options)
     metrics = run.read_metrics()
     show({"run": str(run.path), **metrics}, tables.run_report(run, run.history, metrics), as_json)

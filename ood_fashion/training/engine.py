@@ -9,17 +9,19 @@ the weights equal stock `fit`'s but for rounding.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from ood_fashion._tensorflow import keras, tf
+from ood_fashion._tensorflow import keras, select_device, tf
 from ood_fashion.data.dataset import Split
+from ood_fashion.errors import DeviceError
 from ood_fashion.models.layer_specs import Conv2D
 from ood_fashion.models.patch_layers import patch_kernels, with_patch_kernels
-from ood_fashion.models.specs import MODELS
+from ood_fashion.models.specs import MODELS, describe
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.shifts.augmentations import Augmentation
 from ood_fashion.training.batches import augmented, training_batches, training_stacks
@@ -33,6 +35,27 @@ _SAVED_PER_STEP = 0.9e-3
 
 _LARGEST_BATCH_OF_PATCHES = 32
 """The patches of more images leave the cache, and TensorFlow's own convolution catches up, or overtakes."""
+
+
+LEAST_TO_SHARE = 7_000_000
+"""Multiply-adds of an update; with fewer, TensorFlow's threads wait for each other longer than they share work."""
+
+
+def choose_threads(config: TrainConfig, device: str) -> int | None:
+    """Return 1, and make TensorFlow use one thread of the CPU, where that trains a config fastest; else None.
+
+    It is for a process that does nothing else. What the environment says stays, and what TensorFlow has begun with.
+    """
+    work = config.batch_size * describe(config.model)["multiply_adds"]
+    if work > LEAST_TO_SHARE or steps_per_program(config) is None or "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return None
+    if device != "cpu" and tf.config.get_visible_devices("GPU"):
+        return None
+    try:
+        select_device(device, threads=1)
+    except DeviceError:
+        return None
+    return 1
 
 
 def steps_per_program(config: TrainConfig) -> int | None:

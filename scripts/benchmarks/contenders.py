@@ -42,6 +42,10 @@ class Work:
         return self.epochs * math.ceil(self.images / self.batch_size)
 
 
+Prepare = Callable[[Work, Split], tuple[Run, str]]
+"""Sets up a contender; returns what trains, and a note on how."""
+
+
 def time_call(run: Run) -> float:
     """Time one call."""
     start = time.perf_counter()
@@ -54,8 +58,46 @@ def _better(candidates: dict[str, Run]) -> tuple[Run, str]:
     return candidates[name], name
 
 
+def _apart(prepare: Prepare, work: Work, split: Split, **environment: str) -> tuple[Run, str]:
+    """Set up what needs an environment of its own, in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ |= environment
+    try:
+        context.Process(target=_serve, args=(prepare, work, split, theirs), daemon=True).start()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {} if value is None else {name: value}
+
+    def run() -> None:
+        ours.send("run")
+        ours.recv()
+
+    return run, ours.recv()
+
+
+def _serve(prepare: Prepare, work: Work, split: Split, connection: Any) -> None:
+    """Train at every message, until the other end is closed."""
+    run, note = prepare(work, split)
+    connection.send(note)
+    with suppress(EOFError):
+        while connection.recv():
+            run()
+            connection.send("done")
+
+
 def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
-    """Set up this package's engine, compiled."""
+    """Set up this package's engine, compiled, with the threads that `ood-fashion train` takes."""
+    from ood_fashion.training import engine
+
+    if work.batch_size * specs.describe(work.model)["multiply_adds"] <= engine.LEAST_TO_SHARE:
+        return _apart(_prepare_ours, work, split, TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+    return _prepare_ours(work, split)
+
+
+def _prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     from ood_fashion.models.build import build_model
     from ood_fashion.training import engine
     from ood_fashion.training.keras_trainer import compile_as_configured
@@ -68,7 +110,8 @@ def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     compile_as_configured(trainer, config)
     options = {"steps_per_epoch": engine.calls_per_epoch(config, stack), "epochs": work.epochs, "shuffle": False}
     data = engine.training_data(split, config, stack, range(work.epochs))
-    return lambda: trainer.fit(data, verbose=0, **options), f"{stack} steps a program"
+    threads = os.environ.get("TF_NUM_INTRAOP_THREADS", len(os.sched_getaffinity(0)))
+    return lambda: trainer.fit(data, verbose=0, **options), f"{stack} steps a program, threads: {threads}"
 
 
 def _stock(work: Work, split: Split, steps_per_execution: int) -> Run:
@@ -102,30 +145,7 @@ def prepare_stock_jax(work: Work, split: Split) -> tuple[Run, str]:
     """Set up Keras's `fit` on JAX, in a process of its own, since a process has one backend."""
     if find_spec("jax") is None:
         raise ImportError("No module named 'jax'")
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    before = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = "jax"
-    try:
-        context.Process(target=_serve_stock, args=(work, split, theirs), daemon=True).start()
-    finally:
-        os.environ.pop("KERAS_BACKEND")
-        os.environ |= {"KERAS_BACKEND": before} if before else {}
-
-    def run() -> None:
-        ours.send("run")
-        ours.recv()
-
-    return run, ""
-
-
-def _serve_stock(work: Work, split: Split, connection: Any) -> None:
-    """Train at every message, until the other end is closed."""
-    run = _stock(work, split, 1)
-    with suppress(EOFError):
-        while connection.recv():
-            run()
-            connection.send("done")
+    return _apart(prepare_stock, work, split, KERAS_BACKEND="jax")
 
 
 def _initial_weights(work: Work) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -327,7 +347,7 @@ def prepare_from_scratch(work: Work, split: Split) -> tuple[Run, str]:
     return run, ""
 
 
-CONTENDERS: dict[str, Callable[[Work, Split], tuple[Run, str]]] = {
+CONTENDERS: dict[str, Prepare] = {
     "ood-fashion": prepare_ours,
     "Keras fit": prepare_stock,
     "Keras fit, best steps_per_execution": prepare_stock_steps,

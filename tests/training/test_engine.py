@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,3 +189,25 @@ def test_a_gpu_keeps_the_native_kernels(
     trainer, _ = make_trainers(config, split)
     fit(trainer, training_data(split, config, 4, range(1)), 1, 1, split)
     assert bool(entered) == patches
+
+
+@pytest.mark.parametrize(
+    ("options", "threads"),
+    [((), 1), (("--threads", "2"), 2), (("--batch-size", "100"), os.cpu_count())],
+    ids=["little work", "as told", "more work"],
+)
+def test_a_training_takes_the_threads_that_pay(
+    small_folder: Path, tmp_path: Path, options: tuple[str, ...], threads: int
+) -> None:
+    """One where an update of a process's only training is little work, unless told otherwise; the run says how many."""
+    command = [sys.executable, "-m", "ood_fashion", "train", "--model", "mlp", "--engine", "compiled", "--epochs", "1"]
+    sizes = ["--train-size", "200", "--val-size", "50", "--data-dir", str(small_folder), "--out", str(tmp_path / "run")]
+    subprocess.run([*command, *sizes, *options], check=True, capture_output=True)
+    assert json.loads((tmp_path / "run/config.json").read_text())["threads"] == threads
+
+
+def test_a_process_that_computes_already_keeps_its_threads() -> None:
+    tf.constant(0)
+    before = tf.config.threading.get_intra_op_parallelism_threads()
+    assert engine.choose_threads(TrainConfig(model="mlp", engine="compiled"), "cpu") in (None, before)
+    assert tf.config.threading.get_intra_op_parallelism_threads() == before
