@@ -278,7 +278,7 @@ def augment(model: str, images: int, rounds: int, json_path: Path | None) -> Non
     from ood_fashion.models.build import build_model
     from ood_fashion.runs.config import TrainConfig
     from ood_fashion.training import engine
-    from ood_fashion.training.keras_trainer import compile_as_configured
+    from ood_fashion.training.optimizers import compile_as_configured
 
     train = load_dataset(download=False).train
     split = Split(train.images[:images], train.labels[:images])

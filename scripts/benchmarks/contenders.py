@@ -100,7 +100,7 @@ def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
 def _prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     from ood_fashion.models.build import build_model
     from ood_fashion.training import engine
-    from ood_fashion.training.keras_trainer import compile_as_configured
+    from ood_fashion.training.optimizers import compile_as_configured
 
     config = TrainConfig(
         model=work.model, train_size=work.images, batch_size=work.batch_size, epochs=work.epochs, engine="compiled"

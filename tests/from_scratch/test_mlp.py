@@ -15,8 +15,8 @@ from ood_fashion.from_scratch.layers import Array, Labels, SoftmaxCrossEntropy
 from ood_fashion.from_scratch.mlp import SGD, Epoch, Network, build_mlp, evaluate, fit
 from ood_fashion.models.build import build_model
 from ood_fashion.runs.config import TrainConfig
-from ood_fashion.training.keras_trainer import compile_as_configured
 from ood_fashion.training.numpy_trainer import as_examples
+from ood_fashion.training.optimizers import compile_as_configured
 
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4}
 

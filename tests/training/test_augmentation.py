@@ -15,7 +15,7 @@ from ood_fashion.shifts.shift import Shift
 from ood_fashion.training import engine
 from ood_fashion.training.augmentation import _MAPS, _PIXEL_OPS, augment
 from ood_fashion.training.batches import training_batches, training_stacks
-from ood_fashion.training.keras_trainer import compile_as_configured
+from ood_fashion.training.optimizers import compile_as_configured
 
 WHOLE = [
     ["translate:4"],

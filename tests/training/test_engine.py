@@ -23,7 +23,7 @@ from ood_fashion.runs.model_files import load_model
 from ood_fashion.studies.assignment import PARAMETERS
 from ood_fashion.training import engine
 from ood_fashion.training.engine import CompiledTrainer, calls_per_epoch, steps_per_program, training_data
-from ood_fashion.training.keras_trainer import compile_as_configured
+from ood_fashion.training.optimizers import compile_as_configured
 
 # Where windows overlap, two neighbours are often within rounding of each other, and either may take the gradient. That
 # leaves the sum of the gradients as it is, but not the layers below; a shift of batch normalisation starts at 0, and is

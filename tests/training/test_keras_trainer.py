@@ -25,11 +25,8 @@ from ood_fashion.runs.model_files import load_model
 from ood_fashion.runs.run import Run
 from ood_fashion.runs.start import start_run
 from ood_fashion.training.callbacks import TensorBoard
-from ood_fashion.training.keras_trainer import (
-    OPTIMIZERS,
-    initial_model,
-    train,
-)
+from ood_fashion.training.keras_trainer import initial_model, train
+from ood_fashion.training.optimizers import OPTIMIZERS
 from tests.test_default_settings import other_settings
 
 SMALL: dict[str, Any] = {

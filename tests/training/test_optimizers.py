@@ -11,12 +11,8 @@ from ood_fashion.data.dataset import Dataset, split_train
 from ood_fashion.models.build import build_model
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.training.batches import training_batches
-from ood_fashion.training.keras_trainer import (
-    SCHEDULES,
-    SmoothedCrossentropy,
-    compile_as_configured,
-    initial_model,
-)
+from ood_fashion.training.keras_trainer import initial_model
+from ood_fashion.training.optimizers import SCHEDULES, SmoothedCrossentropy, compile_as_configured
 from tests.training.test_keras_trainer import SMALL, trained, weights_of
 
 
