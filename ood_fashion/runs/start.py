@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +22,18 @@ PACKAGES = {"keras": ("tensorflow", "keras", "numpy"), "numpy": ("numpy",)}
 """The packages that decide a run beside this one, by implementation."""
 
 
-def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, threads: int | None = None) -> Run:
-    """Make a run folder, once it is clear that the dataset is large enough for the config."""
+def start_run(
+    path: Path,
+    config: TrainConfig,
+    dataset: Dataset,
+    device: str,
+    threads: int | None = None,
+    packages: Sequence[str] | None = None,
+) -> Run:
+    """Make a run folder, once it is clear that the dataset is large enough for the config.
+
+    It records the versions of `packages`, or else of those that train its implementation.
+    """
     from importlib.metadata import version  # which takes a tenth of a second
 
     split_train(dataset, config.train_size, config.val_size)
@@ -38,7 +49,7 @@ def start_run(path: Path, config: TrainConfig, dataset: Dataset, device: str, th
         # Of what is imported, which may have been installed under another name, or else of what is installed.
         | {
             name: getattr(sys.modules.get(name), "__version__", None) or version(name)
-            for name in PACKAGES[config.implementation]
+            for name in packages or PACKAGES[config.implementation]
         },
         git_revision=_git_revision(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
