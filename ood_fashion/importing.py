@@ -19,7 +19,7 @@ sys.stderr.buffer.writelines(log)
 """
 
 
-_UNUSED = ("IPython", "matplotlib", "pandas", "sklearn")
+_UNUSED = ("IPython", "jax", "matplotlib", "pandas", "sklearn")
 
 in_command = False
 """Whether this process is a command or one of its workers. A notebook's Keras takes data frames and draws models."""

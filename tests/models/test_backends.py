@@ -46,7 +46,8 @@ AUGMENTATIONS = (
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_another_backend_gives_the_same_outputs(tmp_path: Path, backend: str, fashion: Dataset) -> None:
-    # PyTorch takes gigabytes, so the extra `test` leaves it out; with the extra `bench` both cases run.
+    # The extra `bench` has both, and then both cases run. The extra `test` has neither: PyTorch takes gigabytes, and
+    # TensorFlow imports JAX wherever it is installed, which would cost every process of the other tests half a second.
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed: the extra bench has it, the extra test does not")
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.training.optimizers import compile_as_configured
 from tests.conftest import Invoke
+
+# As in tests/models/test_backends.py: it runs with the extra `bench`.
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed: see extra bench")
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 FROM_WEIGHTS = """
