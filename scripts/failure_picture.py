@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 import ood_fashion as ood
 
-SHIFTS = ("dotted_line:3", "glass_blur:3", "impulse_noise:3", "pixelate:3", "elastic:3", "motion_blur:3")
+SHIFTS = ("elastic:3", "glass_blur:3", "motion_blur:3", "shot_noise:3", "zigzag:3", "pixelate:3")
 SHOWN, SEARCHED = 8, 1000
 
 

@@ -47,11 +47,11 @@ The accuracies below are on Fashion-MNIST's 10,000 test images, with 95% Wilson 
 alone. [Robust models](robustness.md) has the means of three trainings.
 
 Each model is the first of its three trainings, not the best. `ood-fashion study robust --seeds 3 --out studies/robust`
-trained them, a process a core, and `python scripts/pretrained.py ship studies/robust` copied them to
-`ood_fashion/runs/pretrained/NAME`. Each folder is the run folder that its training wrote. Its model file is
-`model.keras`, float32, without optimizer state. `python scripts/pretrained.py cards` prints this page. `README.md` in
-the folder is the model's card for the Hugging Face Hub, and `rotate.json` and `corruptions.json` are what sweeps say of
-it, for the [leaderboard](leaderboard.md).
+trained them, a process a core, but for `robust` and `robust-seen`, which `scripts/train_on_jax.py` trained on a GPU
+[by the same settings](robustness.md#training-it). `python scripts/pretrained.py ship studies/robust` copied their run
+folders to `ood_fashion/runs/pretrained/NAME`. The model file is `model.keras`, float32, without optimizer state.
+`python scripts/pretrained.py cards` prints this page. `README.md` in the folder is the model's card for the Hugging
+Face Hub, and `rotate.json` and `corruptions.json` are what sweeps say of it, for the [leaderboard](leaderboard.md).
 """
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -151,9 +151,9 @@ def _card(name: str, run: Run) -> Iterator[str]:
     yield ""
     yield f"- Parameters: {specs.describe(config.model)['parameters']:,}; {run.model_path.stat().st_size:,} bytes."
     threads = "1 thread" if record["threads"] == 1 else f"{record['threads']} threads"
-    place = f"{threads} of the {record['device'].upper()}"
-    yield f"- With {versions}, on {place}."
-    yield f"- At commit {record['git_revision']}."
+    yield f"- With {versions}, on {'a GPU' if record['device'] == 'gpu' else f'{threads} of the CPU'}."
+    if record["git_revision"]:
+        yield f"- At commit {record['git_revision']}."
     yield "- Epochs: {epochs}, of which {kept_epoch} is kept; updates: {updates:,}.".format(**metrics["training"])
     yield ""
     rows = []

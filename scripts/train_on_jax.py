@@ -66,9 +66,9 @@ def train(run: Run, training: Split, validation: Split) -> None:
     def step(carry: Any, inputs: Any) -> Any:
         (weights, state, slots), (indices, draws) = carry, inputs
         pixels = augment(images[indices], draws, kinds) / 255
-        gradient = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, (right, state)), slopes = gradient(weights, state, pixels, labels[indices], learning=True)
-        weights, slots = model.optimizer.stateless_apply(slots, slopes, weights)
+        differentiate = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, (right, state)), gradients = differentiate(weights, state, pixels, labels[indices], learning=True)
+        weights, slots = model.optimizer.stateless_apply(slots, gradients, weights)
         return (weights, state, slots), (loss, right)
 
     steps = jax.jit(lambda carry, *inputs: jax.lax.scan(step, carry, inputs))

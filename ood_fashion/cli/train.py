@@ -30,8 +30,9 @@ from ood_fashion.runs.config import PROTOCOLS, SETTINGS
             "--protocol",
             type=Choice(list(PROTOCOLS), {"paper": "assignment"}),
             help="assignment: its own, 10,000 training and 2,000 validation images. full: AdamW, with 55,000 and "
-            "5,000. augmented: images moved and rotated too. robust: p4mres, with lighting and waves too. robust-seen: "
-            "with noise, blur and lines too. Other options change single settings of it.  [default: assignment]",
+            "5,000. augmented: images moved and rotated too. robust: p4mres, with lighting and textures too. "
+            "robust-seen: with noise, blur and lines too. Other options change single settings of it.  "
+            "[default: assignment]",
         ),
         "patience": click.option("--no-early-stopping", is_flag=True, help="Run all epochs and keep the last weights."),
     },

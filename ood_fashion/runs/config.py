@@ -256,19 +256,36 @@ _AUGMENTED: dict[str, Any] = {
     "label_smoothing": 0.0,
     "augment": ["translate:4", "rotate:45@0.4"],
 }
+# As many epochs as two cores train in three hours.
 _ROBUST: dict[str, Any] = {
     **_AUGMENTED,
     "model": "p4mres",
-    "augment": [*_AUGMENTED["augment"], "tone:0.5@0.4", "spectrum:1@0.5", "pixmix:0.8@0.5", "wave:1@0.6"],
+    "epochs": 60,
+    "augment": [
+        *_AUGMENTED["augment"],
+        "tone:0.5@0.2",
+        "spectrum:1@0.3",
+        "pixmix:1@0.5",
+        "wave:1@0.3",
+        "filter:1@0.25",
+    ],
 }
-_SEEN = ["blur:2@0.3", "line:2@0.2", "erase:0.5@0.2", "noise:0.4@0.3", "impulse:0.3@0.2"]
+_SEEN: dict[str, Any] = {
+    **_ROBUST,
+    "epochs": 45,
+    "augment": [
+        *_AUGMENTED["augment"],
+        *("tone:0.5@0.1", "spectrum:1@0.15", "pixmix:1@0.35", "wave:1@0.15", "filter:1@0.2"),
+        *("blur:2@0.2", "line:2@0.15", "erase:0.5@0.15", "noise:0.4@0.25", "impulse:0.3@0.15"),
+    ],
+}
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "assignment": {name: SETTINGS[name].default for name in ("train_size", "val_size")},
     "full": _FULL,
     "augmented": _AUGMENTED,
     "robust": _ROBUST,
-    "robust-seen": {**_ROBUST, "augment": [*_ROBUST["augment"], *_SEEN]},
+    "robust-seen": _SEEN,
 }
 """Named sets of settings. "assignment" is the protocol that the other defaults follow too; "full" is a recipe for all
 training images, which the study `recipe` takes apart; "augmented" the same for images that are moved and turned.

@@ -131,17 +131,18 @@ def _wave(pixels: Tensor, draws: list[Tensor], strength: float) -> Tensor:
 
 
 def _pixmix(pixels: Tensor, draws: list[Tensor], strength: float) -> Tensor:
-    """Add or take away small copies of the image before it in the batch (after Hendrycks et al., PixMix, CVPR 2022).
+    """Add or take away small copies of another image, where a third is light (after Hendrycks et al., CVPR 2022).
 
-    Every second or every fourth pixel of that image is kept, and repeated as often; mirrored in either axis, or not.
+    They are the two before it in the batch. Every second, fourth or seventh pixel of the first is kept, and repeated
+    as often, mirrored in either axis or not; it shows where the second is above 0.3.
     """
     height, width = pixels.shape[1:]
-    other = ops.roll(pixels, 1, axis=0)
-    copies = [ops.tile(other[:, ::step, ::step], [1, step, step])[:, :height, :width] for step in (2, 4)]
-    texture = ops.where(draws[1] < 0.5, *copies)
+    other, mask = (ops.roll(pixels, places, axis=0) for places in (1, 2))
+    copies = [ops.tile(other[:, ::step, ::step], [1, step, step])[:, :height, :width] for step in (2, 4, 7)]
+    texture = ops.where(draws[1] < 1 / 3, copies[0], ops.where(draws[1] < 2 / 3, *copies[1:]))
     texture = ops.where(draws[2] < 0.5, texture[:, ::-1], texture)
     texture = ops.where(draws[3] < 0.5, texture[:, :, ::-1], texture)
-    return pixels + strength * (2 * draws[0] - 1) * texture
+    return pixels + strength * (2 * draws[0] - 1) * ops.where(mask > 0.3, texture, 0.0)
 
 
 def _noise(pixels: Tensor, draws: list[Tensor], strength: float) -> Tensor:

@@ -41,10 +41,10 @@ def test_every_kind_is_implemented() -> None:
     assert {**_MAPS, **_PIXEL_OPS}.keys() == KINDS.keys()
 
 
-def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray, before: np.ndarray) -> Any:
+def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray, before: tuple[np.ndarray, ...]) -> Any:
     """One image in [0, 1], by NumPy and SciPy in double precision, from the formulas in the docstrings.
 
-    `before` is the image before it in the batch.
+    `before` are the image before it in the batch and the one before that.
     """
     rows, columns = np.indices(pixels.shape)
     match kind:
@@ -63,10 +63,10 @@ def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray, before
             along = rows * np.cos(angle) + columns * np.sin(angle)
             return pixels + strength * u[0] * np.sin(2 * np.pi * (frequency * along + u[3]))
         case "pixmix":
-            step = 2 if u[1] < 0.5 else 4
-            small = before[::step, ::step]
+            step = (2, 4, 7)[int(3 * u[1])]
+            small = before[0][::step, ::step]
             flipped = small[:: -1 if u[2] < 0.5 else 1, :: -1 if u[3] < 0.5 else 1]
-            return pixels + strength * (2 * u[0] - 1) * np.tile(flipped, (step, step))
+            return pixels + strength * (2 * u[0] - 1) * np.tile(flipped, (step, step)) * (before[1] > 0.3)
         case "impulse":
             uniform = hashed(u[1], pixels.size).reshape(pixels.shape)
             return np.select([uniform < strength * u[0] / 2, uniform >= 1 - strength * u[0] / 2], [0, 1], pixels)
@@ -116,7 +116,7 @@ def test_pixels_follow_the_formulas(fashion: Dataset, texts: list[str], compiled
     run = tf.function(lambda x, u: augment(x, u, augmentations), jit_compile=compiled, autograph=False)
     received = run(tf.constant(images[..., np.newaxis]), tf.constant(draws)).numpy()[..., 0]
     last = augmentations[-1]
-    all_before = np.roll(images, 1, axis=0) / 255
+    all_before = zip(*(np.roll(images, places, axis=0) / 255 for places in (1, 2)), strict=True)
     for image, before, numbers, pixels in zip(images, all_before, draws.astype(np.float64), received, strict=True):
         mirrored = texts[0] == "mirror" and numbers[0] < 0.5
         expected = np.array(image[:, ::-1] if mirrored else image) / 255
