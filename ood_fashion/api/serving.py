@@ -305,9 +305,9 @@ def build_page(explorer: Explorer, worker: Worker) -> tuple[Any, dict[str, Any]]
             return [*map(str, parts), written, number_of_step, corrections]
 
         def correct(request: Any, corrections: str) -> list[Any]:
-            number_of_step, *names = corrections.split()
+            number_of_step, *names = corrections.split() or [""]  # an event may come before its field's value
             screen, kept = sessions.get(request.session_hash, {}).get(number_of_step), gr.skip()
-            if screen is None:  # many steps later, which are corrected themselves
+            if screen is None:  # or many steps later, which are corrected themselves
                 return [kept] * (4 + len(sliders))
             values = {**vars(screen.fields.controls), "upload": None, "drawing": None}
             return [
