@@ -48,6 +48,11 @@ if $missing; then
   printf '%s\n' base "$@" >"$stamp"
 fi
 
+# Apart from the rest, for the tests that ask for it: TensorFlow imports JAX in every process that could.
+if [[ " $* " == *" test "* ]] && ! [ -d .venv/jax/jax ]; then
+  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --target .venv/jax "jax>=0.6" "jaxlib>=0.6"
+fi
+
 # The tests look at reports in a browser.
 if [[ " $* " == *" test "* ]] && ! { command -v chromium && command -v chromedriver; } >/dev/null; then
   packages=(chromium chromium-driver)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,9 @@ def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ood_fashion.reports.run_page._GALLERY_CLASSES", 1)
     monkeypatch.setattr("ood_fashion.reports.run_page._MISTAKES", 1)
 
+
+JAX_FOLDER = Path(sys.prefix) / "jax"
+"""Where scripts/setup.sh installs JAX, apart from what TensorFlow would import."""
 
 Invoke = Callable[..., Result]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -18,10 +17,7 @@ from ood_fashion.models.build import build_model
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.run import Run
 from ood_fashion.training.optimizers import compile_as_configured
-from tests.conftest import Invoke
-
-# As in tests/models/test_backends.py: it runs with the extra `bench`.
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed: see extra bench")
+from tests.conftest import JAX_FOLDER, Invoke
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 FROM_WEIGHTS = """
@@ -45,7 +41,7 @@ script.main()
 
 
 def run_script(*arguments: Any) -> None:
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(JAX_FOLDER)}
     subprocess.run([sys.executable, *map(str, arguments)], env=environment, check=True)
 
 
