@@ -131,9 +131,9 @@ class GroupConv2D(LiftingConv2D):
 class GroupBatchNormalization(_OnGroup, keras.layers.BatchNormalization):
     """Batch normalisation with one mean, variance, scale and shift per channel, shared by the group's elements.
 
-    Statistics of each element's own would tell the orientations apart (section 6.2). They are gathered for
-    all elements * channels side by side, then put together: a few channels alone would leave most of a vector unit
-    idle. The variance is E[x^2] - E[x]^2. For options see `keras.layers.BatchNormalization`; there are no masks.
+    Statistics of each element's own would tell the orientations apart (section 6.2). Where TensorFlow's fused operation
+    does not serve, they are gathered for all elements * channels side by side, then put together: a few channels alone
+    would leave most of a vector unit idle. For options see `keras.layers.BatchNormalization`; there are no masks.
     """
 
     def build(self, input_shape: Dims) -> None:
@@ -144,7 +144,10 @@ class GroupBatchNormalization(_OnGroup, keras.layers.BatchNormalization):
     def call(self, inputs: Any, training: bool | None = None, mask: Any | None = None) -> Any:
         """Normalise (n, height, width, elements * channels)."""
         order = group_order(self.reflections)
+        mean, variance = self.moving_mean, self.moving_variance
         if training and self.trainable:
+            if self._can_fuse:
+                return self._normalize_fused(inputs)
             if self.synchronized:  # over devices
                 means, variances = ops.moments(inputs, [0, 1, 2], synchronized=True)
                 squares = variances + ops.square(means)
@@ -152,17 +155,43 @@ class GroupBatchNormalization(_OnGroup, keras.layers.BatchNormalization):
                 means, squares = (ops.mean(values, [0, 1, 2]) for values in (inputs, ops.square(inputs)))
             mean, square = (ops.mean(ops.reshape(values, (order, -1)), 0) for values in (means, squares))
             variance = ops.maximum(square - ops.square(mean), 0.0)
-            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + value * (1 - self.momentum))
-        else:
-            mean, variance = self.moving_mean, self.moving_variance
+            self._update(mean, variance)
         factor = ops.rsqrt(variance + self.epsilon)
         if self.scale:
-            factor *= self.gamma
+            factor *= ops.cast(self.gamma, factor.dtype)
         offset = -mean * factor
         if self.center:
-            offset += self.beta
-        return inputs * ops.tile(factor, [order]) + ops.tile(offset, [order])
+            offset += ops.cast(self.beta, factor.dtype)
+        outputs = ops.cast(inputs, factor.dtype) * ops.tile(factor, [order]) + ops.tile(offset, [order])
+        return ops.cast(outputs, inputs.dtype)
+
+    def _update(self, mean: Any, variance: Any) -> None:
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + ops.cast(value, moving.dtype) * (1 - self.momentum))
+
+    @property
+    def _can_fuse(self) -> bool:
+        """Whether TensorFlow's fused operation serves, which is slow where channels do not fill a vector unit."""
+        on_tensorflow = keras.config.backend() == "tensorflow" and self.compute_dtype != "float64"
+        return on_tensorflow and not self.synchronized and self.moving_mean.shape[0] % 4 == 0
+
+    def _normalize_fused(self, inputs: Any) -> Any:
+        """Normalise a batch by its own statistics in one operation, in half the time that several passes take."""
+        from ood_fashion._tensorflow import tf
+
+        _, height, width, channels = inputs.shape
+        filters = channels // group_order(self.reflections)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=tf.reshape(inputs, (-1, height, width * channels // filters, filters)),
+            scale=tf.cast(self.gamma, tf.float32) if self.scale else tf.ones(filters),
+            offset=tf.cast(self.beta, tf.float32) if self.center else tf.zeros(filters),
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+        )
+        count = tf.cast(tf.size(inputs) // filters, variance.dtype)
+        self._update(mean, variance * (count - 1) / count)  # what TensorFlow estimates without bias
+        return tf.reshape(outputs, (-1, height, width, channels))
 
 
 @keras.saving.register_keras_serializable("ood_fashion")

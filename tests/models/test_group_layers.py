@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import signal
 
 from ood_fashion.data.dataset import Dataset
@@ -130,22 +131,47 @@ def test_convolutions_equal_a_loop_over_the_group(reflections: bool) -> None:
 
 @pytest.mark.parametrize("reflections", [False, True])
 @pytest.mark.parametrize("training", [True, False])
-def test_group_batch_normalisation_is_keras_s_with_the_elements_as_positions(reflections: bool, training: bool) -> None:
-    order = group_order(reflections)
-    maps = np.random.default_rng(0).normal(2, 3, (5, 4, 4, order * CHANNELS)).astype("float32")
+@pytest.mark.parametrize(
+    ("channels", "options", "tolerance"),
+    [
+        (3, {}, 1e-5),
+        (4, {}, 1e-5),  # TensorFlow's fused operation, in training
+        (4, {"scale": False, "center": False}, 1e-5),
+        (4, {"dtype": "float64"}, 1e-9),
+        (4, {"dtype": "mixed_bfloat16"}, 0.05),
+    ],
+)
+def test_group_batch_normalisation_is_keras_s_with_the_elements_as_positions(
+    reflections: bool, training: bool, channels: int, options: dict[str, Any], tolerance: float
+) -> None:
+    order, rng = group_order(reflections), np.random.default_rng(0)
     layer, stock = (
-        GroupBatchNormalization(reflections, momentum=0.9),
-        keras.layers.BatchNormalization(momentum=0.9),
+        GroupBatchNormalization(reflections, momentum=0.9, **options),
+        keras.layers.BatchNormalization(momentum=0.9, **options),
     )
+    maps = keras.ops.cast(rng.normal(2, 3, (5, 4, 4, order * channels)), layer.compute_dtype)
     layer.build(maps.shape)
-    stock.build((5, 4, 4 * order, CHANNELS))
-    weights = [np.random.default_rng(1).uniform(0.5, 2, CHANNELS) for _ in range(4)]
+    stock.build((5, 4, 4 * order, channels))
+    weights = [rng.uniform(0.5, 2, channels) for _ in layer.weights]
     layer.set_weights(weights)
     stock.set_weights(weights)
-    expected = stock(maps.reshape(5, 4, 4 * order, CHANNELS), training=training).numpy().reshape(maps.shape)
-    np.testing.assert_allclose(layer(maps, training=training), expected, rtol=1e-5, atol=1e-5)
-    for received, wanted in zip(layer.get_weights(), stock.get_weights(), strict=True):
-        np.testing.assert_allclose(received, wanted, rtol=1e-5)
+
+    def outputs_and_gradients(of: keras.layers.Layer, shape: tuple[int, ...]) -> list[Any]:
+        inputs = tf.reshape(maps, shape)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = of(inputs, training=training)
+            loss = tf.reduce_sum(tf.sin(tf.cast(outputs, of.variable_dtype)))
+        gradients = tape.gradient(loss, [inputs, *of.trainable_variables])
+        return [np.ravel(keras.ops.cast(one, "float64")) for one in (outputs, *gradients)]
+
+    received, expected = (
+        outputs_and_gradients(layer, maps.shape),
+        outputs_and_gradients(stock, (5, 4, 4 * order, channels)),
+    )
+    assert len(received) == 2 + len(layer.trainable_variables)
+    for one, wanted in zip([*received, *layer.get_weights()], [*expected, *stock.get_weights()], strict=True):
+        np.testing.assert_allclose(one, wanted, rtol=tolerance, atol=tolerance * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize(
