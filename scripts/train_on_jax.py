@@ -3,9 +3,12 @@ r"""Train with Keras on JAX, on a machine that has a GPU and no TensorFlow.
 KERAS_BACKEND=jax python scripts/train_on_jax.py robust studies/robust/robust-s1 --seed 1
 ood-fashion train --out studies/robust/robust-s1 --resume
 
-The second command, where TensorFlow is, measures the model and completes the run; it also goes on with a training that
-was cut off. Settings, model, augmentations, optimizer and schedule are those of `ood-fashion train`. The random numbers
-that order and augment the images are NumPy's, so the same seed gives another training.
+KERAS_BACKEND=jax python scripts/train_on_jax.py ingredients studies/ingredients --seeds 3
+ood-fashion study ingredients --out studies/ingredients --resume
+
+The second command of each pair, where TensorFlow is, measures the models and completes the runs; it also goes on with a
+training that was cut off. Settings, model, augmentations, optimizer and schedule are those of `ood-fashion train`. The
+random numbers that order and augment the images are NumPy's, so the same seed gives another training.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from ood_fashion.models.build import build_model
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.run import Checkpoint, Run
 from ood_fashion.runs.start import start_run
+from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study_run import StudyRun
 from ood_fashion.training.augmentation import augment
 from ood_fashion.training.optimizers import compile_as_configured
 
@@ -36,17 +41,33 @@ ops = keras.ops
 
 
 @click.command()
-@click.argument("protocol", type=click.Choice(list(PROTOCOLS)))
+@click.argument("name", type=click.Choice(sorted({*PROTOCOLS, *STUDIES})), metavar="PROTOCOL_OR_STUDY")
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--seeds", type=click.IntRange(1), help="Train the study of this name, so many times each setting.")
 @settings_options("model", "train_size", "val_size", "epochs", "batch_size", "learning_rate", "seed", "augment")
 @data_dir_option
-def main(protocol: str, folder: Path, data_dir: Source | None, **settings: Any) -> None:
-    """Train by a PROTOCOL into a run FOLDER, without early stopping."""
-    given = {name: value for name, value in settings.items() if value not in (None, ())}
-    config = TrainConfig.from_json({**given_settings(None, protocol, given), "patience": None})
+def main(name: str, folder: Path, seeds: int | None, data_dir: Source | None, **settings: Any) -> None:
+    """Train by a protocol into a run FOLDER, or a study into its FOLDER, without early stopping.
+
+    Of a study this leaves out what has begun, and what stops early or monitors the test set.
+    """
+    given = {setting: value for setting, value in settings.items() if value not in (None, ())}
+    if name not in (STUDIES if seeds else PROTOCOLS):
+        raise click.UsageError(f"{name!r} is a {'protocol: leave out' if seeds else 'study: give'} --seeds.")
     dataset = load_dataset(data_dir)
-    run = start_run(folder, config, dataset, jax.default_backend(), packages=("jax", "keras", "numpy"))
-    train(run, *split_train(dataset, config.train_size, config.val_size, seed=config.split_seed))
+    if seeds:
+        study = StudyRun.create(folder, name, seeds=seeds, changes=given, dataset=dataset, resume=True)
+        runs = [
+            (trial.path, trial.config)
+            for trial in study.trials(unfinished=True)
+            if trial.config.patience is None and not trial.config.monitor_test and not Run(trial.path).has_begun
+        ]
+    else:
+        runs = [(folder, TrainConfig.from_json({**given_settings(None, name, given), "patience": None}))]
+    for path, config in runs:
+        click.echo(path)
+        run = start_run(path, config, dataset, jax.default_backend(), packages=("jax", "keras", "numpy"))
+        train(run, *split_train(dataset, config.train_size, config.val_size, seed=config.split_seed))
 
 
 def train(run: Run, training: Split, validation: Split) -> None:

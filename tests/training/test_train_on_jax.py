@@ -97,3 +97,19 @@ def test_training_goes_on_with_tensorflow(invoke: Invoke, small_folder: Path) ->
     assert invoke("train", "--out", "run", "--resume", "--data-dir", small_folder).exit_code == 0
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 3, 4, 5, 6]
     assert run.is_complete
+
+
+def test_a_study_is_completed_with_tensorflow(invoke: Invoke, small_folder: Path) -> None:
+    """What has begun is left as it is, and what stops early is left to TensorFlow."""
+    options = ["--train-size", 100, "--val-size", 50, "--epochs", 2, "--data-dir", small_folder]
+    run_script(SCRIPTS / "train_on_jax.py", "batch-size", "sizes", "--seeds", 1, *options)
+    assert not any(Path("sizes").glob("trials/*"))
+    for _ in range(2):
+        run_script(SCRIPTS / "train_on_jax.py", "momentum", "momentum", "--seeds", 1, *options)
+    runs = [Run.open(path) for path in Path("momentum").glob("trials/*")]
+    kept = [checkpoint.arrays["kept"] for run in runs if (checkpoint := run.read_checkpoint())]
+    assert len(kept) == len(runs) == 6
+    assert invoke("study", "momentum", "--out", "momentum", "--resume", "--data-dir", small_folder).exit_code == 0
+    for run, weights in zip(runs, kept, strict=True):
+        for received, expected in zip(keras.models.load_model(run.model_path).get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(received, expected)
