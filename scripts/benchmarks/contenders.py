@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -158,6 +159,7 @@ def _initial_weights(work: Work) -> list[tuple[NDArray[np.float32], NDArray[np.f
 
 def prepare_pytorch(work: Work, split: Split) -> tuple[Run, str]:
     """Set up PyTorch, channels last for the CNNs: the better of eager mode and `torch.compile`."""
+    sys.modules.setdefault("triton", None)  # of use on a GPU alone, and crashes where TensorFlow's LLVM is loaded
     import torch
     from torch import nn
 
