@@ -159,7 +159,8 @@ def _initial_weights(work: Work) -> list[tuple[NDArray[np.float32], NDArray[np.f
 
 def prepare_pytorch(work: Work, split: Split) -> tuple[Run, str]:
     """Set up PyTorch, channels last for the CNNs: the better of eager mode and `torch.compile`."""
-    sys.modules.setdefault("triton", None)  # of use on a GPU alone, and crashes where TensorFlow's LLVM is loaded
+    # It is of use on a GPU alone, and its import crashes where TensorFlow is loaded.
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     import torch
     from torch import nn
 
