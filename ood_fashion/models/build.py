@@ -22,8 +22,8 @@ def _initialized(seed: int) -> dict[str, Any]:
 
 def _linear(layer: layer_specs.LinearConv2D, name: str, seed: int) -> dict[str, Any]:
     """What all convolutions without bias and activation are built with."""
-    options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "use_bias": False, "name": name}
-    return {**options, **_initialized(seed)}
+    options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "padding": layer.padding}
+    return {**options, "use_bias": False, "name": name, **_initialized(seed)}
 
 
 LAYERS: dict[type[layer_specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {

@@ -108,12 +108,19 @@ def load_weights(name: str, path: Path) -> keras.Model:
 
 
 def _assign_weights(model: keras.Model, saved: h5py.Group) -> None:
-    """Give a model the weights that Keras has saved: a group per layer, which bears its name, with numbered arrays."""
+    """Give a model the weights that Keras has saved: a group per layer, which bears its name, with numbered arrays.
+
+    Names end in the layer's place. Layers are matched by their order among those with weights, which is what versions
+    have in common.
+    """
     groups = [_hdf5_member(_hdf5_member(saved, key, h5py.Group), "vars", h5py.Group) for key in saved]
-    by_name = {group.attrs["name"]: group for group in groups}
-    for layer in model.layers:
+    ordered = sorted(filter(len, groups), key=lambda group: int(group.attrs["name"].rpartition("_")[2]))
+    layers = [layer for layer in model.layers if layer.weights]
+    if len(layers) != len(ordered):
+        raise ValueError(f"{len(ordered)} layers with weights, where it has {len(layers)}")
+    for layer, group in zip(layers, ordered, strict=True):
         for index, variable in enumerate(layer.weights):
-            array = _hdf5_member(by_name[layer.name], str(index), h5py.Dataset)
+            array = _hdf5_member(group, str(index), h5py.Dataset)
             if (array.shape, array.dtype, array.external, array.is_virtual) != (variable.shape, "float32", None, False):
                 raise ValueError(f"{array.dtype} {array.shape} for {variable.path}, which is float32 {variable.shape}")
             variable.assign(array[...])

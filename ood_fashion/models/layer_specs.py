@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ood_fashion.errors import InvalidValueError
@@ -254,9 +254,18 @@ def group_channels(channels: int, reflections: bool, layer: str) -> int:
 
 @dataclass(frozen=True)
 class LinearConv2D(Conv2D):
-    """Convolution with square kernels, stride 1, no padding, without bias, linear: for batch normalisation and ReLU."""
+    """Convolution with square kernels, stride 1, without bias, linear: for batch normalisation and ReLU.
 
+    Padding is "valid", none, or "same", zeros around the map that keep its size.
+    """
+
+    padding: str = field(default="valid", kw_only=True)
     name = "linear_conv2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return (height - kernel + 1, width - kernel + 1, filters), or with "same" (height, width, filters)."""
+        window = 1 if self.padding == "same" else self.kernel_size
+        return (*_window_output(shape, window, 1, self.name), self.filters)
 
     def parameters(self, shape: Shape) -> ParameterCount:
         """Return kernel * kernel * channels * filters."""
@@ -275,8 +284,8 @@ class LiftingConv2D(LinearConv2D):
     name = "lifting_conv2d"
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return (height - kernel + 1, width - kernel + 1, elements * filters)."""
-        return (*_window_output(shape, self.kernel_size, 1, self.name), group_order(self.reflections) * self.filters)
+        """Return as many channels as there are elements * filters."""
+        return (*super().output_shape(shape)[:-1], group_order(self.reflections) * self.filters)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def patch_kernels() -> Iterator[None]:
 
 @keras.saving.register_keras_serializable("ood_fashion")
 class Conv2D(keras.layers.Conv2D):
-    """A convolution as one matrix product of all patches with the kernel, if it has stride 1 and no padding."""
+    """A convolution as one matrix product of all patches with the kernel, if it has stride 1."""
 
     def call(self, inputs: Any) -> Any:
         """Convolve, add the bias, and activate (n, height, width, channels)."""
@@ -45,10 +45,12 @@ class Conv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve (n, height, width, channels) with (rows, columns, channels, filters)."""
-        plain = (self.strides, self.dilation_rate, self.groups, self.padding, self.data_format)
-        if not _patch_kernels.get() or plain != ((1, 1), (1, 1), 1, "valid", "channels_last"):
+        plain = (self.strides, self.dilation_rate, self.groups, self.data_format)
+        if not _patch_kernels.get() or plain != ((1, 1), (1, 1), 1, "channels_last"):
             return super().convolution_op(inputs, kernel)
         rows, columns, channels, filters = kernel.shape
+        if self.padding == "same":
+            inputs = ops.pad(inputs, [(0, 0), *(((size - 1) // 2, size // 2) for size in (rows, columns)), (0, 0)])
         height, width = inputs.shape[1] - rows + 1, inputs.shape[2] - columns + 1
         # Stacked axis by axis: XLA copies this faster than one concatenation of all slices.
         patches = ops.stack(

@@ -5,7 +5,7 @@ Nothing here knows Keras; `ood_fashion.models.build` builds the Keras model that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ood_fashion.errors import InvalidValueError
@@ -87,7 +87,7 @@ def _group_block(convolution: LiftingConv2D) -> tuple[Layer, ...]:
 
 def _padded_block(convolution: LiftingConv2D) -> tuple[Layer, ...]:
     """Keep the map's size, and so all that is in it."""
-    return ZeroPad2D(convolution.kernel_size // 2), *_group_block(convolution)
+    return _group_block(replace(convolution, padding="same"))
 
 
 def _residual_block(filters: int) -> tuple[Layer, ...]:
@@ -113,8 +113,8 @@ MODELS: dict[str, ModelSpec] = {
         (
             *(*_group_block(LiftingConv2D(6, 5, reflections=True)), MaxPool2D(2)),
             *(*_group_block(GroupConv2D(12, 3, reflections=True)), MaxPool2D(2)),
-            *(*_group_block(GroupConv2D(20, 3, reflections=True)), ZeroPad2D(1)),
-            *(*_group_block(GroupConv2D(24, 3, reflections=True)), GroupMaxPool(reflections=True), GlobalMaxPool2D()),
+            *_group_block(GroupConv2D(20, 3, reflections=True)),
+            *(*_padded_block(GroupConv2D(24, 3, reflections=True)), GroupMaxPool(reflections=True), GlobalMaxPool2D()),
         ),
     ),
     "p4mgap": ModelSpec(

@@ -234,7 +234,7 @@ def test_a_model_gives_the_same_answer_for_every_element(
             layer.beta.assign(0.3 * random(*layer.beta.shape))
     model(images, training=True)
     logits = model(images).numpy()
-    assert len(set(logits.argmax(axis=1))) > 1
+    assert logits.std(axis=0).min() > 1e-3 * np.abs(logits).max()  # else any model would do
     model.save(tmp_path / "m.keras")
     loaded = load_model(tmp_path / "m.keras")
     for g in elements(name != "p4cnn"):

@@ -37,6 +37,7 @@ def outputs_and_gradients(layer: keras.layers.Layer, inputs: np.ndarray, patches
         (patch_layers.Conv2D(2, 4, use_bias=False), (2, 4, 4, 1)),
         (patch_layers.Conv2D(2, 3, strides=2), (2, 9, 9, 2)),  # not by patches
         (patch_layers.Conv2D(2, 3, padding="same"), (2, 5, 5, 2)),
+        (patch_layers.Conv2D(3, (2, 4), padding="same", activation="relu"), (2, 6, 5, 2)),
         (patch_layers.MaxPooling2D(2), (2, 6, 8, 3)),
         (patch_layers.MaxPooling2D(2), (2, 11, 5, 3)),
         (patch_layers.MaxPooling2D(3), (1, 10, 9, 2)),
