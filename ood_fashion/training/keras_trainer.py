@@ -11,7 +11,6 @@ from ood_fashion._tensorflow import default_settings, keras, select_device, tf
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import DivergenceError, InvalidValueError
 from ood_fashion.evaluation.classifier import calibrate
-from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, shifted_batches
 from ood_fashion.evaluation.scorer import make_scorer
 from ood_fashion.files import atomic_write
 from ood_fashion.models.build import build_model
@@ -23,7 +22,7 @@ from ood_fashion.training.callbacks import (
     EarlyStopping,
     EpochRecorder,
     FiniteLoss,
-    MonitorTest,
+    Monitor,
     Progress,
     TensorBoard,
     require_tensorboard,
@@ -109,17 +108,16 @@ def fit(
     if recorder.finished:
         return
     stack, first = engine.steps_per_program(config), len(recorder.history)
-    devices = trainer.distribute_strategy.num_replicas_in_sync
-    evaluation_batch = EVALUATION_BATCH_SIZE // devices * devices
-    monitors = [MonitorTest(shifted_batches(test, batch_size=evaluation_batch))] if config.monitor_test else []
+    monitors = [Monitor(validation, ("val_loss", "val_accuracy"))]
+    if config.monitor_test:
+        monitors.append(Monitor(test, ("test_accuracy",)))
     trainer.fit(
         engine.training_data(training, config, stack, range(first, config.epochs)),
-        validation_data=shifted_batches(validation, batch_size=evaluation_batch),
         initial_epoch=first,
         epochs=config.epochs,
         steps_per_epoch=engine.calls_per_epoch(config, stack),
         shuffle=False,  # the batches are shuffled already
-        callbacks=[FiniteLoss(), *monitors, *([stopping] if stopping else []), recorder, *callbacks],
+        callbacks=[*monitors, FiniteLoss(), *([stopping] if stopping else []), recorder, *callbacks],
         verbose=0,
     )
 
@@ -155,7 +153,7 @@ def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
         )
     strategy = STRATEGIES[config.strategy]()
     devices = strategy.num_replicas_in_sync
-    for name in ("batch_size", "train_size", "val_size"):
+    for name in ("batch_size", "train_size"):
         if (value := getattr(config, name)) % devices:
             raise InvalidValueError(
                 f"`strategy` {config.strategy}: expected a multiple of the number of devices, {devices}, "

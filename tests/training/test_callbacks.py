@@ -7,8 +7,30 @@ import keras
 import numpy as np
 import pytest
 
+from ood_fashion.data.dataset import Dataset, Split
 from ood_fashion.errors import DivergenceError
-from ood_fashion.training.callbacks import EarlyStopping, FiniteLoss, Progress
+from ood_fashion.evaluation.pipelines import shifted_batches
+from ood_fashion.models.build import build_model
+from ood_fashion.runs.config import TrainConfig
+from ood_fashion.training.callbacks import EarlyStopping, FiniteLoss, Monitor, Progress
+from ood_fashion.training.optimizers import compile_as_configured
+
+
+@pytest.mark.parametrize("n", [3, 500, 1_300])
+def test_a_monitor_measures_what_keras_does(fashion: Dataset, n: int) -> None:
+    """Batches of 500, the last one smaller, and a loss that is not the plain one."""
+    split = Split(fashion.test.images[:n], fashion.test.labels[:n])
+    model = build_model("p4cnn", seed=1)  # dependent on `training`
+    compile_as_configured(model, TrainConfig(model="p4cnn", label_smoothing=0.1))
+    monitor = Monitor(split, ("val_loss", "val_accuracy", "test_accuracy"))
+    monitor.set_model(model)
+    monitor.on_train_begin()
+    logs = {"loss": 1.0}
+    monitor.on_epoch_end(0, logs)
+    expected = model.evaluate(shifted_batches(split), verbose=0, return_dict=True)
+    assert logs.pop("val_loss") == pytest.approx(expected["loss"], rel=1e-6)
+    accuracy = pytest.approx(expected["accuracy"])
+    assert logs == {"loss": 1.0, "val_accuracy": accuracy, "test_accuracy": accuracy}
 
 
 def one_weight() -> keras.Model:
