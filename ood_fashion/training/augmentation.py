@@ -108,8 +108,8 @@ def _spectrum(pixels: Tensor, draws: list[Tensor], strength: float) -> Tensor:
     height, width = pixels.shape[1:]
     rows, columns = _cosines(height), _cosines(width)
     y, x = np.arange(height) / (height - 1), np.arange(width) / (width - 1)
-    radius = (np.hypot(y[:, np.newaxis], x) / math.sqrt(2)).astype(np.float32)
-    bends = [(2 * draw - 1) * np.sin(math.pi / 2 * k * radius) for k, draw in enumerate(draws[:4], start=1)]
+    radius = ops.convert_to_tensor(np.hypot(y[:, np.newaxis], x) / math.sqrt(2), "float32")
+    bends = [(2 * draw - 1) * ops.sin(math.pi / 2 * k * radius) for k, draw in enumerate(draws[:4], start=1)]
     spectrum = ops.einsum("ui,nij,vj->nuv", rows, pixels, columns) * (1 + strength * sum(bends))
     return ops.einsum("ui,nuv,vj->nij", rows, spectrum, columns)
 
@@ -123,8 +123,7 @@ def _cosines(size: int) -> NDArray[np.float32]:
 
 def _wave(pixels: Tensor, draws: list[Tensor], strength: float) -> Tensor:
     """Add a plane wave of any direction, phase and frequency that pixels can show (Vaish et al., AFA, CVPR 2024)."""
-    height, width = pixels.shape[1:]
-    y, x = np.indices((1, height, width), np.float32)[1:]
+    y, x = _positions(*pixels.shape[1:])
     amplitude, frequency, direction, phase = draws[0], math.pi * draws[1], 2 * math.pi * draws[2], draws[3]
     position = y * (frequency * ops.cos(direction)) + x * (frequency * ops.sin(direction))
     return pixels + strength * amplitude * ops.sin(position + 2 * math.pi * phase)
@@ -140,8 +139,8 @@ def _pixmix(pixels: Tensor, draws: list[Tensor], strength: float) -> Tensor:
     other, mask = (ops.roll(pixels, places, axis=0) for places in (1, 2))
     copies = [ops.tile(other[:, ::step, ::step], [1, step, step])[:, :height, :width] for step in (2, 4, 7)]
     texture = ops.where(draws[1] < 1 / 3, copies[0], ops.where(draws[1] < 2 / 3, *copies[1:]))
-    texture = ops.where(draws[2] < 0.5, texture[:, ::-1], texture)
-    texture = ops.where(draws[3] < 0.5, texture[:, :, ::-1], texture)
+    texture = ops.where(draws[2] < 0.5, ops.flip(texture, axis=1), texture)
+    texture = ops.where(draws[3] < 0.5, ops.flip(texture, axis=2), texture)
     return pixels + strength * (2 * draws[0] - 1) * ops.where(mask > 0.3, texture, 0.0)
 
 
@@ -162,7 +161,7 @@ def _blur(pixels: Tensor, draws: list[Tensor], most: float) -> Tensor:
     deviation = ops.maximum(most * draws[0], 0.01)
 
     def matrices(size: int) -> Tensor:
-        offsets = np.arange(1 - size, size, dtype=np.float32)
+        offsets = ops.arange(1 - size, size, dtype="float32")
         weights = ops.exp(-ops.square(offsets / deviation) / 2)
         weights /= ops.sum(weights, axis=-1, keepdims=True)
         return ops.concatenate([weights[:, :, size - 1 - i : 2 * size - 1 - i] for i in range(size)], axis=1)
@@ -174,7 +173,7 @@ def _blur(pixels: Tensor, draws: list[Tensor], most: float) -> Tensor:
 def _line(pixels: Tensor, draws: list[Tensor], width: float) -> Tensor:
     """Draw a straight line of so many pixels' width, in any direction, place and grey level."""
     height, columns = pixels.shape[1:]
-    y, x = np.indices((1, height, columns), np.float32)[1:]
+    y, x = _positions(height, columns)
     direction = math.pi * draws[0]
     normal = ops.cos(direction), ops.sin(direction)
     place = (2 * draws[1] - 1) / 2 * (height * ops.abs(normal[0]) + columns * ops.abs(normal[1]))
@@ -187,11 +186,17 @@ def _erase(pixels: Tensor, draws: list[Tensor], strength: float) -> Tensor:
     inside = True
     for axis, (side, place) in enumerate(zip(draws[:2], draws[2:4], strict=True)):
         size = pixels.shape[1 + axis]
-        index = np.arange(size, dtype=np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
+        index = ops.reshape(ops.arange(size, dtype="float32"), (-1, 1) if axis == 0 else (1, -1))
         length = ops.floor(side * (strength * size + 1))
         first = ops.floor(place * (size - length + 1))
-        inside &= (index >= first) & (index < first + length)
+        inside = inside & (index >= first) & (index < first + length)
     return ops.where(inside, draws[4], pixels)
+
+
+def _positions(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return each pixel's row and column, float32 (1, height, width) both."""
+    _, rows, columns = np.indices((1, height, width), np.float32)
+    return ops.convert_to_tensor(rows), ops.convert_to_tensor(columns)
 
 
 def _normal(draw: Tensor, shape: Sequence[int]) -> Tensor:
@@ -203,17 +208,22 @@ def _normal(draw: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _uniform(draw: Tensor, count: int) -> Tensor:
-    """Hash the bits of draws (b, 1, 1) and 0 ... count - 1 to numbers in [0, 1), (b, count): lowbias32 of C. Wellons.
+    """Hash draws (b, 1, 1) and 0 ... count - 1 to numbers in [0, 1), (b, count): lowbias32 of C. Wellons.
 
-    Integers alone decide them, so that XLA's programs give the same as TensorFlow's.
+    Integers alone decide them, so that XLA's programs give the same as TensorFlow's. PyTorch has 64 bits for the 32.
     """
-    shift, xor = ops.bitwise_right_shift, ops.bitwise_xor
-    start = ops.view(ops.reshape(draw, (-1, 1)), "uint32") * np.uint32(0x2C1B3C6D)
-    value = start + np.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B9)
+
+    def low(value: Tensor) -> Tensor:
+        return ops.bitwise_and(value, np.uint32(0xFFFFFFFF))
+
+    def mix(value: Tensor, bits: int) -> Tensor:
+        return ops.bitwise_xor(value, ops.bitwise_right_shift(value, np.uint32(bits)))
+
+    start = ops.cast(ops.reshape(draw, (-1, 1)) * 2**24, "uint32") * np.uint32(0x2C1B3C6D)
+    value = low(start + ops.convert_to_tensor(np.arange(count, dtype=np.uint32) * np.uint32(0x9E3779B9)))
     for bits, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        value = xor(value, shift(value, np.uint32(bits))) * np.uint32(factor)
-    value = xor(value, shift(value, np.uint32(16)))
-    return ops.cast(shift(value, np.uint32(8)), "float32") / 2**24
+        value = low(mix(value, bits) * np.uint32(factor))
+    return ops.cast(ops.bitwise_right_shift(mix(value, 16), np.uint32(8)), "float32") / 2**24
 
 
 _PIXEL_OPS: dict[str, Callable[[Tensor, list[Tensor], float], Tensor]] = {
@@ -238,7 +248,7 @@ def augment(images: Tensor, draws: Tensor, augmentations: Sequence[Augmentation]
     [0, 1], which are then clipped to it. The draws are float32 (b, columns), uniform in [0, 1), as many columns as the
     augmentations draw together.
     """
-    pixels, column = ops.cast(images, "float32"), 0
+    pixels, draws, column = ops.cast(images, "float32"), ops.convert_to_tensor(draws), 0
     for moves, group in groupby(augmentations, lambda augmentation: augmentation.kind in _MAPS):
         chain = list(group)
         count = sum(augmentation.draws for augmentation in chain)
@@ -271,9 +281,9 @@ def _move(images: Tensor, draws: Tensor, augmentations: Sequence[Augmentation]) 
         maps, column = maps.after(change), column + augmentation.draws
     kinds = {augmentation.kind for augmentation in augmentations}
 
-    grid = np.indices((height, width), np.float32).reshape(2, 1, -1)
     centre_row, centre_column = (height - 1) / 2, (width - 1) / 2
-    y, x = grid[0] - centre_row, grid[1] - centre_column
+    rows, columns = (ops.reshape(positions, (1, -1)) for positions in _positions(height, width))
+    y, x = rows - centre_row, columns - centre_column
     row = maps.a * y + maps.b * x + maps.row + centre_row
     column_of = maps.c * y + maps.d * x + maps.column + centre_column
     pixels = ops.reshape(images, (-1, height * width))

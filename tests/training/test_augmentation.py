@@ -91,7 +91,7 @@ def change(kind: str, strength: float, pixels: np.ndarray, u: np.ndarray, before
 
 def hashed(draw: float, count: int) -> np.ndarray:
     """The random numbers of an image, by Python's whole numbers."""
-    start = int(np.float32(draw).view(np.uint32)) * 0x2C1B3C6D
+    start = int(draw * 2**24) * 0x2C1B3C6D
     numbers = []
     for i in range(count):
         value = (start + i * 0x9E3779B9) % 2**32
