@@ -84,8 +84,8 @@ class Monitor(keras.callbacks.Callback):
             x, y = (values[start : start + EVALUATION_BATCH_SIZE] for values in (images, labels))
             scores = self.model(to_unit_range(x[..., tf.newaxis]), training=False)
             mean = self.model.compute_loss(y=y, y_pred=scores, training=False)
-            hits = tf.math.count_nonzero(tf.argmax(scores, axis=1) == y, dtype=tf.int32)
-            return start + EVALUATION_BATCH_SIZE, loss + mean * tf.cast(tf.size(y), mean.dtype), correct + hits
+            matches = tf.math.count_nonzero(tf.argmax(scores, axis=1) == y, dtype=tf.int32)
+            return start + EVALUATION_BATCH_SIZE, loss + mean * tf.cast(tf.size(y), mean.dtype), correct + matches
 
         def measure() -> dict[str, tf.Tensor]:
             _, loss, correct = tf.while_loop(lambda start, *_: start < n, add_batch, (0, 0.0, 0))
