@@ -256,7 +256,7 @@ _AUGMENTED: dict[str, Any] = {
     "label_smoothing": 0.0,
     "augment": ["translate:4", "rotate:45@0.4"],
 }
-# Two cores train so many epochs in two to three hours.
+# Two cores train so many epochs in some two hours.
 _ROBUST: dict[str, Any] = {
     **_AUGMENTED,
     "model": "p4mres",
