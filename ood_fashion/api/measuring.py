@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -305,8 +306,14 @@ def sweep(
                 chosen,
                 len(files),
                 len(test),
-                lambda shifts: run_parallel(
-                    correct_under, [(shift, asked) for shift in shifts], backend=backend, address=address, jobs=jobs
+                lambda shifts: chain.from_iterable(
+                    run_parallel(
+                        correct_under,
+                        [(row, asked) for row in sweeps.rows(shifts)],
+                        backend=backend,
+                        address=address,
+                        jobs=jobs,
+                    )
                 ),
                 folder,
                 advance,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,16 @@ from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.evaluation.classifier import OUTPUTS, Scorer, read_outputs
 from ood_fashion.evaluation.metrics import are_scores, to_logits, to_probabilities
 from ood_fashion.evaluation.model_io import find_outputs, with_batch_statistics, with_pixel_range
-from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE, UNSHIFTED, Taps, shift_beforehand, shift_within
+from ood_fashion.evaluation.pipelines import (
+    EVALUATION_BATCH_SIZE,
+    UNSHIFTED,
+    Taps,
+    shift_beforehand,
+    shift_within,
+    to_unit_range,
+)
+from ood_fashion.evaluation.sweeps import Row
+from ood_fashion.evaluation.windows import WindowedModel, in_turn
 from ood_fashion.models.files import check_fit, summarize_error
 from ood_fashion.models.layer_specs import Shape
 from ood_fashion.shifts.orbits import Orbit
@@ -29,6 +39,8 @@ IDENTITY_ORBIT = Orbit()
 """The orbit of the image as it is."""
 ImageScorer = Callable[[NDArray[np.float32]], NDArray[np.floating[Any]]]
 """From images, (n, height, width) in [0, 1], to logits (n, classes)."""
+RowScorer = Callable[[Row], NDArray[np.floating[Any]]]
+"""From a row of shifts to the logits of several models, (shifts, models, n, classes)."""
 _OUTPUTS = [kind for kind in OUTPUTS if kind != "classes"]
 
 
@@ -104,6 +116,41 @@ def make_joint_scorer(
         return np.stack([to_logits(of_one) for of_one in combine(probabilities)])
 
     return score_under
+
+
+def make_row_scorer(
+    models: Sequence[keras.Model], dataset: Dataset, split: Split | None = None, orbit: Orbit = IDENTITY_ORBIT
+) -> RowScorer:
+    """Prepare to score the same images under rows of shifts with several models, (shifts, models, n, classes).
+
+    The arguments are those of `make_joint_scorer`. Of a row of translations the images are made once, and so is what
+    the models' first layers give for them (`windows.WindowedModel`): the scores equal those of the shifts one by one
+    but for float32 rounding.
+    """
+    score_alone = make_joint_scorer(models, dataset, split, orbit)
+    models, shapes, kinds = _prepare(models, dataset, "auto")
+    given = (split or dataset.test).images
+    windowed = list(map(WindowedModel, models, shapes))
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator] # TensorFlow gives it no types
+    def score_windows(images: tf.Tensor, count: int) -> tf.Tensor:
+        return tf.stack(in_turn([partial(score, to_unit_range(images), count) for score in windowed]))
+
+    @default_settings()
+    def score_row(row: Row) -> NDArray[np.floating[Any]]:
+        if len(row.shifts) == 1 or orbit != IDENTITY_ORBIT:
+            return np.stack(list(map(score_alone, row.shifts)))
+        size = EVALUATION_BATCH_SIZE // 2  # the images are wider
+        with _model_errors(models):
+            batches = [
+                score_windows(tf.constant(row.wide_images(given[start : start + size])), len(row.shifts))
+                for start in range(0, len(given), size)
+            ]
+        scores: NDArray[np.float32] = np.concatenate(batches, axis=2)
+        read = [[_read_scores(m, one, kind) for one in of] for m, of, kind in zip(models, scores, kinds, strict=True)]
+        return np.stack(read, axis=1)[::-1]  # the leftmost window is of the last shift
+
+    return score_row
 
 
 def _prepare(

@@ -48,6 +48,9 @@ RANDOM_SHIFTS, RANDOM_SEED = 10, 0
 MAX_DISTANCE = 100
 """The largest distance of a translation in a sweep, in pixels: 40,401 shifts."""
 
+MAX_ROW = 17
+"""The most translations that are scored together, on images so much wider."""
+
 Correct = NDArray[np.bool_]
 Point = dict[str, Any]
 
@@ -130,6 +133,44 @@ def corruptions(names: Iterable[str] = ()) -> Sweep:
         for severity in SEVERITIES
     ]
     return Sweep("corruptions", ({"corruption": "none", "severity": 0, "shift": Shift()}, *points))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Shifts to score together: whole-pixel translations, each a pixel to the right of the one before, or any one."""
+
+    shifts: tuple[Shift, ...]
+
+    def __str__(self) -> str:
+        return " to ".join(dict.fromkeys((str(self.shifts[0]), str(self.shifts[-1]))))
+
+    def wide_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Lay (n, height, width) on black, (n, height, width + k - 1): its windows are the k shifts' images.
+
+        The leftmost window is of the last shift.
+        """
+        wide = np.pad(images, ((0, 0), (0, 0), (0, len(self.shifts) - 1)))
+        return self.shifts[-1].apply_uint8(wide)
+
+
+def rows(shifts: Iterable[Shift]) -> list[Row]:
+    """Put shifts, in their order, into rows."""
+    found: list[list[Shift]] = []
+    before = None
+    for shift in shifts:
+        moved = _whole_pixels(shift)
+        if before and moved == Translate(before.dx + 1, before.dy) and len(found[-1]) < MAX_ROW:
+            found[-1].append(shift)
+        else:
+            found.append([shift])
+        before = moved
+    return [Row(tuple(row)) for row in found]
+
+
+def _whole_pixels(shift: Shift) -> Translate | None:
+    """Return the translation by whole pixels that a shift is, if it is one."""
+    step = shift.steps[0] if shift.steps else Translate(0, 0)
+    return step if len(shift.steps) < 2 and isinstance(step, Translate) and step.is_whole else None
 
 
 def hash_model(path: Path) -> str:

@@ -15,9 +15,9 @@ from ood_fashion._tensorflow import keras, select_device
 from ood_fashion.data.dataset import Split
 from ood_fashion.data.sources import Source, load_dataset
 from ood_fashion.errors import DataError, ModelError, PixelRangeWarning, RunError
-from ood_fashion.evaluation.classifier import Scorer
 from ood_fashion.evaluation.model_io import with_pixel_range
-from ood_fashion.evaluation.scorer import IDENTITY_ORBIT, make_joint_scorer
+from ood_fashion.evaluation.scorer import IDENTITY_ORBIT, RowScorer, make_row_scorer
+from ood_fashion.evaluation.sweeps import Row
 from ood_fashion.files import is_file
 from ood_fashion.models.files import load_file, load_weights
 from ood_fashion.runs.run import Run
@@ -64,7 +64,7 @@ class ModelFiles:
 
 
 @lru_cache(maxsize=1)
-def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray[np.int64]]:
+def load_scorer(files: ModelFiles, threads: int | None) -> tuple[RowScorer, NDArray[np.int64]]:
     """Load models and images, once a process; return what scores them, and the labels, (n,)."""
     select_device(files.device, threads=threads)
     dataset = load_dataset(files.data_dir)
@@ -73,12 +73,12 @@ def load_scorer(files: ModelFiles, threads: int | None) -> tuple[Scorer, NDArray
     split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
     files_and_ranges = zip(files.paths, files.pixel_ranges, strict=True)
     models = [load_model(path, pixel_range, trust=files.trust) for path, pixel_range in files_and_ranges]
-    return make_joint_scorer(models, dataset, split, files.orbit), split.labels
+    return make_row_scorer(models, dataset, split, files.orbit), split.labels
 
 
-def correct_under(shift: Shift, files: ModelFiles, *, threads: int | None) -> tuple[Shift, NDArray[np.bool_]]:
-    """Return the shift, and whether each model is right about each image under it, (models, n)."""
+def correct_under(row: Row, files: ModelFiles, *, threads: int | None) -> list[tuple[Shift, NDArray[np.bool_]]]:
+    """Return each shift of a row, and whether each model is right about each image under it, (models, n)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PixelRangeWarning)  # of which the process that asks has warned
         score, labels = load_scorer(files, threads)
-    return shift, score(shift).argmax(axis=2) == labels
+    return list(zip(row.shifts, score(row).argmax(axis=3) == labels, strict=True))

@@ -46,13 +46,18 @@ class Translate:
         """Whether this moves nothing."""
         return self.dx == 0 and self.dy == 0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether this moves by whole pixels."""
+        return float(self.dx).is_integer() and float(self.dy).is_integer()
+
     def source_map(self, height: int, width: int) -> SourceMap:
         """Say where each pixel of the moved image comes from."""
         return SourceMap(((1, 0), (0, 1)), (-self.dy, -self.dx))
 
     def apply(self, images: Floats, indices: Indices) -> Floats:
         """Move a float array (n, height, width)."""
-        if not (float(self.dx).is_integer() and float(self.dy).is_integer()):
+        if not self.is_whole:
             return self.source_map(*images.shape[1:]).interpolate(images)
         (to_rows, from_rows), (to_columns, from_columns) = _slices(self.dy), _slices(self.dx)
         moved = np.zeros_like(images)

@@ -35,7 +35,7 @@ from tabulate import tabulate
 
 from ood_fashion.data.dataset import Split
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.evaluation.sweeps import rotations, translations
+from ood_fashion.evaluation.sweeps import rotations, rows, translations
 from ood_fashion.images import to_unit_range
 from ood_fashion.models import specs
 from ood_fashion.studies.assignment import PARAMETERS
@@ -227,23 +227,23 @@ def _call_each(function: Callable[[Any], Any], arguments: Sequence[Any]) -> None
 
 @main.command()
 @click.option("--model", "models", type=click.Choice(list(specs.MODELS)), multiple=True, default=list(specs.MODELS))
-@click.option("--sample", default=3, show_default=True, help="So many shifts of each sweep in a round.")
+@click.option("--sample", default=3, show_default=True, help="So many rows of translations, and rotations, a round.")
 @_rounds_option
 @_json_option
 def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | None) -> None:
     """Time shifts of the 289 translations and the 24 rotations against `predict`, in turn, after warming up."""
     from ood_fashion.evaluation.pipelines import EVALUATION_BATCH_SIZE
-    from ood_fashion.evaluation.scorer import make_scorer
+    from ood_fashion.evaluation.scorer import make_row_scorer
     from ood_fashion.models.build import build_model
 
     dataset = load_dataset(download=False)
     n, images = len(dataset.test), to_unit_range(dataset.test.images)[..., np.newaxis]
     rng = np.random.default_rng(0)
-    results, rows = [], []
+    results, lines = [], []
     for name in models:
         model = build_model(name)
-        measure = make_scorer(model, dataset)
-        sweeps = {sweep.kind: sweep.shifts for sweep in (translations(8), rotations(15))}
+        measure = make_row_scorer([model], dataset)
+        sweeps = {sweep.kind: rows(sweep.shifts) for sweep in (translations(8), rotations(15))}
 
         def predict(model: Any = model) -> None:
             model.predict(images, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
@@ -256,15 +256,16 @@ def shifts(models: tuple[str, ...], sample: int, rounds: int, json_path: Path | 
             rates["predict"].append(n / time_call(predict))
             for kind, chosen in sweeps.items():
                 some = [chosen[i] for i in rng.choice(len(chosen), sample, replace=False)]
-                rates[kind].append(n * sample / time_call(partial(_call_each, measure, some)))
-        row = {"model": name, "predict images/s": f"{median(rates['predict']):,.0f}"}
+                count = sum(len(row.shifts) for row in some)
+                rates[kind].append(n * count / time_call(partial(_call_each, measure, some)))
+        line = {"model": name, "predict images/s": f"{median(rates['predict']):,.0f}"}
         for kind in sweeps:
             ratios = sorted(ours / plain for ours, plain in zip(rates[kind], rates["predict"], strict=True))
-            row[f"{kind} images/s"] = f"{median(rates[kind]):,.0f}"
-            row[f"{kind} ratio"] = f"{median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-        rows.append(row)
+            line[f"{kind} images/s"] = f"{median(rates[kind]):,.0f}"
+            line[f"{kind} ratio"] = f"{median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        lines.append(line)
         results.append({"model": name, "rates": rates})
-    click.echo(tabulate(rows, headers="keys", disable_numparse=True))
+    click.echo(tabulate(lines, headers="keys", disable_numparse=True))
     _write(json_path, results=results)
 
 
