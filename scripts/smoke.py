@@ -126,7 +126,7 @@ def run_commands() -> None:
         "--augment", "rotate90", "--out", "runs/p4mcnn")  # fmt: skip
     run("evaluate", "--run", "runs/mlp", "--all", "--metrics", "all", "--data-dir", "small.npz")
     run("evaluate", "--pretrained", "p4mgap", "--tta", "c4", "--data-dir", "small.npz")
-    (picture,) = run("predict", "shoe.png", "--pretrained", "p4mgap-augmented", "--json")["images"]
+    (picture,) = run("predict", "shoe.png", "--pretrained", "robust", "--json")["images"]
     assert picture["top"][0]["class"] == "Ankle boot", picture
     run("compare", "runs/mlp", "runs/cnn2", "--data-dir", "small.npz")
     run("sweep", "rotate", "--step", "90", "--limit", "100", "--pretrained", "mlp", "--run", "runs/mlp", "--jobs", "2",

@@ -101,8 +101,8 @@ def test_files_are_there(page: Path) -> None:
 def test_printed_results() -> None:
     """README's are what its commands print; the accuracies are those that the package's model was measured with."""
     text = PAGES[0].read_text()
-    printed = accuracy_table(ood.pretrained("p4mgap-augmented").results).to_text()
-    assert f"$ ood-fashion evaluate --pretrained p4mgap-augmented --all\n{printed}\n" in text
+    printed = accuracy_table(ood.pretrained("robust").results).to_text()
+    assert f"$ ood-fashion evaluate --pretrained robust --all\n{printed}\n" in text
     commands = re.findall(r"^\$ ood-fashion ((?:compare|params) .*)$", text, re.MULTILINE)
     assert len(commands) == 2
     for command in commands:

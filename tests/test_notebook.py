@@ -33,7 +33,7 @@ def test_the_notebook_runs_from_top_to_bottom(small_folder: Path, tmp_path: Path
     """Its cells are executed at a small size, but for the one that installs the package."""
     sizes, environment = "60,000 training and 10,000", dict(os.environ)
     if not genuine:
-        stand_in(tmp_path, "p4mgap-augmented", small_folder)
+        stand_in(tmp_path, "robust", small_folder)
         sizes, environment["OOD_FASHION_DATA"] = "600 training and 200", str(small_folder)
     notebook = json.loads(NOTEBOOK.read_text())
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -173,7 +173,7 @@ def compare(
 
     Examples:
         >>> import ood_fashion as ood
-        >>> print(ood.compare("cnn3", "p4mgap-augmented", "rotate90").conclusion)
+        >>> print(ood.compare("cnn3", "robust", "rotate90").conclusion)
         B is more accurate under rotate90. This is about these two trained models on images like these; trained again, \
 they may differ otherwise. Compare several runs a side for that.
     """

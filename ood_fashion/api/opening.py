@@ -81,15 +81,15 @@ def pretrained(name: str) -> Run:
 
     Args:
         name: such as "cnn3", which follows the assignment's protocol, "cnn3-full", trained on 55,000 images, or
-            "p4mgap-augmented", which withstands moves and turns.
+            "robust", which shifts hurt least.
 
     Raises:
         InvalidValueError: there is none of that name; the message lists those that there are.
 
     Examples:
         >>> import ood_fashion as ood
-        >>> ood.pretrained("p4mgap-augmented").config.augment
-        ('translate:4', 'rotate:45@0.4')
+        >>> ood.pretrained("robust").config.model
+        'p4mres'
     """
     found = pretrained_runs()
     if name not in found:

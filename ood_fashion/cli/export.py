@@ -49,7 +49,7 @@ def export(model: str, *, data_dir: Source | None, as_json: bool, **options: Any
     MODEL is a run folder, a .keras file, a SavedModel folder, or the name of one of the package's own trained models.
     What the model takes and gives is written beside it, into PATH.json.
 
-    Example: ood-fashion export p4mgap-augmented --format onnx --check 1000
+    Example: ood-fashion export robust --format onnx --check 1000
     """
     from ood_fashion.api.exporting import export
 

@@ -21,8 +21,8 @@ RUNS_ROOT = Path("runs")
 PRETRAINED_ROOT = Path(__file__).parent / "pretrained"
 """The run folders of the trained models that come with the package; each is named as the model is."""
 
-SUGGESTED = "p4mgap-augmented"
-"""The pretrained model to try first: the one that translations and rotations hurt least."""
+SUGGESTED = "robust"
+"""The pretrained model to try first: the one that shifts hurt least, of those whose training had no corruptions."""
 
 
 def new_run_path(config: TrainConfig) -> Path:

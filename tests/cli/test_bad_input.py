@@ -44,7 +44,7 @@ LONG = "a" * 300
         ("train --resume --out incomplete", 1, "incomplete: expected the dataset that the run began on"),
         ("train --data-dir absent", 1, "absent: expected train-images-idx3-ubyte"),
         ("evaluate", 1, "no trained run in runs. Train one with ood-fashion train, or use a model that comes with the "
-         "package: --pretrained p4mgap-augmented."),
+         "package: --pretrained robust."),
         ("evaluate --run absent", 1, "absent: expected a run folder, with a config.json. Received: nothing there"),
         ("evaluate --run occupied", 1, "occupied: expected a run folder, with a config.json. Received: a folder"),
         ("evaluate --run incomplete", 1, "expected a complete run. Received: one without metrics.json. Finish it"),

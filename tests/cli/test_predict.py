@@ -182,7 +182,7 @@ def test_what_is_beside_the_pictures_in_a_folder_decides_nothing(invoke: Invoke,
     ("arguments", "exit_code", "message"),
     [
         ("", 2, "Missing argument 'IMAGE...'"),
-        ("boot.png", 1, "package: --pretrained p4mgap-augmented."),
+        ("boot.png", 1, "package: --pretrained robust."),
         (
             "boot.png --model-file m.keras --class-names emnist/letters",
             2,
