@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import takewhile
+from types import FunctionType
 from typing import Any
 
 from ood_fashion._tensorflow import keras, tf
@@ -81,6 +82,10 @@ def _chain(output: Any) -> list[Any]:
 
 
 def _is_shared(layer: Any) -> bool:
+    """Say whether a layer gives for a window what it gives there for the whole; someone's own function need not."""
+    activation = getattr(layer, "activation", None)
+    if activation and not (isinstance(activation, FunctionType) and activation.__module__.startswith("keras.")):
+        return False
     if type(layer) is _LAYERS.BatchNormalization:
         return bool(layer.axis in (-1, 3))
     windowed = type(layer) in _WINDOWED and (layer.padding, layer.data_format) == ("valid", "channels_last")

@@ -31,6 +31,17 @@ def along_columns() -> keras.Model:
     return keras.Sequential([keras.Input((28, 28, 1)), *parts])
 
 
+def over_columns() -> keras.Model:
+    """Activate by a function that sees all columns."""
+    parts = [layers.Conv2D(3, 3, activation=lambda maps: maps - keras.ops.mean(maps, axis=2, keepdims=True))]
+    return keras.Sequential([keras.Input((28, 28, 1)), *parts, layers.Flatten(), layers.Dense(10)])
+
+
+def any_size() -> keras.Model:
+    parts = [layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(3), layers.GlobalAveragePooling2D()]
+    return keras.Sequential([keras.Input((None, None, 1)), *parts, layers.Dense(10)])
+
+
 def branched() -> keras.Model:
     image = keras.Input((28, 28, 1))
     maps = layers.Conv2D(3, 3)(image)
@@ -57,10 +68,10 @@ def scattered(model: keras.Model) -> keras.Model:
     return model
 
 
-OWN = {of.__name__: of for of in (strided, along_columns, branched, shared, of_rows)}
+OWN = {of.__name__: of for of in (strided, along_columns, over_columns, any_size, branched, shared, of_rows)}
 SEEN_AT_ONCE = {
     **{"mlp": 0, "cnn2": 2, "cnn3": 4, "p4cnn": 12, "p4mcnn": 11, "p4mgap": 0, "p4mres": 0, "gapcnn": 0},
-    **{"strided": 7, "along_columns": 1, "branched": 0, "shared": 0, "of_rows": 0},
+    **{"strided": 7, "along_columns": 1, "over_columns": 0, "any_size": 2, "branched": 0, "shared": 0, "of_rows": 0},
 }
 """How many first layers see the whole image: up to one that pads, flattens, or treats places apart."""
 
@@ -69,7 +80,7 @@ SEEN_AT_ONCE = {
 def test_windows_are_scored_as_images_of_their_own(name: str) -> None:
     model = scattered(OWN[name]() if name in OWN else build_model(name))
     images = np.random.default_rng(1).random((3, 28, 28 + 6), np.float32)
-    shape = model.input_shape[1:]
+    shape = (28 * 28,) if name == "of_rows" else (28, 28, 1)
     windowed = WindowedModel(model, shape)
     received = windowed(keras.ops.convert_to_tensor(images), 7)
     expected = [model(images[:, :, i : i + 28].reshape(-1, *shape)) for i in range(7)]
