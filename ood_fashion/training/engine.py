@@ -37,7 +37,7 @@ _LARGEST_BATCH_OF_PATCHES = 32
 """The patches of more images leave the cache, and TensorFlow's own convolution catches up, or overtakes."""
 
 
-LEAST_TO_SHARE = 8_500_000
+LEAST_TO_SHARE = 7_500_000
 """Multiply-adds of an update; with fewer, TensorFlow's threads wait for each other longer than they share work."""
 
 
