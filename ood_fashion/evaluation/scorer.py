@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from ood_fashion.evaluation.pipelines import (
     to_unit_range,
 )
 from ood_fashion.evaluation.sweeps import Row
-from ood_fashion.evaluation.windows import WindowedModel, in_turn
+from ood_fashion.evaluation.windows import WindowedModel
 from ood_fashion.models.files import check_fit, summarize_error
 from ood_fashion.models.layer_specs import Shape
 from ood_fashion.shifts.orbits import Orbit
@@ -134,13 +133,17 @@ def make_row_scorer(
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator] # TensorFlow gives it no types
     def score_windows(images: tf.Tensor, count: int) -> tf.Tensor:
-        return tf.stack(in_turn([partial(score, to_unit_range(images), count) for score in windowed]))
+        scores: list[tf.Tensor] = []
+        for score in windowed:
+            with tf.control_dependencies(scores[-1:]):  # so that the models do not take memory at once
+                scores.append(score(to_unit_range(images), count))
+        return tf.stack(scores)
 
     @default_settings()
     def score_row(row: Row) -> NDArray[np.floating[Any]]:
         if len(row.shifts) == 1 or orbit != IDENTITY_ORBIT:
             return np.stack(list(map(score_alone, row.shifts)))
-        size = EVALUATION_BATCH_SIZE // 2  # the images are wider
+        size = EVALUATION_BATCH_SIZE // 4  # the images are wider, and there are many windows
         with _model_errors(models):
             batches = [
                 score_windows(tf.constant(row.wide_images(given[start : start + size])), len(row.shifts))

@@ -8,8 +8,7 @@ et al., OverFeat, ICLR 2014, section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import takewhile
 from types import FunctionType
 from typing import Any
@@ -51,19 +50,12 @@ class WindowedModel:
         windows = _windows(self._layers, maps, range(count), images.shape[2] - count + 1)
         if not self._layers:
             windows = {place: tf.reshape(window, (-1, *self._image_shape)) for place, window in windows.items()}
-        return tf.stack(in_turn([partial(self._score, windows[place]) for place in range(count)]))
+        in_order = tf.stack([windows[place] for place in range(count)])
+        # One after another, so that many windows take no more memory, and a deep model is traced once.
+        return tf.map_fn(self._score, in_order, fn_output_signature=tf.float32, parallel_iterations=1)
 
     def _score(self, window: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._rest(window, training=False), tf.float32)
-
-
-def in_turn(calls: Iterable[Callable[[], tf.Tensor]]) -> list[tf.Tensor]:
-    """Compute each in a graph after the one before, so that they do not take memory at once."""
-    outputs: list[tf.Tensor] = []
-    for call in calls:
-        with tf.control_dependencies(outputs[-1:]):
-            outputs.append(call())
-    return outputs
 
 
 def _chain(output: Any) -> list[Any]:
