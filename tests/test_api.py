@@ -80,6 +80,7 @@ def test_arrays_as_keras_gives_them(small_fashion: Dataset) -> None:
     assert whole.sha256 == small_fashion.sha256
     named = ood.load_dataset((x, y), (x_test, y_test), class_names=list("abcdefghij"))
     assert (named.sha256, named.class_names) == (small_fashion.sha256, tuple("abcdefghij"))
+    assert ood.load_dataset(named, class_names="ABCDEFGHIJ").class_names == tuple("ABCDEFGHIJ")
     with pytest.raises(DataError, match=r"`class_names`: expected 10 or more, a name for each class\. Received: 2"):
         ood.load_dataset((x, y), (x_test, y_test), class_names=["a", "b"])
     with pytest.raises(DataError, match=r"`source`: expected \(x_train, y_train\), \(x_test, y_test\)"):
@@ -218,6 +219,29 @@ def test_a_sweep_as_on_the_command_line(run: ood.Run, small_folder: Path, tmp_pa
     assert [row.correct for row in shown][:2] == [row.correct for row in evaluated]
     with pytest.raises(InvalidValueError, match="Save it first"):
         ood.sweep(run.model, data=small_folder)
+
+
+def test_arrays_with_names_reach_every_process(
+    small_fashion: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names are in each training's record, and labels that were corrected are those that count."""
+    monkeypatch.chdir(tmp_path)
+    test, names = small_fashion.test, [*"abcdefghij", "of which there is none"]
+    data = ood.load_dataset(tuple(small_fashion.train), tuple(test), class_names=names)
+    sizes: dict[str, Any] = {"epochs": 1, "train_size": 100, "val_size": 50}
+    summary = ood.study(ood.Study({"one": {"model": "mlp"}}), seeds=1, jobs=1, data=data, out="s", **sizes)
+    assert not summary.failures
+    trained = ood.load_run(Path("s/trials/one-s1"))
+    assert trained.class_names == tuple(names)
+    for labels in (test.labels, (test.labels + 1) % 10):
+        corrected = ood.load_dataset(tuple(small_fashion.train), (test.images, labels), class_names=names)
+        (row,) = ood.sweep(trained, "rotate", 360, data=corrected)
+        assert row.correct == ood.evaluate(trained.path, "none", data=corrected)["none"].correct
+    # What was trained in this process is measured and shown on its own data.
+    run = ood.train("mlp", data, out=tmp_path / "run", verbose=False, **sizes)
+    (row,) = ood.sweep(run, "rotate", 360)
+    assert row.correct == run.results["none"].correct
+    assert "of which there is none" in ood.report(run).path.read_text()
 
 
 def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:

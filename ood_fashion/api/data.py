@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from ood_fashion.data import sources
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.data.readers import to_labels, to_pixels
 from ood_fashion.errors import DataError, InvalidValueError
-from ood_fashion.files import absolute, atomic_write, exists
+from ood_fashion.files import absolute, atomic_write, exists, make_folder
 from ood_fashion.models import specs
 from ood_fashion.shifts.shift import Shift
 from ood_fashion.studies import assignment
@@ -60,12 +61,10 @@ def load_dataset(
         >>> len(data.train), len(data.test)
         (600, 300)
     """
-    if isinstance(source, Dataset):
-        return source
-    if source is None or isinstance(source, str | Path):
-        is_path = isinstance(source, str) and (source.endswith(".npz") or exists(Path(source)))
-        origin = Path(source) if source and is_path else source
-        dataset = replace(sources.load_dataset(origin, download=download), origin=origin)
+    if source is None or isinstance(source, str | Path | Dataset):
+        if isinstance(source, str) and source and (source.endswith(".npz") or exists(Path(source))):
+            source = Path(source)
+        dataset = sources.load_dataset(source, download=download)
     else:
         dataset = _from_arrays(source, test)
     if class_names is None:
@@ -75,7 +74,8 @@ def load_dataset(
             f"`class_names`: expected {dataset.num_classes} or more, a name for each class. "
             f"Received: {len(class_names)}."
         )
-    return replace(dataset, names=tuple(map(str, class_names)))
+    dataset = replace(dataset, names=tuple(map(str, class_names)))
+    return replace(dataset, origin=dataset)
 
 
 def _from_arrays(source: Arrays, test: Arrays | None) -> Dataset:
@@ -90,14 +90,19 @@ def _from_arrays(source: Arrays, test: Arrays | None) -> Dataset:
     return replace(dataset, origin=dataset)
 
 
-def shareable_origin(dataset: Dataset, folder: Path) -> sources.Source | None:
+def shareable_origin(dataset: Dataset, folder: Path) -> Path | str | None:
     """Return what other processes load a dataset from; arrays are written to a file in `folder` first."""
     if not isinstance(dataset.origin, Dataset):
         return absolute(dataset.origin, DataError) if isinstance(dataset.origin, Path) else dataset.origin
-    path = absolute(folder) / f"data-{dataset.sha256['test images'][:8]}.npz"
+    content = hashlib.sha256(repr((dataset.sha256, dataset.names)).encode()).hexdigest()
+    path = absolute(folder) / f"data-{content[:8]}.npz"
     if not exists(path):
-        arrays = {"x_train": dataset.train.images, "y_train": dataset.train.labels}
-        arrays |= {"x_test": dataset.test.images, "y_test": dataset.test.labels}
+        make_folder(path.parent)
+        arrays: dict[str, NDArray[Any]] = {"x_test": dataset.test.images, "y_test": dataset.test.labels}
+        if len(dataset.train):
+            arrays |= {"x_train": dataset.train.images, "y_train": dataset.train.labels}
+        if dataset.names:
+            arrays["class_names"] = np.array(dataset.names)
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type] # numpy's stub takes `arrays` for allow_pickle
     return path

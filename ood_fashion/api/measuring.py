@@ -158,7 +158,7 @@ def compare(
         a: as for `evaluate`; a list of several trainings is compared over seeds.
         b: as many as `a`: one, or several.
         shifts: one shift or several; the five test sets unless given.
-        data: what `load_dataset` takes or gives; Fashion-MNIST unless given.
+        data: as for `evaluate`, where `a` is what says it.
         limit: the first `limit` test images only.
         pixel_range: as for `evaluate`.
         device: "auto", "cpu" or "gpu".
@@ -246,7 +246,7 @@ def sweep(
         kind: "translate", "rotate" or "corruptions".
         extent: of "translate" the largest distance in pixels, 8 unless given; of "rotate" the degrees between two
             angles, 15 unless given; of "corruptions" their names, all unless given.
-        data: what `load_dataset` takes or gives; Fashion-MNIST unless given.
+        data: as for `evaluate`.
         limit: the first `limit` test images only.
         reference: the model whose errors make an mCE of 1, by its name; the assignment's MLP unless given, or the first
             model on other data.
@@ -276,7 +276,7 @@ def sweep(
     if kind not in KINDS:
         raise InvalidValueError(f"`kind`: expected one of {', '.join(KINDS)}. Received: {kind!r}.")
     chosen = KINDS[kind](*([] if extent is None else [extent]))
-    dataset = load_dataset(data)
+    dataset = load_dataset(_data_for(models, data))
     test = dataset.with_test_images(limit).test
     from ood_fashion.runs.model_files import ModelFiles, correct_under, load_scorer, run_of
 
@@ -294,7 +294,7 @@ def sweep(
         limit=limit,
         device=device,
         content=json.dumps(settings),
-        sha256=settings["images"],
+        sha256=(settings["images"], settings["labels"]),
         trust=trust,
         orbit=orbits.parse_orbit(tta) if tta else Orbit(),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
+from ood_fashion.api.measuring import _data_for
 from ood_fashion.api.opening import Run
 from ood_fashion.api.results import Reproduction, StudyResults
 from ood_fashion.files import atomic_write, locked, new_path
@@ -157,7 +158,7 @@ def report(
         out: the HTML file; report.html in the folder unless given.
         figures: a folder to write the figures to, as PNG and SVG.
         card: a file, such as README.md, to write a run's model card to, as the Hugging Face Hub reads it.
-        data: what a run began on, if it is not Fashion-MNIST.
+        data: what a run began on; unless given, what it was trained on in this process, else Fashion-MNIST.
 
     Returns:
         The paths of what was written, and a line for everything that could not be read or drawn.
@@ -176,7 +177,7 @@ def report(
 
     folder = path.path if isinstance(path, Run) else Path(path)
     text = model_card(Run.open(folder), folder_name(folder)) if card else ""
-    page = read_page(folder, load_dataset(data).origin)
+    page = read_page(folder, load_dataset(_data_for(path, data)))
     target = Path(out) if out else folder / "report.html"
     undrawn = write_html(page, target)
     written, unwritten = write_figures(page, Path(figures)) if figures else ([], [])

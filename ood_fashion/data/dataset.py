@@ -136,12 +136,16 @@ class Dataset:
         if limit is None or limit >= len(self.test):
             return self
         test = Split(self.test.images[:limit], self.test.labels[:limit])
-        return replace(self, test=test, names=FASHION_CLASSES if self.is_genuine else self.names)
+        return replace(self, test=test, names=self._known_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names, which are numbers where no better ones are known."""
-        return FASHION_CLASSES if self.is_genuine else self.names or tuple(map(str, range(self.num_classes)))
+        return self._known_names or tuple(map(str, range(self.num_classes)))
+
+    @property
+    def _known_names(self) -> tuple[str, ...]:
+        return self.names or (FASHION_CLASSES if self.is_genuine else ())
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:

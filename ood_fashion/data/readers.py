@@ -98,7 +98,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Read x_test and y_test of an .npz file, and x_train and y_train if they are there, as in Keras's `mnist.npz`.
 
     Or test_images, test_labels, train_images and train_labels, as MedMNIST has them; they are given Keras's names.
-    Images are as `to_pixels` takes and returns them, labels as `to_labels` does.
+    Images are as `to_pixels` takes and returns them, labels as `to_labels` does. Where there is class_names, a text for
+    each class, it is given too.
     """
     try:
         with opened_npz(path) as file:
@@ -112,11 +113,15 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
                     f"Received: no {' and no '.join(missing)}, only {', '.join(file.files) or 'an empty archive'}."
                 )
             arrays = {name: file[known[name]] for name in _KERAS if known[name] in names}
+            class_names = {"class_names": file["class_names"]} if "class_names" in file else {}
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
         raise DataError(f"{path}: expected a readable .npz file. Received: {reason(error)}.") from error
-    return {
+    for array in class_names.values():
+        if array.ndim != 1 or array.dtype.kind != "U":
+            raise DataError(f"{path}: class_names: expected texts (n,). Received: {array.dtype} {array.shape}.")
+    return class_names | {
         name: (to_pixels if name.startswith("x") else to_labels)(array, f"{path}: {known[name]}")
         for name, array in arrays.items()
     }

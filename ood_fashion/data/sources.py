@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,11 +34,12 @@ def load_idx_folder(folder: Path, source: str) -> Dataset:
 
 
 def load_npz(path: Path) -> Dataset:
-    """Read x_test and y_test, and x_train and y_train if they are there, as `readers.read_npz` does."""
+    """Read x_test and y_test, and x_train, y_train and class_names if they are there, as `readers.read_npz` does."""
     arrays = read_npz(path)
+    class_names = tuple(map(str, arrays.pop("class_names", ())))
     keys = {name: f"{name[2:]} {'images' if name.startswith('x') else 'labels'}" for name in arrays}
     places = {key: f"{path}: {name}" for name, key in keys.items()}
-    return make_dataset({keys[name]: array for name, array in arrays.items()}, places, str(path))
+    return make_dataset({keys[name]: array for name, array in arrays.items()}, places, str(path), class_names)
 
 
 def load_named(name: str, *, download: bool = True) -> Dataset:
@@ -80,6 +82,9 @@ def make_dataset(
             f"{places['test images']}: expected integers in 0-255. Received: 0 to 1, almost black. "
             "Multiply them by 255."
         )
+    for key in ("train labels", "test labels"):
+        if names and key in arrays and (worst := int(arrays[key].max())) >= len(names):
+            raise DataError(f"{places[key]}: expected labels below {len(names)}, one a class name. Received: {worst}.")
     test = Split(arrays["test images"], arrays["test labels"].astype(np.int64))
     shape = test.images.shape[1:]
     if "train images" not in arrays:
@@ -96,10 +101,9 @@ def make_dataset(
         raise DataError(
             f"{places['train labels']}: expected labels without gaps. Received: labels up to {last} but no {gap}."
         )
-    most = len(names) - 1 if names else last
-    if (worst := int(test.labels.max())) > most:
+    if not names and (worst := int(test.labels.max())) > last:
         raise DataError(
-            f"{places['test labels']}: expected labels up to {most}, as in the training set. Received: {worst}."
+            f"{places['test labels']}: expected labels up to {last}, as in the training set. Received: {worst}."
         )
     return Dataset(train, test, source, names)
 
@@ -116,8 +120,8 @@ def _load_path(path: Path) -> Dataset:
     return make_dataset(layout[0], layout[1], str(path), layout[2]) if layout else load_idx_folder(path, str(path))
 
 
-Source = Path | str
-"""A folder or a file, as a Path, or the name of a TensorFlow Datasets dataset, as a str.
+Source = Path | str | Dataset
+"""A folder or a file, as a Path, the name of a TensorFlow Datasets dataset, as a str, or what is loaded already.
 
 A folder has four IDX files, or is in a layout of `layouts.read_layout`; a file is an .npz or a Parquet file.
 """
@@ -135,6 +139,10 @@ def load_dataset(source: Source | None = None, *, download: bool = True) -> Data
         InvalidValueError: TensorFlow Datasets has nothing of that name.
         DataError: the data are damaged, cannot be used, or are nowhere.
     """
+    return source if isinstance(source, Dataset) else replace(_load(source, download), origin=source)
+
+
+def _load(source: Path | str | None, download: bool) -> Dataset:
     if source is None and (variable := os.environ.get("OOD_FASHION_DATA")):
         source = Path(variable)
     if isinstance(source, Path):

@@ -55,7 +55,7 @@ class _Known:
     reason: str = ""
 
 
-def run_section(run: Run, dataset: Dataset, predictions: Mapping[str, Predictions], data_dir: Source | None) -> Section:
+def run_section(run: Run, dataset: Dataset, predictions: Mapping[str, Predictions]) -> Section:
     """Show each shift's failures of a run by its predictions; its model is asked for the least shifts alone."""
     labels, found = dataset.test.labels, []
     option = "pretrained" if is_pretrained(run) else "run"
@@ -74,10 +74,10 @@ def run_section(run: Run, dataset: Dataset, predictions: Mapping[str, Prediction
             least = dict(zip(chosen.tolist(), least_shifts(tried, np.stack(classes_of) != labels[chosen]), strict=True))
         shown = [Failure(i, int(classes[i]), float(confidences[i]), least.get(i)) for i in chosen.tolist()]
         found.append((text, Failures.count(shift, before, after, labels, dataset.num_classes, shown), known))
-    return _section(dataset, found, data_dir, "Least shifts")
+    return _section(dataset, found, "Least shifts")
 
 
-def sweep_section(folder: Path, data_dir: Source | None) -> Section:
+def sweep_section(folder: Path, source: Source | None) -> Section:
     """Show each model's failures under the shift of each kind that it withstands least, by what a sweep has measured.
 
     The models are asked what they take the images for, where their files are still there.
@@ -85,7 +85,7 @@ def sweep_section(folder: Path, data_dir: Source | None) -> Section:
     try:
         settings = read_json(folder / "settings.json")
         n, hashes = int(settings["n"]), dict(settings["models"])
-        dataset = load_dataset(data_dir)
+        dataset = load_dataset(source)
         if [dataset.sha256[f"test {kind}"] for kind in ("images", "labels")] != [
             settings["images"],
             settings["labels"],
@@ -107,7 +107,7 @@ def sweep_section(folder: Path, data_dir: Source | None) -> Section:
             rows = {shift: correct[shift][place] for shift in (Shift(), *shifts)}
             failures = _of_kind(rows, dataset, known.ask)
             found[kind].append((f"{name} under {failures.shift}", failures, known))
-    return _section(dataset, [one for of_kind in found.values() for one in of_kind], data_dir, "Answers")
+    return _section(dataset, [one for of_kind in found.values() for one in of_kind], "Answers")
 
 
 def _of_kind(rows: Mapping[Shift, NDArray[np.bool_]], dataset: Dataset, ask: Ask | None) -> Failures:
@@ -164,12 +164,10 @@ def _load(path: Path, dataset: Dataset, name: str, option: str, settings: Mappin
     )
 
 
-def _section(
-    dataset: Dataset, found: Sequence[tuple[str, Failures, _Known]], data_dir: Source | None, missing: str
-) -> Section:
+def _section(dataset: Dataset, found: Sequence[tuple[str, Failures, _Known]], missing: str) -> Section:
     options = [option for options in dict.fromkeys(known.options for _, _, known in found) for option in options]
-    if data_dir and not dataset.is_genuine:
-        options.append(("data-dir", str(data_dir)))
+    if isinstance(dataset.origin, str | Path) and not dataset.is_genuine:
+        options.append(("data-dir" if isinstance(dataset.origin, Path) else "dataset", str(dataset.origin)))
     command = ["ood-fashion", "app", *(word for name, value in options for word in (f"--{name}", value))]
     text = (
         "Images that a model gets right as they are and wrong under the shift; first those that it is surest of. The "

@@ -25,12 +25,12 @@ KINDS: dict[str, Callable[[Path, Source | None], Page]] = {
 """What turns a folder into a page, by the file that tells its kind."""
 
 
-def read_page(path: Path, data_dir: Source | None = None) -> Page:
+def read_page(path: Path, source: Source | None = None) -> Page:
     """Read what a folder records.
 
     Args:
         path: a folder of one of the `KINDS`.
-        data_dir: where a run's dataset is, as in `datasets.load_dataset`.
+        source: of a run's or a sweep's dataset, as for `sources.load_dataset`.
 
     Raises:
         RunError: it is no such folder, unfinished, damaged, or its run began on another dataset.
@@ -38,6 +38,6 @@ def read_page(path: Path, data_dir: Source | None = None) -> Page:
     """
     for file, to_page in KINDS.items():
         if is_file(path / file):
-            return to_page(path, data_dir)
+            return to_page(path, source)
     received = "a folder without them" if is_folder(path) else "a file" if exists(path) else "nothing there"
     raise RunError(f"{path}: expected a folder with one of {', '.join(KINDS)}. Received: {received}.")

@@ -49,10 +49,10 @@ class _RunRecords:
     predictions: dict[str, Predictions]
 
     @classmethod
-    def read(cls, path: Path, data_dir: Source | None) -> _RunRecords:
+    def read(cls, path: Path, source: Source | None) -> _RunRecords:
         run = Run.open(path).require_complete()
         history, metrics, predictions = run.read_history(), run.read_metrics(), run.read_predictions()
-        dataset = load_dataset(data_dir)
+        dataset = load_dataset(source)
         require_same_dataset(run, dataset)
         for shift, answers in predictions.items():
             _check_predictions(f"{path / 'predictions.npz'}: under {shift},", shift, answers, dataset)
@@ -113,9 +113,9 @@ def _described(results: Iterable[Sequence[Any]]) -> str:
     return ", ".join(f"{shift} {correct}/{n}" for shift, correct, n in results) or "no results"
 
 
-def run_page(path: Path, data_dir: Source | None = None) -> Page:
+def run_page(path: Path, source: Source | None = None) -> Page:
     """Describe a complete run."""
-    records = _RunRecords.read(path, data_dir)
+    records = _RunRecords.read(path, source)
     config = records.run.config
     sentence = tables.training_sentence(records.history, records.metrics)
     return Page(
@@ -130,7 +130,7 @@ def run_page(path: Path, data_dir: Source | None = None) -> Page:
             *_metrics_sections(records),
             *_confusion_sections(records),
             _mistakes_section(records),
-            failure_gallery.run_section(records.run, records.dataset, records.predictions, data_dir),
+            failure_gallery.run_section(records.run, records.dataset, records.predictions),
             configuration_section([config], [records.run.record]),
         ],
     )

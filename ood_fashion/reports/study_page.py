@@ -23,7 +23,7 @@ from ood_fashion.studies.study import STUDIES
 from ood_fashion.studies.study_run import StudyRun
 
 
-def study_page(path: Path, data_dir: Source | None = None) -> Page:
+def study_page(path: Path, source: Source | None = None) -> Page:
     """Describe a study, without the trainings that cannot be read."""
     study_run = StudyRun(path)
     summary = study_run.summarize()
@@ -72,7 +72,7 @@ def _assignment_table(models: Collection[str]) -> Table:
     return Table("The assignment's accuracies, of one training each", ["model", *map(test_set, TEST_SETS)], rows, notes)
 
 
-def reproduction_page(path: Path, data_dir: Source | None = None) -> Page:
+def reproduction_page(path: Path, source: Source | None = None) -> Page:
     """Lay a reproduction's tables and the figures of its studies out."""
     try:
         report = ReproductionReport.from_json(read_json(path / "reproduction.json"))

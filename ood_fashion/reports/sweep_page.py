@@ -13,7 +13,7 @@ from ood_fashion.reports import failure_gallery, sweep_figures, tables
 from ood_fashion.reports.page import Drawing, Page, Section, folder_name
 
 
-def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
+def sweep_page(path: Path, source: Source | None = None) -> Page:
     """Lay the tables and pictures of a complete sweep out."""
     try:
         report = SweepReport.from_json(read_json(path / "results.json"))
@@ -33,6 +33,6 @@ def sweep_page(path: Path, data_dir: Source | None = None) -> Page:
         sections=[
             Section("Over all shifts", tables=[last], drawings=drawings),
             Section("Tables", tables=others),
-            failure_gallery.sweep_section(path, data_dir),
+            failure_gallery.sweep_section(path, source),
         ],
     )

@@ -49,7 +49,8 @@ def run_of(path: Path) -> Run | None:
 class ModelFiles:
     """Models and the first `limit` test images to ask them about, by what any process can load.
 
-    Files may change under their names: `content` decides the models and the images, and `sha256` is of the latter.
+    Files may change under their names: `content` decides the models and the images, and `sha256` is of the test images
+    and their labels.
     """
 
     paths: tuple[Path, ...]
@@ -58,7 +59,7 @@ class ModelFiles:
     limit: int | None
     device: str
     content: str
-    sha256: str
+    sha256: tuple[str, str]
     trust: bool = False
     orbit: Orbit = IDENTITY_ORBIT
 
@@ -68,8 +69,8 @@ def load_scorer(files: ModelFiles, threads: int | None) -> tuple[RowScorer, NDAr
     """Load models and images, once a process; return what scores them, and the labels, (n,)."""
     select_device(files.device, threads=threads)
     dataset = load_dataset(files.data_dir)
-    if dataset.sha256["test images"] != files.sha256:
-        raise DataError(f"{dataset.source}: expected the test images that were asked for. Received: others.")
+    if (dataset.sha256["test images"], dataset.sha256["test labels"]) != files.sha256:
+        raise DataError(f"{dataset.source}: expected the test images and labels that were asked for. Received: others.")
     split = Split(dataset.test.images[: files.limit], dataset.test.labels[: files.limit])
     files_and_ranges = zip(files.paths, files.pixel_ranges, strict=True)
     models = [load_model(path, pixel_range, trust=files.trust) for path, pixel_range in files_and_ranges]

@@ -32,6 +32,17 @@ def test_an_npz_file_is_read(tmp_path: Path) -> None:
     assert (dataset.image_shape, dataset.num_classes, dataset.source) == ((8, 6), 3, str(tmp_path / "set.npz"))
 
 
+def test_an_npz_file_has_names_of_classes(tmp_path: Path) -> None:
+    names = np.array(["none", "one", "two", "three"])
+    assert load_dataset(save_npz(tmp_path / "set.npz", **SMALL, class_names=names)).class_names == tuple(names)
+    for faulty, message in (
+        (names[:2], r"set.npz: y_train: expected labels below 2, one a class name\. Received: 2"),
+        (np.arange(3), r"set.npz: class_names: expected texts \(n,\)\. Received: int64 \(3,\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load_dataset(save_npz(tmp_path / "set.npz", **SMALL, class_names=faulty))
+
+
 def test_the_same_images_in_other_types_are_the_same(tmp_path: Path, small_fashion: Dataset) -> None:
     train, test = small_fashion.train, small_fashion.test
     other = {

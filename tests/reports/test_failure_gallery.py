@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_a_run_by_hand(small_fashion: Dataset, tmp_path: Path) -> None:
     confidences[[5, 9]] = 0.9
     run = write_run(tmp_path / "my <run>", small_fashion, shifts=("none", "up4+fog:2"))
     predictions = {"none": Predictions(before, confidences), "up4+fog:2": Predictions(after, confidences)}
-    section = run_section(run, small_fashion, predictions, tmp_path / "my data")
+    section = run_section(run, replace(small_fashion, origin=tmp_path / "my data"), predictions)
     address = f"http://127.0.0.1:7860/?{View(5, Shift.parse('up4+fog:2'), (str(run.path),)).query}"
     answers = {index: f"{(labels[index] + 1) % 10} {confidences[index]:.1%}" for index in wrong}
     assert shown(section) == [
@@ -61,7 +62,9 @@ def test_a_run_by_hand(small_fashion: Dataset, tmp_path: Path) -> None:
     )
     assert f"ood-fashion app --run '{run.path}' --data-dir '{tmp_path}/my data'" in section.text
     assert "Least shifts are not known: the run has no Keras model." in section.text
-    alone = run_section(run, small_fashion, {"up4": predictions["none"]}, None)
+    named = run_section(run, replace(small_fashion, origin="kmnist"), predictions)
+    assert f"ood-fashion app --run '{run.path}' --dataset kmnist" in named.text
+    alone = run_section(run, small_fashion, {"up4": predictions["none"]})
     assert alone.text == "Not drawn: the run has no predictions for the images as they are."
 
 
@@ -76,7 +79,7 @@ def test_a_run_with_its_model_says_the_least_shift(fashion: Dataset) -> None:
     """Its records, and the least shifts, are what the app says of the images that the links open."""
     run, explorer = ood.pretrained("mlp"), ood.Explorer(data=fashion, pretrained=["mlp"])
     predictions = {shift: answers for shift, answers in run.read_predictions().items() if shift in ("none", "rotate90")}
-    section = run_section(run, fashion, predictions, None)
+    section = run_section(run, fashion, predictions)
     (rows,) = shown(section)
     tried = list(map(str, weaker_shifts(Shift.parse("rotate90"))))
     confidences = [float(row[2].rpartition(" ")[2].rstrip("%")) for row in rows]
