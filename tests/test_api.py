@@ -244,6 +244,21 @@ def test_arrays_with_names_reach_every_process(
     assert "of which there is none" in ood.report(run).path.read_text()
 
 
+def test_images_to_predict_are_arrays_of_any_form(small_fashion: Dataset) -> None:
+    images = small_fashion.test.images[:20]
+    expected = [row.class_name for row in ood.predict(images, "cnn3")]
+    for form in (images[..., None], images / 255, ood.shift_images(images, "none"), images.astype(int)):
+        assert [row.class_name for row in ood.predict(form, "cnn3")] == expected
+    assert [row.class_name for row in ood.predict(images[3], "cnn3")] == expected[3:4]
+    for faulty, message in (
+        (images[:0], "`images`: expected one or more. Received: none"),
+        (images[0, 0], r"`images`: expected grey images \(n, height, width\). Received: \(28,\)"),
+        (ood.shift_images(images, "rotate:45"), "`images`: expected integers in 0-255, or the same divided by 255"),
+    ):
+        with pytest.raises(DataError, match=message):
+            ood.predict(faulty, "cnn3")
+
+
 def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:
     for call, message in (
         (lambda: ood.train("cnn9"), "`model`: expected one of mlp"),
@@ -257,6 +272,21 @@ def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:
         (lambda: ood.count_parameters("x"), "`model`: expected one of mlp"),
         (lambda: ood.shift_images(np.zeros((2, 2)), "up"), "shift 'up': unknown"),
         (lambda: ood.shifted_dataset(split="val"), "`split`: expected one of train, test. Received: 'val'"),
+        (lambda: ood.evaluate(["mlp", "cnn3"], tta="c4"), "`tta`, `calibrate`: expected one model. Received: a list"),
+        (lambda: ood.evaluate(["mlp"], metrics="all"), "`metrics` all, `tta`, `calibrate`: expected one model."),
+        (lambda: ood.evaluate([]), "`model`: expected one or more. Received: none"),
+        (lambda: ood.evaluate("mlp", []), "`shifts`: expected one or more. Received: none"),
+        (lambda: ood.compare("mlp", []), "`b`: expected one or more. Received: none"),
+        (lambda: ood.sweep([]), "`models`: expected one or more. Received: none"),
+        (lambda: ood.evaluate("mlp", limit=0), "`limit`: expected a number of images, 1 or more. Received: 0"),
+        (lambda: ood.compare("mlp", "cnn3", limit=-1), "`limit`: expected a number of images, 1 or more. Received: -1"),
+        (lambda: ood.sweep("mlp", "translate", 2.5), "`most`: expected a whole number from 0 to 100. Received: 2.5"),
+        (lambda: ood.sweep("mlp", "corruptions", "smog"), "smog"),
+        (lambda: ood.train("mlp", augment="mirror"), "`augment`: expected a list of texts. Received: 'mirror'"),
+        (lambda: ood.train("mlp", augment=None), "`augment`: expected a list of texts. Received: None"),
+        (lambda: ood.Study({"a": {}}, measures=["val_loss"]), "`measures`: expected of accuracy none, .* 'val_loss'"),
+        (lambda: ood.Study({"a": {}}, lowest="val_loss"), "`lowest`: expected of .*, seconds. Received: 'val_loss'"),
+        (lambda: ood.Study({"a b": {}, "a-b": {}}), "`settings`: expected labels that name a folder each."),
     ):  # fmt: skip
         with pytest.raises(InvalidValueError, match=message.replace("(", r"\(")):
             call()

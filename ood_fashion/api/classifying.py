@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,14 @@ from ood_fashion.api.measuring import _select_device
 from ood_fashion.api.opening import Model, open_model, refuse_predictions
 from ood_fashion.api.results import Classification
 from ood_fashion.data import pictures
+from ood_fashion.data.readers import to_pixels
 from ood_fashion.errors import DataError
 from ood_fashion.evaluation import classifier
 from ood_fashion.evaluation.results import Prediction
 
 
 def predict(
-    images: str | Path | Sequence[str | Path] | NDArray[np.uint8],
+    images: str | Path | Sequence[str | Path] | NDArray[Any],
     model: Model,
     *,
     class_names: str | Sequence[str] | None = None,
@@ -30,8 +32,9 @@ def predict(
     """Say what pictures show.
 
     Args:
-        images: PNG or JPEG files, folders of them, or uint8 (n, height, width) of the model's size. Files are trimmed,
-            made grey and resized like Fashion-MNIST's pictures.
+        images: PNG or JPEG files, folders of them, or arrays of the model's size: (n, height, width),
+            (n, height, width, 1) or one image (height, width), integers in 0-255 or the same divided by 255. Files are
+            trimmed, made grey and resized like Fashion-MNIST's pictures.
         model: a run, a `keras.Model`, a path, or the name of a pretrained model.
         class_names: a name per class, or of the dataset that has them; a run knows its own.
         outputs: as for `evaluate`.
@@ -41,6 +44,9 @@ def predict(
 
     Returns:
         A row per picture: its most probable class.
+
+    Raises:
+        DataError: no picture can be read, or the images have another form.
 
     Examples:
         >>> import ood_fashion as ood
@@ -54,6 +60,7 @@ def predict(
     from ood_fashion.models.files import picture_shape
 
     if isinstance(images, np.ndarray):
+        images = to_pixels(images[np.newaxis] if images.ndim == 2 else images, "`images`")
         read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(images)]
         passed_over: list[str] = []
         failures: list[str] = []
@@ -61,7 +68,7 @@ def predict(
         paths = [images] if isinstance(images, str | Path) else images
         read, passed_over, failures = pictures.read_pictures(list(map(Path, paths)), picture_shape(opened.model))
     if not read:
-        raise DataError(*failures)
+        raise DataError(*failures or ["`images`: expected one or more. Received: none."])
     temperature = (opened.run and opened.run.temperature) or 1.0
     probabilities = classify(opened.model, np.stack([picture.pixels for picture in read]), temperature, outputs)
     if opened.run:

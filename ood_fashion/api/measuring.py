@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
-from ood_fashion.api.opening import Model, Run, find_run, is_keras, open_model, refuse_predictions, several
+from ood_fashion.api.opening import Model, Run, find_run, is_keras, one_or_more, open_model, refuse_predictions, several
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import InvalidValueError
@@ -90,8 +90,15 @@ def evaluate(
     if metrics not in METRICS:
         raise InvalidValueError(f"`metrics`: expected one of {', '.join(METRICS)}. Received: {metrics!r}.")
     dataset, chosen = load_dataset(_data_for(model, data)), list(dict.fromkeys(read_shifts(shifts)))
+    full = metrics == "all" or calibrate
     if isinstance(model, list | tuple):
-        sides = [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in model]
+        if full or tta:
+            raise InvalidValueError(
+                f"`metrics` all, `tta`, `calibrate`: expected one model. Received: a list of {len(model)}."
+            )
+        ways: dict[str, Any] = {"device": device, "pixel_range": pixel_range, "trust": trust}
+        ways |= {"outputs": outputs, "batch_size": batch_size}
+        sides = [_correct(one, dataset, chosen, limit, **ways) for one in one_or_more(model, "model")]
         names = [str(one) if isinstance(one, str | Path) else name for one, (name, _) in zip(model, sides, strict=True)]
         summaries = comparison.summarize_runs([correct for _, correct in sides])
         return RunsEvaluation(", ".join(names), (), dataset.class_names, models=names, summaries=summaries)
@@ -99,7 +106,6 @@ def evaluate(
     opened = open_model(model, pixel_range=pixel_range, trust=trust)
     run = opened.run
     test, options = dataset.with_test_images(limit), {"tta": tta} if tta else {}
-    full = metrics == "all" or calibrate
     if (tta or calibrate) and not is_keras(opened.model):
         received = "a file of predictions" if is_predictions(model) else "a callable"
         raise InvalidValueError(f"`tta`, `calibrate`: expected a Keras model. Received: {received}.")
@@ -179,7 +185,11 @@ they may differ otherwise. Compare several runs a side for that.
     """
     dataset, chosen = load_dataset(_data_for(a, data)), list(dict.fromkeys(read_shifts(shifts)))
     sides = [
-        [_correct(one, dataset, chosen, limit, device, pixel_range, trust) for one in several(side)] for side in (a, b)
+        [
+            _correct(one, dataset, chosen, limit, device=device, pixel_range=pixel_range, trust=trust)
+            for one in one_or_more(side, argument)
+        ]
+        for argument, side in (("a", a), ("b", b))
     ]
     comparisons = comparison.compare(*([correct for _, correct in side] for side in sides))
     name_a, name_b = (", ".join(name for name, _ in side) for side in sides)
@@ -191,11 +201,16 @@ def _correct(
     dataset: Dataset,
     shifts: Sequence[Shift],
     limit: int | None,
+    *,
     device: str,
     pixel_range: str | None,
     trust: bool,
+    **scoring: Any,
 ) -> tuple[str, comparison.Correct]:
-    """Name a model, and say which test images it recognizes under each shift; what a run has saved is read."""
+    """Name a model, and say which test images it recognizes under each shift; what a run has saved is read.
+
+    What decides how a model is scored is as for `OpenedModel.scorer`.
+    """
     run = find_run(model)
     saved = saved_classes(run, dataset) if run else {}
     test = dataset.with_test_images(limit)
@@ -206,7 +221,7 @@ def _correct(
         _select_device(device, model)
         opened = open_model(model, pixel_range=pixel_range, trust=trust)
         name = opened.name
-        saved |= classifier.predict_classes(opened.scorer(test, decide_once=False), missing)
+        saved |= classifier.predict_classes(opened.scorer(test, decide_once=False, **scoring), missing)
     return name, {str(shift): saved[str(shift)][:limit] == test.test.labels for shift in shifts}
 
 
@@ -280,7 +295,7 @@ def sweep(
     test = dataset.with_test_images(limit).test
     from ood_fashion.runs.model_files import ModelFiles, correct_under, load_scorer, run_of
 
-    files = model_files(*_runs_and_files([] if models is None else several(models)))
+    files = model_files(*_runs_and_files([] if models is None else one_or_more(models, "models")))
     reference = chosen.reference(reference, list(files), test)
 
     settings = sweeps.settings(chosen, files, dataset, len(test)) | (

@@ -227,3 +227,10 @@ def find_run(model: Model) -> Run | None:
 def several(models: Model | Sequence[Model]) -> list[Model]:
     """Return models as a list, from one or several of them."""
     return list(models) if isinstance(models, list | tuple) else [models]
+
+
+def one_or_more(models: Model | Sequence[Model], argument: str) -> list[Model]:
+    """Return models as `several` does, and refuse none by the name of the argument."""
+    if not (found := several(models)):
+        raise InvalidValueError(f"`{argument}`: expected one or more. Received: none.")
+    return found

@@ -12,7 +12,6 @@ from ood_fashion.errors import InvalidValueError
 from ood_fashion.files import exists, locked
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.runs.search import find_unfinished_run, new_run_path
-from ood_fashion.shifts.augmentations import Augmentation
 from ood_fashion.training.trainers import train_run
 
 
@@ -94,12 +93,13 @@ def plan(
         RunError: the run in `out` began with other settings.
     """
     config = TrainConfig.from_json({**(defaults or {}), **given})
-    run = find_unfinished_run(given, out) if resume else None
+    settings = config.to_json()
+    run = find_unfinished_run({name: settings[name] for name in given}, out) if resume else None
     return (run.config, run.path) if run else (config, out or new_run_path(config))
 
 
 def given_settings(model: str | TrainConfig | None, protocol: str | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of `TrainConfig` that are named, in the form that a run's config.json has.
+    """Return the fields of `TrainConfig` that are named.
 
     Raises:
         InvalidValueError: there is no such protocol, or a config is given with more settings.
@@ -110,7 +110,4 @@ def given_settings(model: str | TrainConfig | None, protocol: str | None, settin
         return model.to_json()
     if protocol is not None and protocol not in PROTOCOLS:
         raise InvalidValueError(f"`protocol`: expected one of {', '.join(PROTOCOLS)}. Received: {protocol!r}.")
-    given = {**PROTOCOLS.get(protocol or "", {}), **settings, **({} if model is None else {"model": model})}
-    if "augment" in given:
-        given["augment"] = [str(Augmentation.parse(text)) for text in given["augment"]]
-    return given
+    return {**PROTOCOLS.get(protocol or "", {}), **settings, **({} if model is None else {"model": model})}

@@ -79,8 +79,8 @@ def evaluate(
         raise click.UsageError("--calibrate needs a run, whose validation images are known, not --model-file.")
     chosen = [*(TEST_SETS if all_sets else ()), *shifts] or ["none"]
     if run_dir and set(str(run_dir)) & set("*?[") and not exists(run_dir):
-        if metrics == "all" or tta or calibrate or model_file:
-            raise click.UsageError("--run with a pattern excludes --metrics all, --tta, --calibrate and --model-file.")
+        if model_file:
+            raise click.UsageError("--run with a pattern excludes --model-file.")
         model: dict[str, Any] = {"model": expand(str(run_dir))}
     else:
         model = named_model(run_dir, model_file)

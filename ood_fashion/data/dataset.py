@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ood_fashion.errors import DataError
+from ood_fashion.errors import DataError, InvalidValueError
 from ood_fashion.images import Images, Labels, sha256_of
 
 FASHION_CLASSES = (
@@ -133,6 +133,8 @@ class Dataset:
 
     def with_test_images(self, limit: int | None) -> Dataset:
         """Return the dataset with only so many test images, the first; None takes all. Classes keep their names."""
+        if limit is not None and limit < 1:
+            raise InvalidValueError(f"`limit`: expected a number of images, 1 or more. Received: {limit}.")
         if limit is None or limit >= len(self.test):
             return self
         test = Split(self.test.images[:limit], self.test.labels[:limit])

@@ -92,7 +92,9 @@ def calibrate(score: Scorer, validation: Split) -> float:
 
 def read_shifts(shifts: Shifts) -> list[Shift]:
     """Return shifts as a list, from one or several of them or of their text forms."""
-    several = [shifts] if isinstance(shifts, Shift | str) else shifts
+    several = [shifts] if isinstance(shifts, Shift | str) else list(shifts)
+    if not several:
+        raise InvalidValueError("`shifts`: expected one or more. Received: none.")
     return [Shift.parse(shift) if isinstance(shift, str) else shift for shift in several]
 
 

@@ -106,11 +106,11 @@ class Sweep:
         )
 
 
-def translations(most: int = 8) -> Sweep:
+def translations(most: float = 8) -> Sweep:
     """Every translation by whole pixels, up to `most` in each axis."""
-    if not 0 <= most <= MAX_DISTANCE:
+    if not (0 <= most <= MAX_DISTANCE and float(most).is_integer()):
         raise InvalidValueError(f"`most`: expected a whole number from 0 to {MAX_DISTANCE}. Received: {most}.")
-    reach = range(-most, most + 1)
+    reach = range(-int(most), int(most) + 1)
     points = ({"dx": dx, "dy": dy, "shift": Shift((Translate(dx, dy),))} for dy in reach for dx in reach)
     return Sweep("translate", tuple(points))
 
@@ -124,9 +124,9 @@ def rotations(step: float = 15.0) -> Sweep:
     return Sweep("rotate", tuple({"degrees": angle, "shift": Shift((Rotate(angle),))} for angle in angles))
 
 
-def corruptions(names: Iterable[str] = ()) -> Sweep:
-    """The named corruptions, or all, at every severity, and severity 0 once."""
-    chosen = list(dict.fromkeys(names)) or list(CORRUPTIONS)
+def corruptions(names: str | Iterable[str] = ()) -> Sweep:
+    """One or several corruptions by their names, or all, at every severity, and severity 0 once."""
+    chosen = list(dict.fromkeys([names] if isinstance(names, str) else names)) or list(CORRUPTIONS)
     points = [
         {"corruption": name, "severity": severity, "shift": Shift((Corrupt(name, severity),))}
         for name in chosen

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.stats import Summary, summarize
 from ood_fashion.runs.history import History, stopped_at
+from ood_fashion.shifts.shift import TEST_SETS
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class BestSetting(JsonRecord):
     best: str
     next: str
     difference: Summary | None
+
+
+MEASURES = (
+    *(f"accuracy {name}" for name in TEST_SETS),
+    *("loss", "epochs", "kept epoch", "updates to kept epoch", "seconds"),
+)
+"""The names of `measures`."""
 
 
 def measures(history: History, metrics: Mapping[str, Any]) -> dict[str, float]:

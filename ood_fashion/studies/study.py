@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from attrs import evolve
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.runs.config import PROTOCOLS, TrainConfig
 from ood_fashion.shifts.shift import TEST_SETS
+from ood_fashion.studies.histories import MEASURES
 
 _ACCURACIES = tuple(f"accuracy {name}" for name in TEST_SETS)
 
@@ -33,14 +35,14 @@ class Study:
             `TrainConfig`; each is trained once a seed.
         title: what is studied.
         factor: what differs between settings.
-        measures: the names of `measures` that its table shows.
+        measures: the names that its table shows, of `histories.MEASURES`.
         lowest: the measure whose lowest mean makes the best setting, if there is a best one.
         figure: one of `FIGURES`.
         in_assignment: whether it is one of the assignment's, and so a part of `ood-fashion reproduce`.
 
     Raises:
-        InvalidValueError: a label cannot name a folder, a setting does not exist or is out of range, or the settings
-            do not fit the figure.
+        InvalidValueError: a label cannot name a folder of its own, a setting or a measure does not exist or is out of
+            range, or the settings do not fit the figure.
 
     Examples:
         >>> import ood_fashion as ood
@@ -63,6 +65,17 @@ class Study:
             raise InvalidValueError(
                 f"`settings`: expected labels that can name a folder. Received: {', '.join(map(repr, faulty))}."
             )
+        folders = Counter(map(folder_name, settings))
+        if alike := [label for label in settings if folders[folder_name(label)] > 1]:
+            raise InvalidValueError(
+                f"`settings`: expected labels that name a folder each. Received: {', '.join(map(repr, alike))}, which "
+                "name one."
+            )
+        for argument, names in (("measures", self.measures), ("lowest", [self.lowest] if self.lowest else [])):
+            if unknown := [name for name in names if name not in MEASURES]:
+                raise InvalidValueError(
+                    f"`{argument}`: expected of {', '.join(MEASURES)}. Received: {', '.join(map(repr, unknown))}."
+                )
         if not settings:
             raise InvalidValueError("`settings`: expected one or more. Received: none.")
         configs = {
@@ -86,6 +99,11 @@ class Study:
         named = {"title": self.title, "factor": self.factor, "measures": list(self.measures), "lowest": self.lowest}
         drawn = {"figure": self.figure} if self.figure != "bars" else {}  # earlier versions' folders have no figure
         return {"settings": settings, **named, **drawn}
+
+
+def folder_name(label: str) -> str:
+    """Return what the folders of a setting's trainings begin with."""
+    return label.replace(" ", "-")
 
 
 def _is_number(label: str) -> bool:

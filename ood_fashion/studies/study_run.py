@@ -25,7 +25,7 @@ from ood_fashion.runs.history import history_columns
 from ood_fashion.runs.run import Run
 from ood_fashion.studies import assignment
 from ood_fashion.studies.histories import BestSetting, Histories, SettingSummary, best_setting
-from ood_fashion.studies.study import STUDIES, Study
+from ood_fashion.studies.study import STUDIES, Study, folder_name
 from ood_fashion.studies.trials import Trial, run_trials
 
 STUDIES_ROOT = Path("studies")
@@ -198,7 +198,7 @@ class StudyRun:
         """Give the trainings of a setting, or the unfinished ones, by their seeds."""
         config = evolve(self.study.settings[setting], **self.record["changes"])
         for seed in range(1, self.record["seeds"] + 1):
-            path = self.path / "trials" / f"{setting.replace(' ', '-')}-s{seed}"
+            path = self.path / "trials" / f"{folder_name(setting)}-s{seed}"
             if not (unfinished and Run(path).is_complete):
                 yield Trial(path, setting, evolve(config, seed=seed), self.record.get("sha256"))
 
