@@ -49,12 +49,10 @@ class AuditResults(Results):
         return tables.audit_tables(self.found, self.dataset.class_names)
 
     def plot(self) -> Figure:
-        """Draw the images with the most suspicious labels."""
-        from ood_fashion.reports.audit_page import gallery
+        """Draw the images with the most suspicious labels; an empty figure if there are none."""
+        from ood_fashion.reports.audit_page import suspicious_labels
 
-        names = self.dataset.class_names
-        found = [([one.image], f"{names[one.image.label]}\n{names[one.suggested]}?") for one in self.rows[:40]]
-        return gallery(self.dataset, found)
+        return suspicious_labels(self.dataset, self.found)
 
 
 def audit(

@@ -132,10 +132,11 @@ def export(
         "temperature": opened.run and opened.run.temperature,
         "ood_fashion": __version__,
     }
-    exchange.write_model(network, path, chosen, description)
     if check is not None:
         images = load_dataset(data).with_test_images(check).test.images
         check_fit(network, images.shape[1:], None)
+    exchange.write_model(network, path, chosen, description)
+    if check is not None:
         pixels = to_unit_range(images).reshape(len(images), *shape)
         description["check"] = exchange.largest_difference(network, path, chosen, pixels)
     return ExportedModel(str(path), description)

@@ -149,6 +149,11 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
             raise InvalidValueError("`pixel_range`: expected a model. Received: a file of predictions. Leave it out.")
         return OpenedModel(read_predictions(Path(model)), str(model))
     if isinstance(model, str | Path):
+        if not exists(Path(model), ModelError):
+            raise ModelError(
+                f"{model}: expected a run folder, a model file, or one of {', '.join(pretrained_runs())}. "
+                "Received: nothing there."
+            )
         from ood_fashion.runs.model_files import load_model
 
         return OpenedModel(load_model(Path(model), pixel_range, trust=trust), str(model))

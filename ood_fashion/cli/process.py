@@ -41,11 +41,13 @@ _ARGUMENT = re.compile(r"(?<![^\s(])`(\w+)`")
 def with_options(message: str, command: click.Command) -> str:
     """Write a library's message for the command line: each argument in backticks as the command's option, if any.
 
-    An argument is that option's whose parameter or flag is called so.
+    An argument is that option's whose parameter or flag is called so; `data` is that of two.
     """
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     flags = {flag.lstrip("-").replace("-", "_"): flag for option in options for flag in option.opts}
     flags |= {str(option.name): option.opts[0] for option in options}
+    if "data_dir" in flags:
+        flags["data"] = "--data-dir or --dataset"
     return _ARGUMENT.sub(lambda found: flags.get(found[1], found[1]), message)
 
 

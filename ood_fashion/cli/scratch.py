@@ -78,15 +78,16 @@ def mlp(
 
     given = {"implementation": "numpy", **{name: value for name, value in settings.items() if value is not None}}
     config, path = plan(given, out, resume=resume, defaults=MLP_PROTOCOL)
-    checks = check_mlp(config, sources.load_dataset(data_dir), gradient=check_gradient, magnitude=check_magnitude)
+    dataset = sources.load_dataset(data_dir)
+    checks = check_mlp(config, dataset, gradient=check_gradient, magnitude=check_magnitude)
     if checks and not quiet:
         say(*tables.check_table(checks).split("\n"), err=True)
     require_passed(checks)
     with working_in(path, resume=True):
-        run = train(config, data_dir, out=path, resume=resume, verbose=not quiet)
+        run = train(config, dataset, out=path, resume=resume, verbose=not quiet)
         metrics, history = run.read_metrics(), run.read_history()
         kept = metrics["training"]["kept_epoch"]
-        draw({run.plot_path: lambda: run_figures.learning_curve(history, "accuracy", kept)})
+        draw({run.plot_path: lambda: run_figures.learning_curve(history, "accuracy", kept, "numpy")})
     report = tables.run_report(run, history, metrics)
     show({"run": str(run.path), **metrics, "checks": [check.to_json() for check in checks]}, report, as_json)
 

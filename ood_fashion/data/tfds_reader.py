@@ -86,7 +86,8 @@ def _builder(tfds: Any, name: str, data_dir: Path) -> Any:
         if isinstance(error, ValueError | AssertionError) and not prepared:
             raise InvalidValueError(
                 f"dataset '{name}': expected one of TensorFlow Datasets, such as mnist, kmnist or emnist/letters. "
-                f"Received: {_summary(error)}. Folders and .npz files are named with `data_dir`."
+                f"Received: {_summary(error)}. Folders and .npz files that exist are taken too, on the command line by "
+                "`data_dir`."
             ) from error
         raise _damaged(name, data_dir, error) from error
 
@@ -108,7 +109,7 @@ def _check_features(name: str, info: Any) -> tuple[str, ...]:
     if None in shape or shape[-1] != 1:
         raise DataError(
             f"dataset '{name}': expected grey images of one size, (height, width, 1). Received: {shape}. "
-            "Convert them, save them as x_train, y_train, x_test and y_test in an .npz file, and give `data_dir` that."
+            "Convert them, save them as x_train, y_train, x_test and y_test in an .npz file, and name that."
         )
     return tuple(info.features["label"].names)
 

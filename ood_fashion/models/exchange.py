@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion._tensorflow import default_settings, keras
-from ood_fashion.errors import BackendError, ExportError, InvalidValueError, ModelError
+from ood_fashion.errors import BackendError, ExportError, InvalidValueError, ModelError, RunError
 from ood_fashion.files import make_folder, reason, temporary_name, write_json
 from ood_fashion.models.files import load_file, summarize_error
 
@@ -103,8 +103,8 @@ def write_model(model: keras.Model, path: Path, chosen: Format, description: Map
         ModelError: Keras cannot write the model in this format.
         ExportError: the path cannot be written.
     """
-    make_folder(path.parent)
     try:
+        make_folder(path.parent)
         with tempfile.TemporaryDirectory(prefix=temporary_name(path.name), dir=path.parent) as folder:
             written = Path(folder, f"model{chosen.ending}")
             try:
@@ -119,9 +119,11 @@ def write_model(model: keras.Model, path: Path, chosen: Format, description: Map
             if chosen.ending == ".onnx":
                 _describe_onnx(written, description)
             written.rename(path)
+        write_json(describing(path), description)
     except OSError as error:
         raise ExportError(f"{path}: expected to be able to write it. Received: {reason(error)}.") from error
-    write_json(describing(path), description)
+    except RunError as error:
+        raise ExportError(str(error)) from error
 
 
 def _save(model: keras.Model, path: Path, keras_name: str) -> None:

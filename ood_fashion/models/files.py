@@ -43,13 +43,13 @@ def load_file(path: Path, *, trust: bool = False) -> keras.Model:
 
 
 def _load_keras_file(path: Path, trust: bool) -> keras.Model:
+    if not is_file(path, ModelError):
+        raise ModelError(f"{path}: expected a .keras file or a SavedModel folder. Received: nothing there.")
     if path.suffix != ".keras":
         raise ModelError(
             f"{path}: expected a .keras file or a SavedModel folder. Received: {path.suffix or 'no suffix'}; other "
             "formats can run code as they load. Save the model again with model.save('NAME.keras')."
         )
-    if not is_file(path, ModelError):
-        raise ModelError(f"{path}: expected a .keras file. Received: nothing there.")
     if not trust and tuple(map(int, keras.__version__.split(".")[:2])) < _SAFE_KERAS:
         raise ModelError(
             f"{path}: expected Keras 3.15 or newer, to load a .keras file that no run wrote. Received: Keras "
@@ -270,7 +270,7 @@ def check_fit(
     if num_classes is not None:
         classes = f"{num_classes}{' or more' if or_more else ''}"
         data = f", as the data are: {height}x{width} pixels, 1 channel, {classes} classes"
-        remedy = "Name the model's data with `dataset` or `data_dir`, or take another model."
+        remedy = "Name the model's data with `data`, or take another model."
     raise ModelError(
         f"model {model.name}: expected an input of shape (n, {height}, {width}, 1), (n, {height}, {width}) or "
         f"(n, {height * width}) and an output of shape (n, {num_classes or 'classes'}), a score per class{data}. "

@@ -62,6 +62,11 @@ def test_set(shift: str) -> str:
     return "in-domain" if shift == "none" else shift
 
 
+def measured(implementation: str) -> str:
+    """Say when in an epoch its training images are measured."""
+    return "after the epoch" if implementation == "numpy" else "during the epoch"
+
+
 def look(number: int) -> dict[str, Any]:
     """Return the colour and the marker of one of several things."""
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}

@@ -36,17 +36,22 @@ def _figure(height: float, *shape: int, **options: Any) -> tuple[Figure, Any]:
     return figure, figure.subplots(*shape, **options)
 
 
-def learning_curve(history: History, measure: str, kept_epoch: int) -> Figure:
+def learning_curve(history: History, measure: str, kept_epoch: int, implementation: str) -> Figure:
     """Draw a measure per epoch in training, in validation and, where it was monitored, on the test set.
 
     Args:
         history: a row per epoch.
         measure: "loss" or "accuracy".
         kept_epoch: from 1; marked.
+        implementation: what has trained.
     """
     figure, axis = _figure(3.4)
     style(axis)
-    curves = {measure: "training (during the epoch)", f"val_{measure}": "validation", f"test_{measure}": "test"}
+    curves = {
+        measure: f"training ({figures.measured(implementation)})",
+        f"val_{measure}": "validation",
+        f"test_{measure}": "test",
+    }
     for number, (column, label) in enumerate(curves.items()):
         if column in history[0]:
             epochs, values = [row["epoch"] for row in history], [row[column] for row in history]

@@ -124,7 +124,7 @@ def run_page(path: Path, source: Source | None = None) -> Page:
         lead=f"{MODELS[config.model].title}, seed {config.seed}: {sentence}",
         sections=[
             _accuracy_section(records),
-            _curves_section(records.history, records.metrics["training"]["kept_epoch"]),
+            _curves_section(records.history, records.metrics["training"]["kept_epoch"], config.implementation),
             _gallery_section(records),
             _classes_section(records),
             *_metrics_sections(records),
@@ -148,7 +148,7 @@ def _accuracy_section(records: _RunRecords) -> Section:
     return Section("Accuracy", tables=[table], drawings=[drawing])
 
 
-def _curves_section(history: History, kept_epoch: int) -> Section:
+def _curves_section(history: History, kept_epoch: int, implementation: str) -> Section:
     def describe(measure: str) -> str:
         curves = {"training": measure, "validation": f"val_{measure}", "test": f"test_{measure}"}
         ends = [
@@ -163,7 +163,10 @@ def _curves_section(history: History, kept_epoch: int) -> Section:
         f"The weights of epoch {kept_epoch} are kept.",
         drawings=[
             Drawing(
-                f"{measure}-curve", run_figures.learning_curve(history, measure, kept_epoch), caption, describe(measure)
+                f"{measure}-curve",
+                run_figures.learning_curve(history, measure, kept_epoch, implementation),
+                caption,
+                describe(measure),
             )
             for measure, caption in (("loss", "Cross-entropy per epoch"), ("accuracy", "Accuracy per epoch"))
         ],

@@ -20,7 +20,7 @@ from ood_fashion.shifts.shift import TEST_SETS
 from ood_fashion.studies import assignment
 from ood_fashion.studies.reproduction import ReproductionReport
 from ood_fashion.studies.study import STUDIES
-from ood_fashion.studies.study_run import StudyRun
+from ood_fashion.studies.study_run import OWN, StudyRun
 
 
 def study_page(path: Path, source: Source | None = None) -> Page:
@@ -29,9 +29,12 @@ def study_page(path: Path, source: Source | None = None) -> Page:
     summary = study_run.summarize()
     count = study_run.trial_count
     if not summary.settings:
+        finish = f"ood-fashion study {summary.study} --resume --out {path}"
+        if summary.study == OWN:
+            finish = f"ood.study(study, resume=True, out={str(path)!r})"
         raise RunError(
             f"{path}: expected a study with a finished training. Received: {count} trainings, none of which can "
-            f"be read. Finish it: ood-fashion study {summary.study} --resume --out {path}"
+            f"be read. Finish it: {finish}"
         )
     caption = "Means over the seeds, with half of their 95% intervals (Student's t)"
     table = replace(study_tables.results_table(summary), title=caption)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -186,8 +187,11 @@ def reproduction_tables(report: ReproductionReport) -> list[Table]:
     ]
     checks, seeds = report.checks, report.seeds
     verdicts = [[check.model, check.parameter, check.check, "passed" if check.passed else "FAILED"] for check in checks]
-    error = max(check.max_relative_error or 0 for check in checks if isinstance(check, GradientResult))
-    ratio = max(check.ratio or 1 for check in checks if isinstance(check, MagnitudeResult))
+    # None stands for what is not finite.
+    errors = [check.max_relative_error for check in checks if isinstance(check, GradientResult)]
+    error = max(math.inf if error is None else error for error in errors)
+    ratios = [check.ratio or math.inf for check in checks if isinstance(check, MagnitudeResult)]
+    ratio = max(max(ratio, 1 / ratio) for ratio in ratios)
     return [
         Table(
             "Reported values",

@@ -71,7 +71,7 @@ def _git_revision() -> str | None:
         return None
 
 
-def require_same_dataset(run: Run, dataset: Dataset, remedy: str = "Name it with `data_dir` or `dataset`.") -> None:
+def require_same_dataset(run: Run, dataset: Dataset, remedy: str = "Name it with `data`.") -> None:
     """Check that a run goes on with the dataset that it began on; the remedy is for the message."""
     began_on = run.record["dataset"]
     if began_on.get("sha256") != dataset.sha256:

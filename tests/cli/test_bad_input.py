@@ -50,7 +50,7 @@ LONG = "a" * 300
         ("evaluate --run incomplete", 1, "expected a complete run. Received: one without metrics.json. Finish it"),
         ("evaluate --run a --model-file b", 2, "exclude each other"),
         ("evaluate --calibrate --model-file b", 2, "--calibrate needs a run"),
-        ("evaluate --model-file model.h5", 1, "expected a .keras file or a SavedModel folder. Received: .h5"),
+        ("evaluate --model-file model.h5", 1, "model.h5: expected a run folder, a model file, or one of cnn2"),
         ("evaluate --model-file occupied", 1, "occupied: expected a SavedModel folder. Received: a folder without"),
         ("evaluate --data-dir a --dataset mnist", 2, "--data-dir and --dataset exclude each other"),
         ("data --dataset nonsense", 2, "expected one of TensorFlow Datasets, such as mnist, kmnist or emnist"),

@@ -195,7 +195,7 @@ def test_what_is_beside_the_pictures_in_a_folder_decides_nothing(invoke: Invoke,
         ),
         ("boot.png --run a --model-file b", 2, "exclude each other"),
         ("boot.png --class-names cifar10", 2, "'cifar10' is not one of 'fashion_mnist'"),
-        ("boot.png --model-file m.h5", 1, "expected a .keras file or a SavedModel folder. Received: .h5"),
+        ("boot.png --model-file m.h5", 1, "m.h5: expected a run folder, a model file, or one of cnn2"),
         (
             "absent.png --model-file m.keras",
             1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,7 @@ def test_results_and_bad_input(planted: Dataset, tmp_path: Path, invoke: Invoke)
     results = ood.audit(planted)
     assert len(results) == len(results.found.suspicious) > 0
     assert len(results.plot().axes) >= min(40, len(results))
+    assert replace(results, found=replace(results.found, suspicious=())).plot().axes == []
     one = Split(planted.test.images[:1], planted.test.labels[:1])
     none = Split(planted.test.images[:0], planted.test.labels[:0])
     with pytest.raises(DataError, match=r"one: expected two images or more\. Received: one\."):

@@ -128,7 +128,8 @@ def test_a_model_file_beside_a_run_is_not_the_runs(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_safe_model_are_refused(tmp_path: Path) -> None:
-    for name in ("m.h5", "m.hdf5", "m.pb", "absent", "m.pkl"):
+    for name in ("m.h5", "m.hdf5", "m.pb", "m", "m.pkl"):
+        (tmp_path / name).touch()
         with pytest.raises(ModelError, match=r"expected a .keras file or .* Received: .*model.save\('NAME.keras'\)"):
             load_model(tmp_path / name)
     with pytest.raises(ModelError, match="Received: nothing there"):

@@ -145,7 +145,8 @@ def test_the_command(invoke: Invoke, tmp_path: Path) -> None:
 def test_bad_input(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.keras").write_text("taken")
     for options, code, message in (
-        ("absent.keras --format keras", 1, "absent.keras: expected a .keras file. Received: nothing there."),
+        ("absent.keras", 1, "absent.keras: expected a run folder, a model file, or one of cnn2, "),
+        ("mlp --format keras --out b.keras --check 5 --data-dir no.npz", 1, "no.npz: expected a readable .npz file."),
         ("mlp --format keras --out a.h5", 2, "--out: expected a name that ends in .keras. Received: 'a.h5'."),
         ("mlp --format keras --out a.keras", 1, "a.keras: expected nothing there. Choose another path, or delete it."),
         ("mlp --format keras --out a.keras/b.keras", 1, "a.keras: expected a folder to write to. Received: "),
@@ -153,6 +154,7 @@ def test_bad_input(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         result = invoke("export", *options.split())
         assert (result.exit_code, result.stdout) == (code, ""), options
         assert f"Error: {message}" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
     with pytest.raises(InvalidValueError, match=r"`file_format`: expected one of onnx, litert, .*Received: 'h5'"):
         ood.export("mlp", "h5")
     with pytest.raises(InvalidValueError, match=r"`check`: expected a number of images, 1 or more\. Received: 0"):

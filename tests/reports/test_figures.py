@@ -72,9 +72,11 @@ def test_a_run_report_shows_what_is_exported(
 
 def test_a_learning_curve_draws_the_history() -> None:
     history = [{"epoch": n, "accuracy": n / 10, "val_accuracy": (n + 4) / 10} for n in (1.0, 2.0, 3.0)]
-    (axis,) = learning_curve(history, "accuracy", kept_epoch=2).axes
+    (axis,) = learning_curve(history, "accuracy", 2, "keras").axes
     training, validation, kept = axis.lines
     assert np.asarray(training.get_xydata()).tolist() == [[1, 0.1], [2, 0.2], [3, 0.3]]
     assert np.asarray(validation.get_xydata()).tolist() == [[1, 0.5], [2, 0.6], [3, 0.7]]
     assert list(np.asarray(kept.get_xdata())) == [2, 2]
     assert axis.get_legend_handles_labels()[1] == ["training (during the epoch)", "validation", "kept weights"]
+    (axis,) = learning_curve(history, "accuracy", 2, "numpy").axes  # which measures the weights after it
+    assert axis.get_legend_handles_labels()[1][0] == "training (after the epoch)"

@@ -9,7 +9,8 @@ import pytest
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.reports.folders import read_page
 from ood_fashion.reports.page import to_html
-from ood_fashion.studies.study import STUDIES
+from ood_fashion.studies.study import STUDIES, Study
+from ood_fashion.studies.study_run import StudyRun
 from tests.conftest import Invoke
 from tests.documents import Document, check_structure
 from tests.records import write_study
@@ -68,6 +69,8 @@ def test_a_study_with_damaged_trials(invoke: Invoke, small_fashion: Dataset, tmp
 def test_what_is_no_run_and_no_study(invoke: Invoke, small_fashion: Dataset, tmp_path: Path) -> None:
     study_run = write_study(tmp_path / "study", "shifts", small_fashion, seeds=1)
     shutil.rmtree(study_run.path / "trials")
+    own = Study({"a": {"model": "mlp"}})
+    StudyRun.create(tmp_path / "own", own, seeds=1, changes={}, dataset=small_fashion, resume=False)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "damaged").mkdir()
@@ -77,6 +80,7 @@ def test_what_is_no_run_and_no_study(invoke: Invoke, small_fashion: Dataset, tmp
         ("empty", "Received: a folder without them"),
         ("file", "Received: a file"),
         ("study", "Received: 3 trainings, none of which can be read. Finish it: ood-fashion study shifts --resume"),
+        ("own", "Finish it: ood.study(study, resume=True, out='own')"),
         ("damaged", "damaged/study.json: expected a study, with 1 to 100,000 seeds and changes of"),
     ):
         result = invoke("report", path)

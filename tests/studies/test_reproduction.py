@@ -134,6 +134,11 @@ def test_reproduce(invoke: Invoke, small_folder: Path, tmp_path: Path, monkeypat
     assert ReproductionReport.from_json(record).to_json() == record
     for shown in study_tables.reproduction_tables(ReproductionReport.from_json(record)):
         assert shown.to_markdown() in table
+    worse = {"max_relative_error": None, "ratio": 0.5}
+    changed = [check | {key: worse[key] for key in worse if key in check} for check in record["checks"]]
+    tables = study_tables.reproduction_tables(ReproductionReport.from_json({**record, "checks": changed}))
+    said = "no relative error above inf; L1 norms of two batches within a factor of 2.00."
+    assert any(said in one.text for one in tables)
     assert re.search(r"\| CNN-3 +\| +68,106 \| +68,106 \|", table)
     assert len(re.findall(r"\| open +\|", table)) == len(assignment.CLAIMS)
     assert invoke("report", "r", "--data-dir", small_folder).exit_code == 0
