@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ood_fashion.errors import DeviceError, OodFashionError
+from ood_fashion.errors import DeviceError, OodFashionError, summarize_error
 from ood_fashion.importing import quiet_tensorflow, without_unused
 
 __all__ = ["default_settings", "keras", "select_device", "tf"]
@@ -36,7 +36,7 @@ except Exception as error:  # Keras lets through whatever its settings, or what 
         raise OodFashionError(_OTHER_BACKEND.format(backend)) from error
     raise OodFashionError(
         f"Keras: expected it to be imported with TensorFlow. Received: {type(error).__name__}: "
-        f"{' '.join(str(error).split())[:200].rstrip('.')}. "
+        f"{summarize_error(error).rstrip('.')}. "
         "Check that both are installed, the variables KERAS_... of the environment, and keras.json."
     ) from error
 
@@ -137,7 +137,7 @@ def select_device(device: str = "auto", threads: int | None = None) -> str:
         chosen = f"`device` {device}" + ("" if threads is None else f", `threads` {threads}")
         raise DeviceError(
             f"{chosen}: expected to be chosen before TensorFlow's first operation in this process. "
-            f"Received: {' '.join(str(error).split()).rstrip('.')}. Choose first, or in a process of its own."
+            f"Received: {summarize_error(error).rstrip('.')}. Choose first, or in a process of its own."
         ) from error
     for gpu in gpus:
         # Refused once it computes or its memory is divided; then its memory stays as whoever did so has chosen.

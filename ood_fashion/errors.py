@@ -5,6 +5,10 @@ command line, which prints just that, writes the options of its command in their
 Whatever lines a message has are the error's arguments, for what a line quotes may have newlines of its own.
 """
 
+import re
+
+_MAX_REASON = 300
+
 
 class OodFashionError(Exception):
     """Anything that this package refuses or cannot do."""
@@ -55,3 +59,14 @@ class CheckError(OodFashionError):
 
 class BackendError(OodFashionError):
     """What should compute trials is not installed, does not answer, or was lost."""
+
+
+def summarize_error(error: Exception) -> str:
+    """Return what any library's error says on one line, of a long one its beginning and end, which has the reason.
+
+    Where it has no text, it is the name of its class; the path of an OSError is left out.
+    """
+    said = getattr(error, "strerror", None) or str(error)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).partition("Arguments received by ")[0]
+    text = " ".join(plain.split()) or type(error).__name__
+    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON // 2]} ... {text[-_MAX_REASON // 2 :]}"

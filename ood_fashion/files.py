@@ -280,7 +280,7 @@ _JSON = json.JSONDecoder(parse_constant=_refuse_constant)  # once, for studies h
 
 
 @contextmanager
-def opened_npz(path: Path) -> Iterator[NpzFile]:
+def open_npz(path: Path) -> Iterator[NpzFile]:
     """Open an .npz file, without unpickling anything.
 
     Raises:

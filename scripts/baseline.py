@@ -32,7 +32,7 @@ TRAININGS = [
 """The assignment's models as it trains them, and on fewer images, so that in-domain accuracies differ."""
 
 
-def trained(config: TrainConfig, folder: Path, dataset: Dataset) -> tuple[str, Path]:
+def train(config: TrainConfig, folder: Path, dataset: Dataset) -> tuple[str, Path]:
     """Return the name of a training and its model file, after it."""
     name = f"{config.model}-{config.train_size}-s{config.seed}"
     path = folder / name
@@ -45,7 +45,7 @@ def trained(config: TrainConfig, folder: Path, dataset: Dataset) -> tuple[str, P
 Score = Callable[[Shift], NDArray[np.float32]]
 
 
-def measured(
+def measure(
     name: str, shifts: Iterable[Shift], files: dict[str, Path], score: Score, folder: Path, dataset: Dataset
 ) -> dict[str, dict[str, float]]:
     """Return the accuracies of models by their names, by the text forms of the shifts."""
@@ -69,19 +69,19 @@ def measured(
 def main(folder: Path) -> None:
     """Train, measure and write."""
     dataset = load_dataset(download=False)
-    files = dict(trained(config, folder, dataset) for config in tqdm(TRAININGS, desc="trainings"))
+    files = dict(train(config, folder, dataset) for config in tqdm(TRAININGS, desc="trainings"))
     score = scorer.make_joint_scorer([load_model(file) for file in files.values()], dataset)
     # A folder a corruption, so that a new one is measured alone.
-    sets = {"document": [Shift.parse(text) for text in TEST_SETS], "rotations": sweeps.rotations(15).shifts}
+    sets = {"assignment": [Shift.parse(text) for text in TEST_SETS], "rotations": sweeps.rotations(15).shifts}
     sets |= {name: sweeps.corruptions([name]).shifts[1:] for name in CORRUPTIONS}
     rows: dict[str, dict[str, float]] = {}
     for name, shifts in sets.items():
-        rows |= measured(name, [shift for shift in shifts if str(shift) not in rows], files, score, folder, dataset)
+        rows |= measure(name, [shift for shift in shifts if str(shift) not in rows], files, score, folder, dataset)
     # Translations are many, and take the CNNs an hour.
     mlps = {name: file for name, file in files.items() if name.startswith("mlp")}
     score = scorer.make_joint_scorer([load_model(file) for file in mlps.values()], dataset)
     moved = [shift for shift in sweeps.translations(8).shifts if str(shift) not in rows]
-    rows |= measured("translations", moved, mlps, score, folder, dataset)
+    rows |= measure("translations", moved, mlps, score, folder, dataset)
     with baseline.PATH.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["shift", *files], lineterminator="\n")
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""Measuring models: on shifted images, against each other, over many shifts, and on pictures."""
+"""Measuring models: on shifted images, against each other, and over many shifts."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def leaderboard(
     # Runs first: their files have names that sweeps over them can be told by.
     for file in sorted([*map(pretrained, pretrained_runs()), *given], key=lambda one: find_run(one) is None):
         for key, entry in _read(file, dataset):
-            entries[key] = entries[key].joined(entry) if key in entries else entry
+            entries[key] = entries[key].merge(entry) if key in entries else entry
     chosen = [entry for entry in entries.values() if fnmatchcase(entry.model, names)]
     if not chosen:
         raise InvalidValueError(f"`names`: expected a pattern of names of models. Received: {names!r}, which none has.")

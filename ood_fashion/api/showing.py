@@ -194,7 +194,7 @@ def show(explorer: Explorer, screen: Screen, worker: Worker) -> Shown:
 class Worker:
     """Does in one thread, step by step, what pages wait for; what was wanted last goes first."""
 
-    MOST = 40
+    MAX_WANTED = 40
 
     def __init__(self) -> None:
         self._wanted: dict[Hashable, Iterator[object]] = {}
@@ -211,7 +211,7 @@ class Worker:
             if key in self._failed or not self._is_open:
                 return False
             self._wanted[key] = self._wanted.pop(key, steps)
-            while len(self._wanted) > self.MOST:
+            while len(self._wanted) > self.MAX_WANTED:
                 del self._wanted[next(iter(self._wanted))]
             self._changed.notify()
         return True

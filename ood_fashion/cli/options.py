@@ -62,7 +62,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --data-dir and --dataset, which reach the command together, as `data_dir`: a `datasets.Source` or None."""
+    """Add --data-dir and --dataset, which reach the command together, as `data_dir`: a `sources.Source` or None."""
 
     @click.option(
         "--data-dir",

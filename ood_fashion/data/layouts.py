@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.data.readers import to_labels, to_pixels
-from ood_fashion.errors import DataError
+from ood_fashion.errors import DataError, summarize_error
 from ood_fashion.files import MAX_UNPACKED, is_file, is_folder, list_folder, match, reason
 
 NPY = (
@@ -132,9 +132,9 @@ def _read_parquet(path: Path) -> tuple[Any, tuple[str, ...]]:
         ):
             raise ValueError(f"the columns {', '.join(table.column_names) or 'of something else'}")
     except Exception as error:  # pyarrow raises many kinds on damaged files
-        why = " ".join(reason(error).split())[:200]
         raise DataError(
-            f"{path}: expected a Parquet file with the columns image, of bytes, and label. Received: {why}."
+            f"{path}: expected a Parquet file with the columns image, of bytes, and label. "
+            f"Received: {summarize_error(error).rstrip('.')}."
         ) from error
     return table, tuple(map(str, names))
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from ood_fashion.errors import DataError
-from ood_fashion.files import is_file, is_folder, list_folder, reason
+from ood_fashion.errors import DataError, summarize_error
+from ood_fashion.files import is_file, is_folder, list_folder
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -174,8 +174,9 @@ def _read(path: Path, opened: BinaryIO | None = None) -> tuple[Image.Image, list
     except DataError:
         raise
     except Exception as error:  # Pillow lets through whatever a damaged file makes its decoders raise
-        why = " ".join(reason(error).split()) or type(error).__name__
-        raise DataError(f"{path}: expected a readable PNG or JPEG picture. Received: {why[:200]}.") from error
+        raise DataError(
+            f"{path}: expected a readable PNG or JPEG picture. Received: {summarize_error(error).rstrip('.')}."
+        ) from error
 
 
 def _decode(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, list[str]]:

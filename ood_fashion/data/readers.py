@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError
-from ood_fashion.files import MAX_UNPACKED, opened_npz, reason
+from ood_fashion.files import MAX_UNPACKED, open_npz, reason
 from ood_fashion.images import blocks
 
 _MAX_LABEL = 65_535
@@ -102,7 +102,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     each class, it is given too.
     """
     try:
-        with opened_npz(path) as file:
+        with open_npz(path) as file:
             own = "test_images" in file and "x_test" not in file
             known = dict(zip(_KERAS, _MEDMNIST if own else _KERAS, strict=True))
             trains = known["x_train"] in file or known["y_train"] in file

@@ -23,7 +23,7 @@ import numpy as np
 
 from ood_fashion.data.dataset import FASHION_CLASSES, Dataset, Split
 from ood_fashion.data.sources import load_dataset
-from ood_fashion.errors import DataError
+from ood_fashion.errors import DataError, summarize_error
 from ood_fashion.images import blocks
 from ood_fashion.importing import quiet_tensorflow
 from ood_fashion.shifts.corruptions import CORRUPTIONS, SEVERITIES
@@ -74,7 +74,7 @@ def config_for(shift: Shift) -> tfds.core.BuilderConfig:
 class OodFashion(tfds.core.GeneratorBasedBuilder):
     """Fashion-MNIST with every image, of the training and the test set, under a shift.
 
-    The pixels come from where `datasets.load_dataset` finds them, which must be genuine, unless `dataset` gives them.
+    The pixels come from where `sources.load_dataset` finds them, which must be genuine, unless `dataset` gives them.
     Another dataset is described by its source, and labelled by its own class names.
     """
 
@@ -139,4 +139,4 @@ def prepare(dataset: Dataset, shift: Shift, data_dir: Path) -> None:
             builder = OodFashion(config=file_name(shift), data_dir=data_dir, dataset=dataset)
             builder.download_and_prepare(download_dir=downloads)
     except (tf.errors.OpError, RuntimeError) as error:  # TFDS makes the first into the second on its way
-        raise OSError(str(error).splitlines()[0]) from error
+        raise OSError(summarize_error(error)) from error

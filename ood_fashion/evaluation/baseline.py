@@ -74,7 +74,7 @@ def fit(shift: str) -> tuple[float, float] | None:
     return fit_baseline(in_domain, shifted, N)
 
 
-def predicted(shift: str, in_domain: NDArray[np.floating[Any]] | float) -> Any:
+def predict(shift: str, in_domain: NDArray[np.floating[Any]] | float) -> Any:
     """Return what standard models with these accuracies in-domain have under a shift that has a `fit`."""
     found = fit(shift)
     assert found is not None
@@ -84,7 +84,7 @@ def predicted(shift: str, in_domain: NDArray[np.floating[Any]] | float) -> Any:
 @cache
 def spread(shift: str) -> float:
     """Return the standard deviation of standard models from what is `predicted` for them under a shift."""
-    distances = [accuracy - predicted(shift, in_domain) for in_domain, accuracy in points(shift).values()]
+    distances = [accuracy - predict(shift, in_domain) for in_domain, accuracy in points(shift).values()]
     return math.sqrt(sum(distance**2 for distance in distances) / (len(distances) - 2))  # two parameters are fitted
 
 
@@ -102,6 +102,6 @@ def effective_robustness(shift: str, accuracy: float, in_domain: float) -> dict[
     if fit(shift) is None:
         return {}
     return {
-        "effective_robustness": accuracy - float(predicted(shift, in_domain)),
+        "effective_robustness": accuracy - float(predict(shift, in_domain)),
         "effective_robustness_sd": spread(shift),
     }

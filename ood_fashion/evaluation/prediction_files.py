@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ood_fashion.data.dataset import Split
 from ood_fashion.errors import InvalidValueError, ModelError
 from ood_fashion.evaluation.classifier import Scorer, read_outputs
-from ood_fashion.files import opened_npz, read_text, reason
+from ood_fashion.files import open_npz, read_text, reason
 from ood_fashion.shifts.shift import Shift
 
 ENDINGS = (".csv", ".npz")
@@ -93,7 +93,7 @@ def read_predictions(path: Path) -> PredictionFile:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    with opened_npz(path) as file:
+    with open_npz(path) as file:
         name = "scores" if "scores" in file else "class"
         if missing := [key for key in ("index", "shift", name) if key not in file]:
             raise ValueError(f"no {', no '.join(missing)}, only {', '.join(file.files) or 'an empty archive'}")

@@ -61,7 +61,7 @@ class Entry:
     correct: Correct = field(default_factory=dict)
     sources: tuple[str, ...] = ()
 
-    def joined(self, other: Entry) -> Entry:
+    def merge(self, other: Entry) -> Entry:
         """Add what another entry of the same model has."""
         return replace(
             self,

@@ -12,7 +12,7 @@ from scipy.special import entr
 
 from ood_fashion._tensorflow import default_settings, keras, tf
 from ood_fashion.data.dataset import Dataset, Split
-from ood_fashion.errors import InvalidValueError, ModelError
+from ood_fashion.errors import InvalidValueError, ModelError, summarize_error
 from ood_fashion.evaluation.classifier import OUTPUTS, Scorer, read_outputs
 from ood_fashion.evaluation.metrics import are_scores, to_logits, to_probabilities
 from ood_fashion.evaluation.model_io import find_outputs, with_batch_statistics, with_pixel_range
@@ -26,7 +26,7 @@ from ood_fashion.evaluation.pipelines import (
 )
 from ood_fashion.evaluation.sweeps import Row
 from ood_fashion.evaluation.windows import WindowedModel
-from ood_fashion.models.files import check_fit, summarize_error
+from ood_fashion.models.files import check_fit
 from ood_fashion.models.layer_specs import Shape
 from ood_fashion.shifts.orbits import Orbit
 from ood_fashion.shifts.shift import Shift

@@ -136,7 +136,7 @@ def over_shifts(
                 measured[f"{name}_left_out"] = tuple(sorted(families - errors.keys()))
             if standard and all(map(baseline.fit, shifted)):
                 measured["effective_robustness"] = fmean(
-                    accuracy - float(baseline.predicted(shift, by_shift["none"])) for shift, accuracy in shifted.items()
+                    accuracy - float(baseline.predict(shift, by_shift["none"])) for shift, accuracy in shifted.items()
                 )
         found.append(OverShifts(model, fmean(shifted.values()), worst, shifted[worst], **measured))
     return found

@@ -122,7 +122,7 @@ def evaluate(network: Network, x: Array, labels: Labels) -> Evaluation:
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch's figures, all of the weights after it: on the training images, then on the validation images."""
+    """An epoch's measures, all of the weights after it: on the training images, then on the validation images."""
 
     epoch: int
     loss: float
@@ -168,7 +168,7 @@ def fit(
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
-    """Train a network in place on images (n, inputs) with labels (n,), and return the figures of every epoch.
+    """Train a network in place on images (n, inputs) with labels (n,), and return the measures of every epoch.
 
     After `patience` epochs in a row without a better validation accuracy it stops, and keeps the weights of the best,
     the first of equals; with None it runs all epochs and keeps the last weights. The seed and the epoch's number decide

@@ -1,4 +1,4 @@
-"""Keras models from specs, and model files."""
+"""Keras models from specs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ood_fashion.models.group_layers import GroupBatchNormalization, GroupConv2D
 from ood_fashion.models.photometric import PhotometricNormalization
 
 
-def _initialized(seed: int) -> dict[str, Any]:
+def _initializers(seed: int) -> dict[str, Any]:
     """Keras's default initialisers (Glorot and Bengio, AISTATS 2010, and zeros) with a seed of their own."""
     return {"kernel_initializer": keras.initializers.GlorotUniform(seed=seed), "bias_initializer": "zeros"}
 
@@ -23,17 +23,17 @@ def _initialized(seed: int) -> dict[str, Any]:
 def _linear(layer: layer_specs.LinearConv2D, name: str, seed: int) -> dict[str, Any]:
     """What all convolutions without bias and activation are built with."""
     options = {"filters": layer.filters, "kernel_size": layer.kernel_size, "padding": layer.padding}
-    return {**options, "use_bias": False, "name": name, **_initialized(seed)}
+    return {**options, "use_bias": False, "name": name, **_initializers(seed)}
 
 
 LAYERS: dict[type[layer_specs.Layer], Callable[[Any, str, int], keras.layers.Layer]] = {
     layer_specs.Flatten: lambda layer, name, seed: keras.layers.Flatten(name=name),
     layer_specs.Dense: lambda layer, name, seed: keras.layers.Dense(
-        layer.units, activation="relu", name=name, **_initialized(seed)
+        layer.units, activation="relu", name=name, **_initializers(seed)
     ),
-    layer_specs.Logits: lambda layer, name, seed: keras.layers.Dense(layer.units, name=name, **_initialized(seed)),
+    layer_specs.Logits: lambda layer, name, seed: keras.layers.Dense(layer.units, name=name, **_initializers(seed)),
     layer_specs.Conv2D: lambda layer, name, seed: keras.layers.Conv2D(
-        layer.filters, layer.kernel_size, activation="relu", name=name, **_initialized(seed)
+        layer.filters, layer.kernel_size, activation="relu", name=name, **_initializers(seed)
     ),
     layer_specs.MaxPool2D: lambda layer, name, seed: keras.layers.MaxPooling2D(layer.pool_size, name=name),
     layer_specs.AveragePool2D: lambda layer, name, seed: keras.layers.AveragePooling2D(layer.pool_size, name=name),

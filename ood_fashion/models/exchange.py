@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion._tensorflow import default_settings, keras
-from ood_fashion.errors import BackendError, ExportError, InvalidValueError, ModelError, RunError
+from ood_fashion.errors import BackendError, ExportError, InvalidValueError, ModelError, RunError, summarize_error
 from ood_fashion.files import make_folder, reason, temporary_name, write_json
-from ood_fashion.models.files import load_file, summarize_error
+from ood_fashion.models.files import load_file
 
 Scores = Callable[[NDArray[np.float32]], NDArray[Any]]
 """From images, as the model takes them, to scores (n, classes)."""

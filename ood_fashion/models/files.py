@@ -15,7 +15,7 @@ from zipfile import ZipFile
 import h5py
 
 from ood_fashion._tensorflow import keras, tf
-from ood_fashion.errors import ModelError
+from ood_fashion.errors import ModelError, summarize_error
 from ood_fashion.files import MAX_TEXT, MAX_UNPACKED, is_file, is_folder
 from ood_fashion.models import layer_specs, specs
 from ood_fashion.models.build import build_model
@@ -25,7 +25,6 @@ _SAFE_KERAS = (3, 15)
 _MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 _MAX_OBJECTS = 3_000
 _SIGNATURE = "serving_default"
-_MAX_REASON = 300
 
 
 def load_file(path: Path, *, trust: bool = False) -> keras.Model:
@@ -223,13 +222,6 @@ def _load_saved_model(path: Path) -> keras.Model:
     # TensorFlow takes no other signs in the names of scopes, nor _ in front.
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", path.resolve().name).lstrip("_-") or "model"
     return keras.Model(images, scores, name=name)
-
-
-def summarize_error(error: Exception) -> str:
-    """Return an error's text on one line, or the beginning and the end of a long one, which tells the reason last."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("Arguments received by ")[0]
-    text = " ".join(plain.split()) or type(error).__name__
-    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON // 2]} ... {text[-_MAX_REASON // 2 :]}"
 
 
 def picture_shape(model: keras.Model) -> tuple[int, int]:

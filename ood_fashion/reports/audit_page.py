@@ -26,7 +26,7 @@ def audit_page(dataset: Dataset, audit: Audit) -> Page:
     galleries: dict[str, tuple[str, Sequence[_Shown]]] = {
         "duplicates": ("Duplicates", [_pair(one) for one in audit.duplicates]),
         "near-duplicates": ("Near duplicates", [_pair(one) for one in audit.near_duplicates]),
-        "suspicious": ("The most suspicious labels", _doubted(audit, names)),
+        "suspicious": ("The most suspicious labels", _list_suspicious(audit, names)),
         "constant": ("Images of one grey level", [([one], _name(one)) for one in audit.constant]),
         "saturated": ("Saturated images", [([one], _name(one)) for one in audit.saturated]),
     }
@@ -49,7 +49,7 @@ def _pair(pair: Duplicate) -> _Shown:
     return [pair.first, pair.second], f"{_name(pair.first)}, {_name(pair.second)}\n{pair.difference:.3f}"
 
 
-def _doubted(audit: Audit, names: Sequence[str]) -> list[_Shown]:
+def _list_suspicious(audit: Audit, names: Sequence[str]) -> list[_Shown]:
     return [
         ([one.image], f"{_name(one.image)}\n{names[one.image.label]}\n{names[one.suggested]}?")
         for one in audit.suspicious
@@ -58,7 +58,7 @@ def _doubted(audit: Audit, names: Sequence[str]) -> list[_Shown]:
 
 def suspicious_labels(dataset: Dataset, audit: Audit) -> Figure:
     """Draw the images with the most suspicious labels, `_SHOWN` at most; without any, an empty figure."""
-    found = _doubted(audit, dataset.class_names)
+    found = _list_suspicious(audit, dataset.class_names)
     return _gallery(dataset, found) if found else Figure()
 
 

@@ -62,7 +62,7 @@ def test_set(shift: str) -> str:
     return "in-domain" if shift == "none" else shift
 
 
-def measured(implementation: str) -> str:
+def describe_training(implementation: str) -> str:
     """Say when in an epoch its training images are measured."""
     return "after the epoch" if implementation == "numpy" else "during the epoch"
 
@@ -100,7 +100,7 @@ def in_domain_scatter(
     if standard:
         axis.plot(*zip(*standard, strict=True), "o", ms=4, mfc="none", color="grey", label="standard models")
         line = np.linspace(low, high, 50)
-        axis.plot(line, np.mean([baseline.predicted(s, line) for s in shifts], axis=0), color="grey", lw=1)
+        axis.plot(line, np.mean([baseline.predict(s, line) for s in shifts], axis=0), color="grey", lw=1)
     for number, (name, point) in enumerate(models.items()):
         axis.plot(*point, ls="none", ms=7, label=literal(name), **look(number))
     axis.set(xlim=(low, high), ylim=(0, 1))

@@ -48,7 +48,7 @@ def learning_curve(history: History, measure: str, kept_epoch: int, implementati
     figure, axis = _figure(3.4)
     style(axis)
     curves = {
-        measure: f"training ({figures.measured(implementation)})",
+        measure: f"training ({figures.describe_training(implementation)})",
         f"val_{measure}": "validation",
         f"test_{measure}": "test",
     }
@@ -114,7 +114,7 @@ def reliability(results: Sequence[Metrics]) -> Figure:
             axis.errorbar(confidences, means, bars, ms=3, lw=1, label=label, **look(number))
         axis.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1))
         axis.set_title(test_set(result.shift), fontsize="small")
-    return _labelled(figure, "confidence", "accuracy")
+    return _label_axes(figure, "confidence", "accuracy")
 
 
 def in_domain_scatters(in_domain: float, accuracies: Mapping[str, float]) -> Figure:
@@ -128,7 +128,7 @@ def in_domain_scatters(in_domain: float, accuracies: Mapping[str, float]) -> Fig
     for (shift, accuracy), axis in zip(accuracies.items(), axes, strict=True):
         figures.in_domain_scatter(axis, {"this run": (in_domain, accuracy)}, baseline.mean_points([shift]), [shift])
         axis.set_title(test_set(shift), fontsize="small")
-    return _labelled(figure, "accuracy in-domain", "accuracy under the shift")
+    return _label_axes(figure, "accuracy in-domain", "accuracy under the shift")
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
@@ -141,7 +141,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, axes[:count]
 
 
-def _labelled(figure: Figure, x: str, y: str) -> Figure:
+def _label_axes(figure: Figure, x: str, y: str) -> Figure:
     """Name the axes that all panels share, and give the first one's legend to the figure."""
     figure.supxlabel(x, fontsize="medium")
     figure.supylabel(y, fontsize="medium")

@@ -63,8 +63,8 @@ class _RunRecords:
         )
         if recorded != counted or not counted:
             raise RunError(
-                f"{path}: expected predictions.npz and metrics.json to agree. Received: {_described(counted)} in the "
-                f"one, {_described(recorded)} in the other. Train the run anew."
+                f"{path}: expected predictions.npz and metrics.json to agree. Received: {_list(counted)} in the "
+                f"one, {_list(recorded)} in the other. Train the run anew."
             )
         return records
 
@@ -109,7 +109,7 @@ def _check_predictions(where: str, shift: str, answers: Predictions, dataset: Da
         )
 
 
-def _described(results: Iterable[Sequence[Any]]) -> str:
+def _list(results: Iterable[Sequence[Any]]) -> str:
     return ", ".join(f"{shift} {correct}/{n}" for shift, correct, n in results) or "no results"
 
 
@@ -143,7 +143,7 @@ def _accuracy_section(records: _RunRecords) -> Section:
     )
     figure = run_figures.accuracies(records.results, assignment.ACCURACY.get(model or "", {}))
     alternative = "Bars: " + ", ".join(f"{test_set(r.shift)} {r.accuracy:.4f}" for r in records.results)
-    caption = "Test accuracy" + ("; the crosses are the assignment's figures" if model else "")
+    caption = "Test accuracy" + ("; the crosses are the assignment's" if model else "")
     drawing = Drawing("accuracy", figure, caption, alternative)
     return Section("Accuracy", tables=[table], drawings=[drawing])
 

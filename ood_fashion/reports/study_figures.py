@@ -111,7 +111,7 @@ def curves(summary: StudySummary) -> Figure:
     for number, setting in enumerate(summary.settings):
         _curve(left, setting.curves["loss"], setting.setting, number)
     trained_by = summary.changes.get("implementation", next(iter(summary.grid.settings.values())).implementation)
-    left.set(xlabel="epoch", ylabel=f"training loss ({figures.measured(trained_by)})", yscale="log")
+    left.set(xlabel="epoch", ylabel=f"training loss ({figures.describe_training(trained_by)})", yscale="log")
     for of in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
         of(ScalarFormatter())
     left.legend(title=figures.literal(summary.factor), frameon=False, fontsize="small")

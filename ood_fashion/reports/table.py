@@ -1,19 +1,14 @@
-"""A table of texts, and the forms that it can be shown in: plain text, Markdown, HTML and a pandas DataFrame."""
+"""A table of texts, and the forms that it can be shown in: plain text, Markdown and HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from textwrap import fill
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from ood_fashion.text import printable
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 _HTML = """
 {%- macro cells(row, tag) %}{% for cell in row %}{% set left = loop.first or loop.index0 in table.left -%}
@@ -84,9 +79,3 @@ class Table:
 
         html: str = jinja2.Template(_HTML, autoescape=True).render(table=self)
         return html
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the table as a DataFrame of texts, indexed by the first column; pandas must be installed."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows, columns=list(self.columns)).set_index(self.columns[0])

@@ -98,15 +98,15 @@ def export_table(path: str, description: Mapping[str, Any]) -> Table:
 
 
 def accuracy_table(results: Iterable[AccuracyResult], model: str | None = None) -> Table:
-    """Show accuracies with their intervals, beside the assignment's figures for `model` where it gives any."""
-    figures = assignment.ACCURACY.get(model or "", {})
-    headers = ["test set", "accuracy", "95% interval", "n"] + ["assignment"] * bool(figures)
+    """Show accuracies with their intervals, beside the assignment's for `model` where it reports any."""
+    reported = assignment.ACCURACY.get(model or "", {})
+    headers = ["test set", "accuracy", "95% interval", "n"] + ["assignment"] * bool(reported)
     rows, notes = [], []
     for result in results:
         row = [test_set(result.shift), f"{result.accuracy:.4f}", ends(result.ci95), f"{result.n:,}"]
-        if figures:
+        if reported:
             slip = assignment.SLIPS.get((model or "", result.shift))
-            row.append(f"{figures[result.shift]:.4f}{'*' * bool(slip)}" if result.shift in figures else "-")
+            row.append(f"{reported[result.shift]:.4f}{'*' * bool(slip)}" if result.shift in reported else "-")
             notes += [f"* {slip}"] if slip else []
         rows.append(row)
     return Table("", headers, rows, notes, left=(2,))

@@ -1,4 +1,4 @@
-"""Run folders: the only module that knows the names of the files in them.
+"""Run folders, and the files in them.
 
 config.json     what decides the run, and where it ran; written first
 checkpoint.npz  the state after the last finished epoch; deleted when the run is complete
@@ -42,7 +42,7 @@ from ood_fashion.files import (
     is_folder,
     is_vacant,
     make_folder,
-    opened_npz,
+    open_npz,
     read_json,
     read_text,
     reason,
@@ -269,7 +269,7 @@ class Run:
         path = self.path / "checkpoint.npz"
         if not is_file(path):
             return None
-        with _opened(path, "a checkpoint", "Delete it to start again") as file:
+        with _open(path, "a checkpoint", "Delete it to start again") as file:
             arrays: dict[str, list[NDArray[Any]]] = {}
             for key in file.files:
                 if "/" in key:  # in the order in which they were written
@@ -286,7 +286,7 @@ class Run:
 
     def read_predictions(self) -> dict[str, Predictions]:
         """Return predictions.npz's content, by the text forms of the shifts."""
-        with _opened(self.path / "predictions.npz", "the predictions of a run", "Train it anew") as file:
+        with _open(self.path / "predictions.npz", "the predictions of a run", "Train it anew") as file:
             shifts = [key.removesuffix("/classes") for key in file.files if key.endswith("/classes")]
             return {
                 shift: Predictions(file[f"{shift}/classes"].astype(np.int64), file[f"{shift}/confidences"])
@@ -300,9 +300,9 @@ def _write_arrays(path: Path, arrays: Mapping[str, Any], save: Callable[..., Non
 
 
 @contextmanager
-def _opened(path: Path, expected: str, remedy: str) -> Iterator[NpzFile]:
+def _open(path: Path, expected: str, remedy: str) -> Iterator[NpzFile]:
     try:
-        with opened_npz(path) as file:
+        with open_npz(path) as file:
             yield file
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
         raise RunError(f"{path}: expected {expected}. Received: {reason(error)}. {remedy}.") from error

@@ -6,7 +6,7 @@ image's centre, any angle), or a corruption: `NAME:SEVERITY`, or `NAME:SEVERITY,
 from 0, which changes nothing, to 5. Whatever comes in from outside the image is 0; between pixels, interpolation is
 bilinear.
 
-`ood_fashion.training.batches` applies the same shifts inside `tf.data`.
+`ood_fashion.evaluation.pipelines` applies the same shifts inside `tf.data`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ ACCURACY = {
 _NO_PROTOCOL = {"seed", "engine", "strategy", "monitor_test", "calibrate", "dtype"}
 """The fields of a config that trainings by one protocol may differ in."""
 
-SLIPS = {("cnn3", "rotate180"): "a slip of the assignment: it repeats the figure for rotate270"}
+SLIPS = {("cnn3", "rotate180"): "a slip of the assignment: it repeats the accuracy for rotate270"}
 """Values in `ACCURACY` that are not what they claim to be, and why."""
 
 

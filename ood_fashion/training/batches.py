@@ -1,4 +1,4 @@
-"""`tf.data` pipelines: seeded batches to train on, shifted batches to evaluate on."""
+"""`tf.data` pipelines of seeded batches to train on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ood_fashion.shifts.augmentations import Augmentation
 from ood_fashion.training.augmentation import augment
 
 
-def augmented(pixels: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augmentation]) -> tf.Tensor:
+def augment_and_scale(pixels: tf.Tensor, draws: tf.Tensor, augmentations: Sequence[Augmentation]) -> tf.Tensor:
     """Augment uint8 pixels as `augmentation.augment` says, and convert them to float32 in 0-1."""
     return to_unit_range(augment(pixels, draws, augmentations))
 
@@ -56,7 +56,7 @@ def training_batches(
         return starts.map(lambda start: (order[start : start + batch_size], draws[start : start + batch_size]))
 
     def gather(indices: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return augmented(tf.gather(images, indices), draws, augmentations), tf.gather(labels, indices)
+        return augment_and_scale(tf.gather(images, indices), draws, augmentations), tf.gather(labels, indices)
 
     return (
         _epochs(n, seed, epochs, augmentations).flat_map(_plain(batches)).map(_plain(gather)).prefetch(tf.data.AUTOTUNE)
@@ -74,12 +74,12 @@ def training_stacks(
     full = n // batch_size
 
     def stacks(order: tf.Tensor, draws: tf.Tensor) -> tf.data.Dataset:
-        def stacked(values: tf.Tensor) -> tf.Tensor:
+        def to_stacks(values: tf.Tensor) -> tf.Tensor:
             shape = (full, batch_size, *values.shape[1:])
             paddings = [[0, -full % stack], *([[0, 0]] * len(values.shape))]
             return tf.pad(tf.reshape(values[: full * batch_size], shape), paddings)
 
-        indices, numbers = stacked(order), stacked(draws)
+        indices, numbers = to_stacks(order), to_stacks(draws)
         starts = tf.data.Dataset.range(0, full, stack, output_type=tf.int32)
         given = starts.map(
             lambda start: (

@@ -66,7 +66,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class Monitor(keras.callbacks.Callback):
-    """Add measures of a set to the figures of every epoch; it goes before the callbacks that read them.
+    """Add measures of a set to the logs of every epoch; it goes before the callbacks that read them.
 
     The measures are such as "val_loss" and "val_accuracy", which Keras would give with `validation_data`. Here one
     program sees all batches, for in a small model's epoch Keras's own steps take a fifth of the time.
@@ -182,15 +182,15 @@ class Progress(keras.callbacks.Callback):
         self._bar.update(self._offset + batch + 1 - self._bar.n)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Show the epoch's figures."""
+        """Show the epoch's measures."""
         texts = _texts(logs)
         self._validation = {name: text for name, text in texts.items() if name.startswith("val_")}
         if self._bar.disable:
             epochs, elapsed = self.params["epochs"], time.monotonic() - self._began
             left = elapsed / (epoch + 1 - (self._first or 0)) * (epochs - epoch - 1)
-            figures = "  ".join(f"{name} {text}" for name, text in texts.items())
+            measures = "  ".join(f"{name} {text}" for name, text in texts.items())
             times = f"{elapsed:.0f} s, at most {left:.0f} s left"
-            print(f"epoch {epoch + 1}/{epochs}  {figures}  ({times})", file=sys.stderr)
+            print(f"epoch {epoch + 1}/{epochs}  {measures}  ({times})", file=sys.stderr)
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Close the bar."""
@@ -226,7 +226,7 @@ class TensorBoard(keras.callbacks.Callback):
             self.on_epoch_end(int(row["epoch"]) - 1, row)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Write the epoch's figures."""
+        """Write the epoch's measures."""
         for prefix, writer in self._writers.items():
             with writer.as_default(epoch + 1):
                 for measure in ("loss", "accuracy"):

@@ -24,7 +24,7 @@ from ood_fashion.models.patch_layers import patch_kernels, with_patch_kernels
 from ood_fashion.models.specs import MODELS, describe
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.shifts.augmentations import Augmentation
-from ood_fashion.training.batches import augmented, training_batches, training_stacks
+from ood_fashion.training.batches import augment_and_scale, training_batches, training_stacks
 
 IMAGES_PER_PROGRAM = 10_000
 """Most images that a call trains on: enough that its milliseconds are lost in it, and progress still moves."""
@@ -37,7 +37,7 @@ _LARGEST_BATCH_OF_PATCHES = 32
 """The patches of more images leave the cache, and TensorFlow's own convolution catches up, or overtakes."""
 
 
-LEAST_TO_SHARE = 7_500_000
+MIN_WORK_TO_SHARE = 7_500_000
 """Multiply-adds of an update; with fewer, TensorFlow's threads wait for each other longer than they share work."""
 
 
@@ -47,7 +47,7 @@ def choose_threads(config: TrainConfig, device: str) -> int | None:
     It is for a process that does nothing else. What the environment says stays, and what TensorFlow has begun with.
     """
     work = config.batch_size * describe(config.model)["multiply_adds"]
-    if work > LEAST_TO_SHARE or steps_per_program(config) is None or "TF_NUM_INTRAOP_THREADS" in os.environ:
+    if work > MIN_WORK_TO_SHARE or steps_per_program(config) is None or "TF_NUM_INTRAOP_THREADS" in os.environ:
         return None
     if device != "cpu" and tf.config.get_visible_devices("GPU"):
         return None
@@ -132,7 +132,7 @@ class CompiledTrainer(keras.Model):
         ) -> dict[str, tf.Tensor]:
             def step(i: tf.Tensor) -> tuple[tf.Tensor]:
                 batch = indices[i]
-                pixels = augmented(tf.gather(images, batch), draws[i], self.augmentations)
+                pixels = augment_and_scale(tf.gather(images, batch), draws[i], self.augmentations)
                 self.train_step((pixels, tf.gather(labels, batch)))
                 return (i + 1,)
 

@@ -38,7 +38,7 @@ class EpochLog:
         return tqdm(batches, title, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty(), unit=" updates")
 
     def epoch_end(self, epoch: Epoch) -> None:
-        """Show the epoch's figures, the assignment's among them."""
+        """Show the epoch's measures, the assignment's sum of losses among them."""
         self.epoch += 1
         print(
             f"epoch {epoch.epoch}/{self.config.epochs}  loss {epoch.loss:.4f} (the assignment's sum "

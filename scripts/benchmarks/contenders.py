@@ -93,7 +93,7 @@ def prepare_ours(work: Work, split: Split) -> tuple[Run, str]:
     """Set up this package's engine, compiled, with the threads that `ood-fashion train` takes."""
     from ood_fashion.training import engine
 
-    if work.batch_size * specs.describe(work.model)["multiply_adds"] <= engine.LEAST_TO_SHARE:
+    if work.batch_size * specs.describe(work.model)["multiply_adds"] <= engine.MIN_WORK_TO_SHARE:
         return _apart(_prepare_ours, work, split, TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
     return _prepare_ours(work, split)
 

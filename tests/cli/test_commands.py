@@ -155,7 +155,7 @@ def test_the_assignments_figures_stand_beside_those_of_its_protocol(invoke: Invo
     text = invoke("train", "--resume", "--out", "run").stdout
     assert re.search(r"up4 +0\.\d{4} +0\.\d{4} to 0\.\d{4} +10,000 +0\.5653", text)
     assert re.search(r"rotate180 .* 0\.0465\*", text)
-    assert text.rstrip().endswith("* a slip of the assignment: it repeats the figure for rotate270")
+    assert text.rstrip().endswith("* a slip of the assignment: it repeats the accuracy for rotate270")
 
 
 def test_evaluate(invoke: Invoke, run_dir: Path, small_folder: Path) -> None:

@@ -32,7 +32,7 @@ def test_the_fit_against_scipy() -> None:
     assert len(in_domain) == 9
     expected = stats.linregress(special.logit(in_domain), special.logit(shifted))
     line = special.expit(expected.slope * special.logit(in_domain) + expected.intercept)
-    assert baseline.predicted("up4", in_domain) == pytest.approx(line)
+    assert baseline.predict("up4", in_domain) == pytest.approx(line)
     assert baseline.spread("up4") == pytest.approx(np.sqrt(np.sum((shifted - line) ** 2) / 7))
     means = baseline.mean_points(["up4", "rotate90"])
     first = baseline.accuracies()["mlp-500-s1"]
@@ -46,7 +46,7 @@ def test_records_on_its_own_test_set_are_held_against_it(fashion: Dataset) -> No
     none, up4, chain = evaluate(
         lambda shift: scores[5_000 if shift.steps else 8_000], fashion.test, ["none", "up4", "up4+fog:3"], full=True
     )
-    assert up4.effective_robustness == pytest.approx(0.5 - baseline.predicted("up4", 0.8))
+    assert up4.effective_robustness == pytest.approx(0.5 - baseline.predict("up4", 0.8))
     assert up4.effective_robustness_sd == baseline.spread("up4")
     assert none.effective_robustness is chain.effective_robustness is None
     assert "effective_robustness" not in none.to_json().keys() | chain.to_json().keys()

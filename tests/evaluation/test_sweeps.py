@@ -216,6 +216,6 @@ def test_over_shifts_against_the_baseline() -> None:
     measured = {name: {shift: of[shift] for shift in shifts} for name, of in (("c", cnn3), ("m", mlp))}
     ours, reference = over_shifts(measured, baseline.REFERENCE, standard=True)
     assert (reference.mce, reference.relative_mce) == pytest.approx((1, 1))
-    distances = [cnn3[shift] - baseline.predicted(shift, cnn3["none"]) for shift in shifts[1:]]
+    distances = [cnn3[shift] - baseline.predict(shift, cnn3["none"]) for shift in shifts[1:]]
     assert ours.effective_robustness == pytest.approx(np.mean(distances))
     assert ours.in_domain == cnn3["none"]

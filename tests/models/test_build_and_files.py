@@ -11,12 +11,12 @@ import pytest
 import tensorflow as tf
 
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.errors import InvalidValueError, ModelError
+from ood_fashion.errors import InvalidValueError, ModelError, summarize_error
 from ood_fashion.evaluation.classifier import predict_classes
 from ood_fashion.evaluation.scorer import classify, make_scorer
 from ood_fashion.models import build, layer_specs, specs
 from ood_fashion.models.build import build_model, compare_with_spec
-from ood_fashion.models.files import check_fit, picture_shape, summarize_error
+from ood_fashion.models.files import check_fit, picture_shape
 from ood_fashion.runs.config import TrainConfig
 from ood_fashion.runs.model_files import load_model
 from ood_fashion.runs.run import Run

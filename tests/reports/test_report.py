@@ -163,7 +163,7 @@ def test_genuine_data_has_names_and_the_assignments_figures(fashion: Dataset, tm
     (accuracies,), (by_class,) = (page.sections[number].tables for number in (0, 3))
     assert accuracies.columns[4] == "assignment"
     assert [row[4] for row in accuracies.rows] == ["0.8718", "0.5653", "0.0528", "0.0465*", "0.0465"]
-    assert accuracies.notes == ["* a slip of the assignment: it repeats the figure for rotate270"]
+    assert accuracies.notes == ["* a slip of the assignment: it repeats the accuracy for rotate270"]
     assert [row[0] for row in by_class.rows][:3] == ["T-shirt/top", "Trouser", "Pullover"]
     assert "test 0." in page.drawings[1].alternative or "test 0." in page.drawings[2].alternative
 

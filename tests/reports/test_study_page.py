@@ -39,7 +39,7 @@ def test_the_assignments_accuracies_stand_beside_those_on_its_data(fashion: Data
     (table,) = [rows for rows in document.tables if rows[0][:2] == ["model", "in-domain"]]
     assert table[0][1:] == ["in-domain", "up4", "rotate90", "rotate180", "rotate270"]
     assert table[3] == ["cnn3", "0.8718", "0.5653", "0.0528", "0.0465", "0.0465"]  # problem 4.3 and 4.4
-    assert "it repeats the figure for rotate270" in document.text
+    assert "it repeats the accuracy for rotate270" in document.text
 
 
 def test_a_study_with_damaged_trials(invoke: Invoke, small_fashion: Dataset, tmp_path: Path) -> None:
