@@ -40,8 +40,8 @@ Measure a model that comes with the package, without training one:
     ood-fashion predict --pretrained p4mgap-augmented shoe.jpg
     ood-fashion compare cnn3-full p4mcnn
 
-`evaluate`, `predict` and `sweep` take `--pretrained NAME`, and `compare` the name. In Python, `ood.pretrained(NAME)` is
-the run, and every function takes the name.
+`evaluate`, `predict`, `sweep` and `app` take `--pretrained NAME`, `compare` and `export` the name. In Python,
+`ood.pretrained(NAME)` is the run, and every function that takes a model takes the name.
 
 The accuracies below are on Fashion-MNIST's 10,000 test images, with 95% Wilson intervals, which are the test set's
 alone. [Robust models](robustness.md) has the means of three trainings.

@@ -282,6 +282,7 @@ def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:
         (lambda: ood.compare("mlp", "cnn3", limit=-1), "`limit`: expected a number of images, 1 or more. Received: -1"),
         (lambda: ood.sweep("mlp", "translate", 2.5), "`most`: expected a whole number from 0 to 100. Received: 2.5"),
         (lambda: ood.sweep("mlp", "corruptions", "smog"), "smog"),
+        (lambda: ood.predict(np.zeros((1, 28, 28)), lambda images: images), "`model`: expected a Keras model."),
         (lambda: ood.train("mlp", augment="mirror"), "`augment`: expected a list of texts. Received: 'mirror'"),
         (lambda: ood.train("mlp", augment=None), "`augment`: expected a list of texts. Received: None"),
         (lambda: ood.Study({"a": {}}, measures=["val_loss"]), "`measures`: expected of accuracy none, .* 'val_loss'"),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ood_fashion.api.measuring import _select_device
-from ood_fashion.api.opening import Model, open_model, refuse_predictions
+from ood_fashion.api.opening import Model, open_keras_model
 from ood_fashion.api.results import Classification
 from ood_fashion.data import pictures
 from ood_fashion.data.readers import to_pixels
@@ -46,6 +46,7 @@ def predict(
         A row per picture: its most probable class.
 
     Raises:
+        InvalidValueError: the model is a callable.
         DataError: no picture can be read, or the images have another form.
 
     Examples:
@@ -55,7 +56,7 @@ def predict(
         Ankle boot
     """
     _select_device(device, model)
-    opened = open_model(refuse_predictions(model), pixel_range=pixel_range, trust=trust)
+    opened = open_keras_model(model, pixel_range=pixel_range, trust=trust)
     from ood_fashion.evaluation.scorer import classify
     from ood_fashion.models.files import picture_shape
 

@@ -61,7 +61,9 @@ def load_dataset(
         >>> len(data.train), len(data.test)
         (600, 300)
     """
-    if source is None or isinstance(source, str | Path | Dataset):
+    if isinstance(source, Dataset):
+        dataset = source
+    elif source is None or isinstance(source, str | Path):
         if isinstance(source, str) and source and (source.endswith(".npz") or exists(Path(source))):
             source = Path(source)
         dataset = sources.load_dataset(source, download=download)

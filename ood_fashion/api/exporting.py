@@ -10,7 +10,7 @@ from typing import Any
 from ood_fashion import __version__
 from ood_fashion.api.data import Data, load_dataset
 from ood_fashion.api.measuring import _select_device
-from ood_fashion.api.opening import Model, is_keras, open_model, refuse_predictions
+from ood_fashion.api.opening import Model, open_keras_model
 from ood_fashion.api.results import Results
 from ood_fashion.errors import InvalidValueError
 from ood_fashion.evaluation.records import JsonRecord
@@ -110,9 +110,7 @@ def export(
     from ood_fashion.models import exchange
     from ood_fashion.models.files import check_fit, picture_shape
 
-    opened = open_model(refuse_predictions(model), pixel_range=pixel_range, trust=trust)
-    if not is_keras(opened.model):
-        raise InvalidValueError("`model`: expected a Keras model. Received: a callable.")
+    opened = open_keras_model(model, pixel_range=pixel_range, trust=trust)
     chosen = exchange.FORMATS.get(file_format)
     stem = Path(opened.name).name if opened.run else Path(opened.name).stem
     path = Path(out) if out else Path(stem + (chosen.ending if chosen and chosen.ending else "_saved_model"))

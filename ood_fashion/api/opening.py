@@ -174,6 +174,14 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
     )
 
 
+def open_keras_model(model: Model, **options: Any) -> OpenedModel:
+    """Open a model as `open_model` does, and refuse what is no Keras model."""
+    opened = open_model(refuse_predictions(model), **options)
+    if not is_keras(opened.model):
+        raise InvalidValueError("`model`: expected a Keras model. Received: a callable.")
+    return opened
+
+
 def is_keras(model: Any) -> bool:
     """Say whether something is a Keras model."""
     keras = sys.modules.get("keras")  # without it there is no Keras model

@@ -9,7 +9,7 @@ from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
 from ood_fashion.api.measuring import _data_for
-from ood_fashion.api.opening import Run
+from ood_fashion.api.opening import Run, find_run
 from ood_fashion.api.results import Reproduction, StudyResults
 from ood_fashion.files import atomic_write, locked, new_path
 from ood_fashion.studies import reproduction
@@ -154,7 +154,7 @@ def report(
     """Write one HTML page of what a run, a study, a reproduction or a sweep records.
 
     Args:
-        path: its folder.
+        path: its folder, a run, or the name of a pretrained model.
         out: the HTML file; report.html in the folder unless given.
         figures: a folder to write the figures to, as PNG and SVG.
         card: a file, such as README.md, to write a run's model card to, as the Hugging Face Hub reads it.
@@ -175,7 +175,8 @@ def report(
     from ood_fashion.reports.folders import read_page
     from ood_fashion.reports.page import folder_name, write_figures, write_html
 
-    folder = path.path if isinstance(path, Run) else Path(path)
+    run = find_run(path)
+    folder = run.path if run else Path(str(path))
     text = model_card(Run.open(folder), folder_name(folder)) if card else ""
     page = read_page(folder, load_dataset(_data_for(path, data)))
     target = Path(out) if out else folder / "report.html"

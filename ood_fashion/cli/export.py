@@ -27,7 +27,7 @@ from ood_fashion.data.sources import Source
     type=click.Choice(["onnx", "litert", "saved_model", "keras"]),
     default="onnx",
     show_default=True,
-    help="onnx and litert need the extra `export`.",
+    help="onnx, and --check of litert, need the extra `export`.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The file, or of saved_model the folder.  [default: MODEL.ENDING]"

@@ -58,7 +58,7 @@ GENUINE_SHA256 = {
 """SHA-256 of the uint8 array bytes; the files' own checksums vary with the compressor."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Images, uint8 (n, height, width), and their labels, int64 (n,)."""
 
@@ -73,7 +73,7 @@ class Split:
         return iter((self.images, self.labels))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays are not equal or unequal as a whole
 class Dataset:
     """A training and a test set, where they came from, and the names of the classes if they are known.
 

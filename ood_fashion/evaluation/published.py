@@ -10,8 +10,8 @@ from ood_fashion.evaluation.records import JsonRecord
 from ood_fashion.evaluation.results import AccuracyResult
 from ood_fashion.evaluation.stats import Interval
 
-IDENTITY = "identity"
-"""What MNIST-C calls the set that is as it was."""
+IDENTITIES = ("identity", "none")
+"""What MNIST-C, and an export of this package, call the set that is as it was."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def summarize(points: Sequence[PublishedPoint], reference: str) -> list[Publishe
         accuracies.setdefault(point.model, {})[point.corruption] = point.accuracy
     summaries = []
     for model, found in accuracies.items():
-        shifted = {name: value for name, value in found.items() if name != IDENTITY} or found
+        shifted = {name: value for name, value in found.items() if name not in IDENTITIES} or found
         units = {name: 1 - accuracies[reference][name] for name in shifted if accuracies[reference][name] < 1}
         worst = min(shifted, key=lambda name: shifted[name])
         summaries.append(
@@ -71,7 +71,7 @@ def summarize(points: Sequence[PublishedPoint], reference: str) -> list[Publishe
                 worst=shifted[worst],
                 mce=fmean((1 - found[name]) / unit for name, unit in units.items()) if units else None,
                 mce_corruptions=len(units),
-                in_domain=found.get(IDENTITY),
+                in_domain=next((found[name] for name in IDENTITIES if name in found), None),
             )
         )
     return summaries

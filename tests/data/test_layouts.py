@@ -229,6 +229,8 @@ def test_published_sets_are_swept(few: Dataset, tmp_path: Path, invoke: Invoke) 
     assert of_mlp.mce == pytest.approx(np.mean(np.divide(errors["mlp"], errors["cnn3"])))
     assert of_mlp.in_domain == ood.evaluate("mlp", "none", data=few)["none"].accuracy
     assert of_mlp.mean == pytest.approx(1 - np.mean(errors["mlp"]))
+    (tmp_path / "sets/identity").rename(tmp_path / "sets/none")  # as `data --export` names it
+    assert ood.sweep_published(tmp_path / "sets", ["mlp", "cnn3"], reference="cnn3").summaries == [of_mlp, of_cnn3]
     shown = invoke("sweep", "published", "sets", "--pretrained", "mlp", "--limit", 20)
     assert shown.exit_code == 0, shown.output
     assert "Accuracy of mlp\n\ncorruption " in shown.stdout
