@@ -61,12 +61,11 @@ class BackendError(OodFashionError):
     """What should compute trials is not installed, does not answer, or was lost."""
 
 
-def summarize_error(error: Exception) -> str:
-    """Return what any library's error says on one line, of a long one its beginning and end, which has the reason.
+def summarize_error(error: Exception, said: str = "") -> str:
+    """Return what any library's error says, or the part `said` of it, on one line: the name of its class if nothing.
 
-    Where it has no text, it is the name of its class; the path of an OSError is left out.
+    Of a long text it is the beginning and the end, which has the reason.
     """
-    said = getattr(error, "strerror", None) or str(error)
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).partition("Arguments received by ")[0]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said or str(error)).partition("Arguments received by ")[0]
     text = " ".join(plain.split()) or type(error).__name__
     return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON // 2]} ... {text[-_MAX_REASON // 2 :]}"

@@ -132,6 +132,14 @@ def test_one_evaluate_for_all(run: ood.Run, small_fashion: Dataset) -> None:
             (row.shift, row.correct, round(row.nll, 4)) for row in results[0]
         ]
     assert results[0].model == "mlp"
+    seen: list[int] = []
+
+    def watch(images: Any) -> Any:
+        seen.append(len(images))
+        return predict(images)
+
+    ood.evaluate([watch], "none", data=small_fashion, batch_size=50)
+    assert seen == [50] * 4
 
 
 def test_results_are_shown_in_every_form(run: ood.Run, small_fashion: Dataset) -> None:
@@ -237,6 +245,9 @@ def test_arrays_with_names_reach_every_process(
         corrected = ood.load_dataset(tuple(small_fashion.train), (test.images, labels), class_names=names)
         (row,) = ood.sweep(trained, "rotate", 360, data=corrected)
         assert row.correct == ood.evaluate(trained.path, "none", data=corrected)["none"].correct
+    made = ood.Dataset(data.train, data.test, "mine", tuple(names)).with_test_images(50)
+    (row,) = ood.sweep(trained, "rotate", 360, data=made)
+    assert row.correct == ood.evaluate(trained.path, "none", data=made)["none"].correct
     # What was trained in this process is measured and shown on its own data.
     run = ood.train("mlp", data, out=tmp_path / "run", verbose=False, **sizes)
     (row,) = ood.sweep(run, "rotate", 360)
@@ -244,16 +255,24 @@ def test_arrays_with_names_reach_every_process(
     assert "of which there is none" in ood.report(run).path.read_text()
 
 
+def test_a_pretrained_model_is_reported_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_figures: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ood.report("mlp").path == Path("mlp.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp.html"]
+
+
 def test_images_to_predict_are_arrays_of_any_form(small_fashion: Dataset) -> None:
     images = small_fashion.test.images[:20]
     expected = [row.class_name for row in ood.predict(images, "cnn3")]
-    for form in (images[..., None], images / 255, ood.shift_images(images, "none"), images.astype(int)):
+    for form in (images[..., None], images / 255, ood.shift_images(images, "rotate:1e-9"), images.astype(int)):
         assert [row.class_name for row in ood.predict(form, "cnn3")] == expected
     assert [row.class_name for row in ood.predict(images[3], "cnn3")] == expected[3:4]
     for faulty, message in (
         (images[:0], "`images`: expected one or more. Received: none"),
         (images[0, 0], r"`images`: expected grey images \(n, height, width\). Received: \(28,\)"),
-        (ood.shift_images(images, "rotate:45"), "`images`: expected integers in 0-255, or the same divided by 255"),
+        (images / 255 + 0.01, "`images`: expected integers in 0-255, or the same divided by 255"),
     ):
         with pytest.raises(DataError, match=message):
             ood.predict(faulty, "cnn3")
@@ -280,8 +299,9 @@ def test_what_is_wrong_names_the_argument(tmp_path: Path) -> None:
         (lambda: ood.sweep([]), "`models`: expected one or more. Received: none"),
         (lambda: ood.evaluate("mlp", limit=0), "`limit`: expected a number of images, 1 or more. Received: 0"),
         (lambda: ood.compare("mlp", "cnn3", limit=-1), "`limit`: expected a number of images, 1 or more. Received: -1"),
-        (lambda: ood.sweep("mlp", "translate", 2.5), "`most`: expected a whole number from 0 to 100. Received: 2.5"),
+        (lambda: ood.sweep("mlp", "translate", 2.5), "`extent`: expected a whole number from 0 to 100. Received: 2.5"),
         (lambda: ood.sweep("mlp", "corruptions", "smog"), "smog"),
+        (lambda: ood.Explorer(images=0), "`images`: expected a number of images, 1 or more. Received: 0"),
         (lambda: ood.predict(np.zeros((1, 28, 28)), lambda images: images), "`model`: expected a Keras model."),
         (lambda: ood.train("mlp", augment="mirror"), "`augment`: expected a list of texts. Received: 'mirror'"),
         (lambda: ood.train("mlp", augment=None), "`augment`: expected a list of texts. Received: None"),

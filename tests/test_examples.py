@@ -90,4 +90,4 @@ def test_digits_of_8x8_pixels(tmp_path: Path, invoke: Invoke) -> None:
     assert (done.exit_code, done.stderr.count("\n")) == (1, 2)
     assert "expected an input of shape (n, 28, 28, 1)" in done.stderr
     assert "as the data are: 28x28 pixels, 1 channel, 10 classes. Received: (None, 8, 8, 1)" in done.stderr
-    assert "Name the model's data with --dataset or --data-dir" in done.stderr
+    assert "Name the model's data with --data-dir or --dataset" in done.stderr

@@ -33,8 +33,8 @@ def predict(
 
     Args:
         images: PNG or JPEG files, folders of them, or arrays of the model's size: (n, height, width),
-            (n, height, width, 1) or one image (height, width), integers in 0-255 or the same divided by 255. Files are
-            trimmed, made grey and resized like Fashion-MNIST's pictures.
+            (n, height, width, 1) or one image (height, width), integers in 0-255 or floats in [0, 1], which are rounded
+            to 8 bits. Files are trimmed, made grey and resized like Fashion-MNIST's pictures.
         model: a run, a `keras.Model`, a path, or the name of a pretrained model.
         class_names: a name per class, or of the dataset that has them; a run knows its own.
         outputs: as for `evaluate`.
@@ -61,8 +61,10 @@ def predict(
     from ood_fashion.models.files import picture_shape
 
     if isinstance(images, np.ndarray):
-        images = to_pixels(images[np.newaxis] if images.ndim == 2 else images, "`images`")
-        read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(images)]
+        array = images[np.newaxis] if images.ndim == 2 else images
+        if array.dtype.kind == "f" and array.size and 0 <= array.min() <= array.max() <= 1:
+            array = np.rint(array * 255).astype(np.uint8)
+        read = [pictures.Picture(Path(str(i)), image, ()) for i, image in enumerate(to_pixels(array, "`images`"))]
         passed_over: list[str] = []
         failures: list[str] = []
     else:

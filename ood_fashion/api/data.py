@@ -76,8 +76,7 @@ def load_dataset(
             f"`class_names`: expected {dataset.num_classes} or more, a name for each class. "
             f"Received: {len(class_names)}."
         )
-    dataset = replace(dataset, names=tuple(map(str, class_names)))
-    return replace(dataset, origin=dataset)
+    return replace(dataset, names=tuple(map(str, class_names)), origin=())
 
 
 def _from_arrays(source: Arrays, test: Arrays | None) -> Dataset:
@@ -88,14 +87,14 @@ def _from_arrays(source: Arrays, test: Arrays | None) -> Dataset:
     for name, (images, labels) in zip(("train", "test"), pairs, strict=True):
         arrays[f"{name} images"] = to_pixels(np.asarray(images), f"x_{name}")
         arrays[f"{name} labels"] = to_labels(np.asarray(labels), f"y_{name}")
-    dataset = sources.make_dataset(arrays, {key: key for key in arrays}, "arrays")
-    return replace(dataset, origin=dataset)
+    return sources.make_dataset(arrays, {key: key for key in arrays}, "arrays")
 
 
 def shareable_origin(dataset: Dataset, folder: Path) -> Path | str | None:
-    """Return what other processes load a dataset from; arrays are written to a file in `folder` first."""
-    if not isinstance(dataset.origin, Dataset):
-        return absolute(dataset.origin, DataError) if isinstance(dataset.origin, Path) else dataset.origin
+    """Return what other processes load a dataset from; what has no origin is written to a file in `folder` first."""
+    if dataset.origin != ():
+        origin: Path | str | None = dataset.origin
+        return absolute(origin, DataError) if isinstance(origin, Path) else origin
     content = hashlib.sha256(repr((dataset.sha256, dataset.names)).encode()).hexdigest()
     path = absolute(folder) / f"data-{content[:8]}.npz"
     if not exists(path):

@@ -99,6 +99,8 @@ class Explorer:
             raise InvalidValueError(f"`pretrained`: expected of {', '.join(shipped)}. Received: {missing[0]!r}.")
         if not own and not chosen:
             raise InvalidValueError("`models`: expected one or more. Received: none.")
+        if images < 1:
+            raise InvalidValueError(f"`images`: expected a number of images, 1 or more. Received: {images}.")
         self.dataset = load_dataset(_data_for(models, data))
         self._first = self.dataset.with_test_images(images).test
         _select_device(device, "")

@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ood_fashion.api.data import Data, load_dataset, shareable_origin
-from ood_fashion.api.opening import Model, Run, find_run, is_keras, one_or_more, open_model, refuse_predictions, several
+from ood_fashion.api.opening import (
+    Model,
+    Run,
+    find_run,
+    is_keras,
+    open_model,
+    refuse_predictions,
+    require_models,
+    require_there,
+    several,
+)
 from ood_fashion.api.results import Comparison, Evaluation, RunsEvaluation, SweepResults
 from ood_fashion.data.dataset import Dataset, Split, split_train
 from ood_fashion.errors import InvalidValueError
@@ -98,7 +108,7 @@ def evaluate(
             )
         ways: dict[str, Any] = {"device": device, "pixel_range": pixel_range, "trust": trust}
         ways |= {"outputs": outputs, "batch_size": batch_size}
-        sides = [_correct(one, dataset, chosen, limit, **ways) for one in one_or_more(model, "model")]
+        sides = [_correct(one, dataset, chosen, limit, **ways) for one in require_models(model, "model")]
         names = [str(one) if isinstance(one, str | Path) else name for one, (name, _) in zip(model, sides, strict=True)]
         summaries = comparison.summarize_runs([correct for _, correct in sides])
         return RunsEvaluation(", ".join(names), (), dataset.class_names, models=names, summaries=summaries)
@@ -187,7 +197,7 @@ they may differ otherwise. Compare several runs a side for that.
     sides = [
         [
             _correct(one, dataset, chosen, limit, device=device, pixel_range=pixel_range, trust=trust)
-            for one in one_or_more(side, argument)
+            for one in require_models(side, argument)
         ]
         for argument, side in (("a", a), ("b", b))
     ]
@@ -295,7 +305,7 @@ def sweep(
     test = dataset.with_test_images(limit).test
     from ood_fashion.runs.model_files import ModelFiles, correct_under, load_scorer, run_of
 
-    files = model_files(*_runs_and_files([] if models is None else one_or_more(models, "models")))
+    files = model_files(*_runs_and_files([] if models is None else require_models(models, "models")))
     reference = chosen.reference(reference, list(files), test)
 
     settings = sweeps.settings(chosen, files, dataset, len(test)) | (
@@ -347,7 +357,8 @@ def _runs_and_files(models: Sequence[Model]) -> tuple[list[Path], list[Path]]:
         if run := find_run(model):
             run_dirs.append(run.path)
         elif isinstance(model, str | Path):
-            files.append(Path(refuse_predictions(model)))
+            require_there(refuse_predictions(model))
+            files.append(Path(model))
         else:
             raise InvalidValueError(
                 "`models`: expected runs, paths or names of pretrained models, which a worker process can load. "

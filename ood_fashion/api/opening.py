@@ -149,11 +149,7 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
             raise InvalidValueError("`pixel_range`: expected a model. Received: a file of predictions. Leave it out.")
         return OpenedModel(read_predictions(Path(model)), str(model))
     if isinstance(model, str | Path):
-        if not exists(Path(model), ModelError):
-            raise ModelError(
-                f"{model}: expected a run folder, a model file, or one of {', '.join(pretrained_runs())}. "
-                "Received: nothing there."
-            )
+        require_there(model)
         from ood_fashion.runs.model_files import load_model
 
         return OpenedModel(load_model(Path(model), pixel_range, trust=trust), str(model))
@@ -172,6 +168,15 @@ def open_model(model: Model, *, pixel_range: str | None = None, trust: bool = Fa
         "`model`: expected a run, a Keras model, a path, the name of a pretrained model, or a callable such as "
         f"predict_proba. Received: {type(model).__name__}."
     )
+
+
+def require_there(model: str | Path) -> None:
+    """Refuse what is neither a path of something nor a pretrained model's name, which it lists."""
+    if not exists(Path(model), ModelError):
+        raise ModelError(
+            f"{model}: expected a run folder, a model file, or one of {', '.join(pretrained_runs())}. "
+            "Received: nothing there."
+        )
 
 
 def open_keras_model(model: Model, **options: Any) -> OpenedModel:
@@ -230,8 +235,8 @@ def find_run(model: Model) -> Run | None:
     """Return the run that a model is of, if it is one: a run, its folder, or the name of a pretrained model."""
     if isinstance(model, run.Run):
         return model if isinstance(model, Run) else Run(model.path)
-    if isinstance(model, str) and model in pretrained_runs() and not exists(Path(model)):
-        return pretrained(model)
+    if isinstance(model, str | Path) and str(model) in pretrained_runs() and not exists(Path(model)):
+        return pretrained(str(model))
     if isinstance(model, str | Path) and is_file(Path(model) / "config.json"):
         return load_run(model)
     return None
@@ -242,7 +247,7 @@ def several(models: Model | Sequence[Model]) -> list[Model]:
     return list(models) if isinstance(models, list | tuple) else [models]
 
 
-def one_or_more(models: Model | Sequence[Model], argument: str) -> list[Model]:
+def require_models(models: Model | Sequence[Model], argument: str) -> list[Model]:
     """Return models as `several` does, and refuse none by the name of the argument."""
     if not (found := several(models)):
         raise InvalidValueError(f"`{argument}`: expected one or more. Received: none.")

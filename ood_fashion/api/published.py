@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ood_fashion.api.data import load_dataset
 from ood_fashion.api.measuring import _select_device
-from ood_fashion.api.opening import Model, load_run, one_or_more, open_model, refuse_predictions
+from ood_fashion.api.opening import Model, load_run, open_model, refuse_predictions, require_models
 from ood_fashion.api.results import Results
 from ood_fashion.data.dataset import Dataset
 from ood_fashion.errors import DataError, InvalidValueError
@@ -80,7 +80,7 @@ def sweep_published(
     Args:
         folder: holds the sets, each a folder or a file that `load_dataset` reads and that bears the corruption's name,
             such as MNIST-C's `fog/test_images.npy`; or it is such a set itself.
-        models: one or one_or_more, as for `evaluate`; the latest complete run unless given.
+        models: one or several, as for `evaluate`; the latest complete run unless given.
         reference: the model whose errors make an mCE of 1, by its name; the first unless given.
         limit: the first `limit` test images of each set only.
         pixel_range: as for `evaluate`.
@@ -108,7 +108,7 @@ def sweep_published(
         [('fog', 300), ('identity', 300)]
     """
     opened = []
-    for model in [load_run()] if models is None else one_or_more(models, "models"):
+    for model in [load_run()] if models is None else require_models(models, "models"):
         _select_device(device, model)
         opened.append(open_model(refuse_predictions(model), pixel_range=pixel_range, trust=trust))
     names = [one.name for one in opened]

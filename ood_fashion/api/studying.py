@@ -12,6 +12,7 @@ from ood_fashion.api.measuring import _data_for
 from ood_fashion.api.opening import Run, find_run
 from ood_fashion.api.results import Reproduction, StudyResults
 from ood_fashion.files import atomic_write, locked, new_path
+from ood_fashion.runs.search import is_pretrained
 from ood_fashion.studies import reproduction
 from ood_fashion.studies.study import Study
 from ood_fashion.studies.study_run import STUDIES_ROOT, StudyRun, run_studies
@@ -155,7 +156,7 @@ def report(
 
     Args:
         path: its folder, a run, or the name of a pretrained model.
-        out: the HTML file; report.html in the folder unless given.
+        out: the HTML file; report.html in the folder unless given, and NAME.html here for a pretrained model.
         figures: a folder to write the figures to, as PNG and SVG.
         card: a file, such as README.md, to write a run's model card to, as the Hugging Face Hub reads it.
         data: what a run began on; unless given, what it was trained on in this process, else Fashion-MNIST.
@@ -179,7 +180,8 @@ def report(
     folder = run.path if run else Path(str(path))
     text = model_card(Run.open(folder), folder_name(folder)) if card else ""
     page = read_page(folder, load_dataset(_data_for(path, data)))
-    target = Path(out) if out else folder / "report.html"
+    here = Path(f"{folder.name}.html") if run and is_pretrained(run) else folder / "report.html"
+    target = Path(out) if out else here
     undrawn = write_html(page, target)
     written, unwritten = write_figures(page, Path(figures)) if figures else ([], [])
     if card:

@@ -65,37 +65,39 @@ def sweep() -> None:
 
 
 @sweep.command()
-@click.option("--max", "most", type=int, default=8, show_default=True, help="Largest distance in each axis, in pixels.")
+@click.option(
+    "--max", "extent", type=int, default=8, show_default=True, help="Largest distance in each axis, in pixels."
+)
 @_sweep_options
-def translate(most: int, **options: Any) -> None:
+def translate(**options: Any) -> None:
     """Accuracy for every translation of a square.
 
     Example: ood-fashion sweep translate --max 8
     """
-    _sweep("translate", most, **options)
+    _sweep("translate", **options)
 
 
 @sweep.command()
-@click.option("--step", type=float, default=15.0, show_default=True, help="Degrees between two angles.")
+@click.option("--step", "extent", type=float, default=15.0, show_default=True, help="Degrees between two angles.")
 @_sweep_options
-def rotate(step: float, **options: Any) -> None:
+def rotate(**options: Any) -> None:
     """Accuracy for angles all around.
 
     Example: ood-fashion sweep rotate --step 15
     """
-    _sweep("rotate", step, **options)
+    _sweep("rotate", **options)
 
 
 @sweep.command()
-@click.option("--corruption", "names", type=click.Choice(list(CORRUPTIONS)), multiple=True, metavar="NAME",
+@click.option("--corruption", "extent", type=click.Choice(list(CORRUPTIONS)), multiple=True, metavar="NAME",
               help="Only this one; may be repeated.")  # fmt: skip
 @_sweep_options
-def corruptions(names: tuple[str, ...], **options: Any) -> None:
+def corruptions(**options: Any) -> None:
     """Accuracy for every corruption and severity.
 
     Example: ood-fashion sweep corruptions --limit 1000
     """
-    _sweep("corruptions", names, **options)
+    _sweep("corruptions", **options)
 
 
 @sweep.command()
@@ -128,8 +130,8 @@ def published(
 
 def _sweep(
     kind: str,
-    extent: Any,
     *,
+    extent: Any,
     run_dirs: tuple[Path, ...],
     pretrained: tuple[str, ...],
     model_files: tuple[Path, ...],

@@ -84,8 +84,8 @@ class Dataset:
         test: those to measure on.
         source: a text that says where they came from.
         names: of the classes; empty if they are not known.
-        origin: what `load_dataset` was given, from which another process can load the same; the dataset itself where
-            that was arrays.
+        origin: what `load_dataset` was given, from which another process can load the same, or () where there is no
+            such thing.
 
     Examples:
         >>> import ood_fashion as ood
@@ -98,7 +98,7 @@ class Dataset:
     test: Split
     source: str
     names: tuple[str, ...] = ()
-    origin: Any = None
+    origin: Any = ()
 
     @property
     def image_shape(self) -> tuple[int, int]:
@@ -138,7 +138,7 @@ class Dataset:
         if limit is None or limit >= len(self.test):
             return self
         test = Split(self.test.images[:limit], self.test.labels[:limit])
-        return replace(self, test=test, names=self._known_names)
+        return replace(self, test=test, names=self._known_names, origin=())
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Shifted datasets as files for other programs: 8-bit images and labels, training and test set.
 
-npz   SHIFT.npz with x_train, y_train, x_test and y_test, as Keras's `mnist.npz` has them
+npz   SHIFT.npz with x_train, y_train, x_test and y_test, as Keras's `mnist.npz` has them, and class_names
 idx   SHIFT/ with the four gzipped IDX files, which `--data-dir` and most MNIST readers take
 tfds  ood_fashion/SHIFT/VERSION/, prepared for `tfds.load("ood_fashion/SHIFT", data_dir=FOLDER)`
 
@@ -35,6 +35,7 @@ def _write_npz(dataset: Dataset, shift: Shift, folder: Path) -> None:
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         if len(split):
             arrays |= {f"x_{name}": shift.apply_uint8(split.images), f"y_{name}": compact(split.labels)}
+    arrays["class_names"] = np.array(dataset.class_names)
     np.savez_compressed(folder / f"{file_name(shift)}.npz", **arrays)  # type: ignore[arg-type] # numpy's stub takes `arrays` for allow_pickle
 
 

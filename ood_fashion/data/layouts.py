@@ -134,7 +134,7 @@ def _read_parquet(path: Path) -> tuple[Any, tuple[str, ...]]:
     except Exception as error:  # pyarrow raises many kinds on damaged files
         raise DataError(
             f"{path}: expected a Parquet file with the columns image, of bytes, and label. "
-            f"Received: {summarize_error(error).rstrip('.')}."
+            f"Received: {summarize_error(error, reason(error))}."
         ) from error
     return table, tuple(map(str, names))
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from ood_fashion.errors import DataError, summarize_error
-from ood_fashion.files import is_file, is_folder, list_folder
+from ood_fashion.files import is_file, is_folder, list_folder, reason
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -175,7 +175,7 @@ def _read(path: Path, opened: BinaryIO | None = None) -> tuple[Image.Image, list
         raise
     except Exception as error:  # Pillow lets through whatever a damaged file makes its decoders raise
         raise DataError(
-            f"{path}: expected a readable PNG or JPEG picture. Received: {summarize_error(error).rstrip('.')}."
+            f"{path}: expected a readable PNG or JPEG picture. Received: {summarize_error(error, reason(error))}."
         ) from error
 
 

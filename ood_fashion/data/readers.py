@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from ood_fashion.errors import DataError
@@ -113,18 +114,28 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
                     f"Received: no {' and no '.join(missing)}, only {', '.join(file.files) or 'an empty archive'}."
                 )
             arrays = {name: file[known[name]] for name in _KERAS if known[name] in names}
-            class_names = {"class_names": file["class_names"]} if "class_names" in file else {}
+            class_names = {"class_names": _read_class_names(path, file)} if "class_names" in file else {}
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds on damaged files
         raise DataError(f"{path}: expected a readable .npz file. Received: {reason(error)}.") from error
-    for array in class_names.values():
-        if array.ndim != 1 or array.dtype.kind != "U":
-            raise DataError(f"{path}: class_names: expected texts (n,). Received: {array.dtype} {array.shape}.")
     return class_names | {
         name: (to_pixels if name.startswith("x") else to_labels)(array, f"{path}: {known[name]}")
         for name, array in arrays.items()
     }
+
+
+def _read_class_names(path: Path, file: NpzFile) -> NDArray[np.str_]:
+    try:
+        array = file["class_names"]
+        received = f"{array.dtype} {array.shape}"
+    except ValueError:
+        array, received = np.empty(0), "objects"
+    if array.ndim != 1 or array.dtype.kind != "U":
+        raise DataError(
+            f"{path}: class_names: expected texts (n,). Received: {received}. Save numpy.array(names, dtype=str)."
+        )
+    return array
 
 
 def to_pixels(array: NDArray[Any], place: str) -> NDArray[np.uint8]:

@@ -114,10 +114,16 @@ def _find_file(folder: Path, key: str) -> Path | None:
 
 
 def _load_path(path: Path) -> Dataset:
-    """Read a folder with IDX files, or one or a file in another of the layouts that are known."""
+    """Read a folder with IDX files, or one or a file in another of the layouts that are known.
+
+    Fashion-MNIST's own classes keep their names, which some of its copies spell otherwise.
+    """
     has_idx = any(_find_file(path, key) for key in FILES)
     layout = None if has_idx else read_layout(path)
-    return make_dataset(layout[0], layout[1], str(path), layout[2]) if layout else load_idx_folder(path, str(path))
+    if not layout:
+        return load_idx_folder(path, str(path))
+    dataset = make_dataset(layout[0], layout[1], str(path), layout[2])
+    return replace(dataset, names=()) if dataset.is_genuine else dataset
 
 
 Source = Path | str | Dataset

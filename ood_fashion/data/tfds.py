@@ -104,7 +104,9 @@ class OodFashion(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(height, width, 1)),
-                    "label": tfds.features.ClassLabel(names=other.class_names if other else FASHION_CLASSES),
+                    "label": tfds.features.ClassLabel(
+                        names=self._dataset.class_names if self._dataset else FASHION_CLASSES
+                    ),
                 }
             ),
             supervised_keys=("image", "label"),

@@ -83,7 +83,7 @@ def predict(shift: str, in_domain: NDArray[np.floating[Any]] | float) -> Any:
 
 @cache
 def spread(shift: str) -> float:
-    """Return the standard deviation of standard models from what is `predicted` for them under a shift."""
+    """Return the standard deviation of standard models from what `predict` says of them under a shift."""
     distances = [accuracy - predict(shift, in_domain) for in_domain, accuracy in points(shift).values()]
     return math.sqrt(sum(distance**2 for distance in distances) / (len(distances) - 2))  # two parameters are fitted
 

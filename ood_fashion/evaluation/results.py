@@ -63,7 +63,7 @@ class Metrics(AccuracyResult):
         class_change: by how much each class's accuracy differs from that on the images as they are.
         temperature: what the logits are divided by in `calibrated`; None where nothing was calibrated.
         calibrated: the calibration with that temperature.
-        effective_robustness: accuracy less what `baseline.predicted` says; None where there is no baseline.
+        effective_robustness: accuracy less what `baseline.predict` says; None where there is no baseline.
         effective_robustness_sd: the baseline's own spread.
     """
 

@@ -106,21 +106,21 @@ class Sweep:
         )
 
 
-def translations(most: float = 8) -> Sweep:
-    """Every translation by whole pixels, up to `most` in each axis."""
-    if not (0 <= most <= MAX_DISTANCE and float(most).is_integer()):
-        raise InvalidValueError(f"`most`: expected a whole number from 0 to {MAX_DISTANCE}. Received: {most}.")
-    reach = range(-int(most), int(most) + 1)
+def translations(extent: float = 8) -> Sweep:
+    """Every translation by whole pixels, up to `extent` in each axis."""
+    if not (0 <= extent <= MAX_DISTANCE and float(extent).is_integer()):
+        raise InvalidValueError(f"`extent`: expected a whole number from 0 to {MAX_DISTANCE}. Received: {extent}.")
+    reach = range(-int(extent), int(extent) + 1)
     points = ({"dx": dx, "dy": dy, "shift": Shift((Translate(dx, dy),))} for dy in reach for dx in reach)
     return Sweep("translate", tuple(points))
 
 
-def rotations(step: float = 15.0) -> Sweep:
-    """Every multiple of `step` degrees below 360."""
-    if not 0.1 <= step <= 360:
-        raise InvalidValueError(f"`step`: expected degrees from 0.1 to 360. Received: {step}.")
-    exact = Fraction(str(float(step)))  # 13 steps of 7.2 are 93.6; as binary fractions they are 93.60000000000001
-    angles = (float(number * exact) for number in range(math.ceil(360 / step - 1e-9)))  # 360 itself would be 0 again
+def rotations(extent: float = 15.0) -> Sweep:
+    """Every multiple of `extent` degrees below 360."""
+    if not 0.1 <= extent <= 360:
+        raise InvalidValueError(f"`extent`: expected degrees from 0.1 to 360. Received: {extent}.")
+    exact = Fraction(str(float(extent)))  # 13 steps of 7.2 are 93.6; as binary fractions they are 93.60000000000001
+    angles = (float(number * exact) for number in range(math.ceil(360 / extent - 1e-9)))  # 360 itself would be 0 again
     return Sweep("rotate", tuple({"degrees": angle, "shift": Shift((Rotate(angle),))} for angle in angles))
 
 

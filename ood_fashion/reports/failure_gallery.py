@@ -6,7 +6,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def sweep_section(folder: Path, source: Source | None) -> Section:
             settings["labels"],
         ]:
             return Section(_TITLE, f"Not drawn: the sweep's test images are others than those of {dataset.source}.")
-        dataset = dataset.with_test_images(n)
+        dataset = replace(dataset.with_test_images(n), origin=dataset.origin)  # of which the app shows more
         correct = {Shift.parse(text): rows for text, rows in read_correct(folder, len(hashes), n).items()}
     except (OodFashionError, KeyError, TypeError, ValueError) as error:
         return Section(_TITLE, f"Not drawn: {error}")

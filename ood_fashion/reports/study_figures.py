@@ -110,8 +110,9 @@ def curves(summary: StudySummary) -> Figure:
     figure, (left, right) = _figure(2)
     for number, setting in enumerate(summary.settings):
         _curve(left, setting.curves["loss"], setting.setting, number)
-    trained_by = summary.changes.get("implementation", next(iter(summary.grid.settings.values())).implementation)
-    left.set(xlabel="epoch", ylabel=f"training loss ({figures.describe_training(trained_by)})", yscale="log")
+    by = {summary.changes.get("implementation", config.implementation) for config in summary.grid.settings.values()}
+    when = " or ".join(map(figures.describe_training, sorted(by)))
+    left.set(xlabel="epoch", ylabel=f"training loss ({when})", yscale="log")
     for of in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
         of(ScalarFormatter())
     left.legend(title=figures.literal(summary.factor), frameon=False, fontsize="small")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ood_fashion._tensorflow import keras, select_device
 from ood_fashion.data.dataset import Split
-from ood_fashion.data.sources import Source, load_dataset
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import DataError, ModelError, PixelRangeWarning, RunError
 from ood_fashion.evaluation.model_io import with_pixel_range
 from ood_fashion.evaluation.scorer import IDENTITY_ORBIT, RowScorer, make_row_scorer
@@ -55,7 +55,7 @@ class ModelFiles:
 
     paths: tuple[Path, ...]
     pixel_ranges: tuple[str | None, ...]
-    data_dir: Source | None
+    data_dir: Path | str | None
     limit: int | None
     device: str
     content: str

@@ -133,7 +133,7 @@ def expand(pattern: str) -> list[Path]:
     found = match(folder, str(Path(*parts))) if parts else [folder]
     if not found:
         raise RunError(
-            f"{pattern}: expected a run folder, a .keras file, a pattern or a trained model of the package's own. "
+            f"{pattern}: expected a run folder, a .keras file, a pattern, or one of {', '.join(pretrained)}. "
             "Received: nothing there."
         )
     return found

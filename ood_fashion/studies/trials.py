@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ood_fashion.data.dataset import Dataset
-from ood_fashion.data.sources import Source, load_dataset
+from ood_fashion.data.sources import load_dataset
 from ood_fashion.errors import DataError, OodFashionError, RunError
 from ood_fashion.evaluation.records import describe_fault
 from ood_fashion.files import absolute, is_folder, list_folder, locked, write_folder
@@ -100,7 +100,7 @@ def run_trials(
     *,
     total: int,
     jobs: int | None,
-    data_dir: Source | None,
+    data_dir: Path | str | None,
     device: str,
     backend: str,
     address: str | None,
@@ -148,7 +148,7 @@ _ONE_AT_A_TIME = threading.Lock()
 """TensorFlow's settings and Keras's names belong to the process, but a worker of Dask may have several threads."""
 
 
-def _run_trial(trial: Trial, data_dir: Source | None, device: str, *, threads: int | None) -> Outcome:
+def _run_trial(trial: Trial, data_dir: Path | str | None, device: str, *, threads: int | None) -> Outcome:
     """Train a trial, or finish it."""
     with _ONE_AT_A_TIME:
         if is_folder(trial.path.parents[1]):
@@ -161,7 +161,7 @@ def _run_trial(trial: Trial, data_dir: Source | None, device: str, *, threads: i
             return Outcome(trial.path, failure, {file.name: file.read_bytes() for file in list_folder(path)})
 
 
-def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | None) -> str | None:
+def _train(trial: Trial, data_dir: Path | str | None, device: str, threads: int | None) -> str | None:
     """Train a trial, or finish it; return what went wrong, if anything did."""
     try:
         with locked(trial.path, wait=True):  # a process that is ending may still have it
@@ -180,6 +180,6 @@ def _train(trial: Trial, data_dir: Source | None, device: str, threads: int | No
 
 
 @lru_cache(maxsize=1)
-def _load_dataset(data_dir: Source | None, content: frozenset[tuple[str, str]]) -> Dataset:
+def _load_dataset(data_dir: Path | str | None, content: frozenset[tuple[str, str]]) -> Dataset:
     """Load the dataset once a worker, and anew for a study of other content, for a name may stand for either."""
     return load_dataset(data_dir)

@@ -130,7 +130,11 @@ def test_as_a_person_sees_it(invoke: Invoke, options: list[object]) -> None:
         ("sweep rotate --limit 0", 2, "0 is not in the range x>=1"),
         ("sweep corruptions --corruption fgo", 2, "'fgo' is not one of 'gaussian_noise'"),
         ("sweep rotate", 1, "no trained run in runs. Train one with ood-fashion train, or use a model"),
-        ("sweep rotate --model-file absent.keras", 1, "absent.keras: expected a model file. Received: No such file or"),
+        (
+            "sweep rotate --model-file absent.keras",
+            1,
+            "absent.keras: expected a run folder, a model file, or one of cnn2",
+        ),
         ("sweep rotate --run absent", 1, "absent: expected a run folder"),
         ("sweep rotate --model-file M --model-file M", 1, "expected every model once. Received: "),
         ("sweep rotate --model-file M --reference mlp", 2, "--reference: expected one of /"),

@@ -38,6 +38,7 @@ def test_an_npz_file_has_names_of_classes(tmp_path: Path) -> None:
     for faulty, message in (
         (names[:2], r"set.npz: y_train: expected labels below 2, one a class name\. Received: 2"),
         (np.arange(3), r"set.npz: class_names: expected texts \(n,\)\. Received: int64 \(3,\)"),
+        (names.astype(object), r"Received: objects\. Save numpy\.array\(names, dtype=str\)"),
     ):
         with pytest.raises(DataError, match=message):
             load_dataset(save_npz(tmp_path / "set.npz", **SMALL, class_names=faulty))

@@ -170,7 +170,7 @@ def test_what_cannot_be_compared_is_one_line(
             two_runs / "a",
             "absent",
             small_folder,
-            "absent: expected a run folder, a .keras file, a pattern or a trained model",
+            "absent: expected a run folder, a .keras file, a pattern, or one of cnn2",
         ),
         (two_runs / "a", tmp_path / "unfinished", small_folder, "expected a complete run"),
         (two_runs / "a", two_runs / "*", small_folder, "one training a side, or several on both. Received: 1 and 2"),

@@ -55,7 +55,7 @@ def test_the_points_of_each_sweep() -> None:
 
 @pytest.mark.parametrize("step", [0, -1, 361, float("nan"), float("inf")])
 def test_an_angle_that_makes_no_sweep_is_refused(step: float) -> None:
-    with pytest.raises(InvalidValueError, match="`step`: expected degrees"):
+    with pytest.raises(InvalidValueError, match="`extent`: expected degrees"):
         rotations(step)
 
 
