@@ -64,7 +64,7 @@ def test_another_backend_gives_the_same_outputs(tmp_path: Path, backend: str, fa
     assert {one.kind for one in augmentations} == KINDS.keys()
     draws = rng.random((50, sum(one.draws for one in augmentations)), np.float32)
     np.savez(tmp_path / "augment.npz", images=fashion.test.images[:50, ..., np.newaxis], draws=draws)
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(JAX_FOLDER)}
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join([str(JAX_FOLDER), *sys.path])}
     command = [sys.executable, "-c", COMPUTE, str(tmp_path), " ".join(AUGMENTATIONS), *MODELS]
     subprocess.run(command, env=environment, check=True)
     for name, outputs in expected.items():
